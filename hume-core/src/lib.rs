@@ -1,0 +1,33 @@
+//! The vocabulary of hume and its rules: what an event is, which run it belongs to, how that run went.
+//!
+//! Pure: no I/O, no clock, no tasks. Agent, master, client and tests use the same functions, so the same rules answer everywhere.
+//!
+//! | question | module |
+//! |---|---|
+//! | what is an event, and within which bounds | [`event`], [`name`], [`level`] |
+//! | how does any value fit those bounds | [`fit`] |
+//! | who called, and which process owns a run | [`process`] |
+//! | which run does an event belong to | [`correlate`] |
+//! | how long did a run take, how did it end | [`run`] |
+//! | which events are asked for | [`filter`], [`page`] |
+//! | what can a caller do about a failure | [`error`] |
+
+pub mod correlate;
+pub mod error;
+pub mod event;
+pub mod filter;
+pub mod fit;
+pub mod level;
+pub mod name;
+pub mod page;
+pub mod process;
+pub mod run;
+#[cfg(test)]
+mod run_tests;
+pub mod time;
+
+pub use error::{BoundError, ErrorClass};
+pub use event::{Draft, Event, Position, StoredEvent};
+pub use level::Level;
+pub use name::{AgentId, BootId, Epoch, EventId, HostName, RunId, Seq, Tag, TaskName};
+pub use time::Timestamp;

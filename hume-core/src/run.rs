@@ -1,0 +1,557 @@
+//! What a run is: a fold over its events in order of position, and the status that follows from it.
+//!
+//! [`RunState::open`] takes the first event, [`RunState::apply`] each later one; agent and master run the same fold, so they
+//! agree. [`status`] is the rule of what is shown. Nothing here reads a clock or a store.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Position, StoredEvent};
+use crate::level::{LEVEL_COUNT, Level};
+use crate::name::{AgentId, BootId, Epoch, EventId, HostName, RunId, Seq, TaskName};
+use crate::time::Timestamp;
+
+/// Longest text kept of the first error, in bytes.
+pub const FIRST_ERROR_BYTES_MAX: usize = 512;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Its clock runs.
+    Running,
+    /// Between a pause and the next start.
+    Paused,
+    /// Over.
+    Ended,
+}
+
+impl Phase {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Running => "running",
+            Phase::Paused => "paused",
+            Phase::Ended => "ended",
+        }
+    }
+}
+
+/// How an ended run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Nothing worse than info.
+    Ok,
+    /// A warning, or only soft flags.
+    Warning,
+    /// Nobody could tell, or events are missing.
+    Unknown,
+    /// An error, or a bad exit code.
+    Failed,
+    /// Failed, and the worst level was critical.
+    Critical,
+    /// Cut short.
+    Aborted,
+}
+
+impl Outcome {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Warning => "warning",
+            Outcome::Unknown => "unknown",
+            Outcome::Failed => "failed",
+            Outcome::Critical => "critical",
+            Outcome::Aborted => "aborted",
+        }
+    }
+}
+
+/// What is shown of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Going on.
+    Running,
+    /// Going on for longer than it may.
+    Overdue,
+    /// Going on as far as is known, but its agent is silent.
+    Lost,
+    /// Ended, critical.
+    Critical,
+    /// Ended badly, or cut short.
+    Failed,
+    /// Ended with a warning.
+    Warning,
+    /// Ended, but nobody can tell how.
+    Unknown,
+    /// Ended well.
+    Ok,
+}
+
+impl Status {
+    /// All that can be shown.
+    pub const ALL: [Status; 8] = [
+        Status::Running,
+        Status::Overdue,
+        Status::Lost,
+        Status::Critical,
+        Status::Failed,
+        Status::Warning,
+        Status::Unknown,
+        Status::Ok,
+    ];
+
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Overdue => "overdue",
+            Status::Lost => "lost",
+            Status::Critical => "critical",
+            Status::Failed => "failed",
+            Status::Warning => "warning",
+            Status::Unknown => "unknown",
+            Status::Ok => "ok",
+        }
+    }
+
+    /// Severity 0 to 3, as a monitoring plugin would exit: ok, warning, critical, unknown.
+    pub fn severity(self) -> u8 {
+        match self {
+            Status::Running | Status::Ok => 0,
+            Status::Overdue | Status::Warning => 1,
+            Status::Critical | Status::Failed => 2,
+            Status::Lost | Status::Unknown => 3,
+        }
+    }
+}
+
+/// What is said of a run as a whole. Flags never hide events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunFlag {
+    /// Another run of the task was open when it started.
+    Overlapped,
+    /// It has events from before a reset, which do not count.
+    PreReset,
+    /// It was only ever stopped.
+    StopWithoutStart,
+    /// No start opened it.
+    Implicit,
+}
+
+impl RunFlag {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunFlag::Overlapped => "overlapped",
+            RunFlag::PreReset => "pre_reset",
+            RunFlag::StopWithoutStart => "stop_without_start",
+            RunFlag::Implicit => "implicit",
+        }
+    }
+
+    /// True when the flag alone makes an otherwise good run a warning.
+    fn is_soft_warning(self) -> bool {
+        match self {
+            RunFlag::Overlapped => true,
+            RunFlag::PreReset | RunFlag::StopWithoutStart | RunFlag::Implicit => false,
+        }
+    }
+}
+
+/// A moment by two clocks: the wall's, and the one nobody can turn back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Moment {
+    time: Timestamp,
+    boot: Option<([u8; 16], u64)>,
+}
+
+impl Moment {
+    fn of(event: &Event) -> Moment {
+        let boot = event.boot_clock.map(|clock| (*clock.boot.as_bytes(), clock.micros));
+        Moment { time: event.time, boot }
+    }
+
+    /// Microseconds from `earlier`: by the boot clock within one boot, else by the wall; never negative.
+    fn micros_since(self, earlier: Moment) -> u64 {
+        let micros = match (self.boot, earlier.boot) {
+            (Some((boot, now)), Some((earlier_boot, then))) if boot == earlier_boot => {
+                i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(i64::try_from(then).unwrap_or(i64::MAX))
+            }
+            _ => self.time.micros_since(earlier.time),
+        };
+        u64::try_from(micros).unwrap_or(0)
+    }
+}
+
+/// The first event of level error or critical.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstError {
+    /// Which event.
+    pub id: EventId,
+    /// When.
+    pub time: Timestamp,
+    /// Its text, at most [`FIRST_ERROR_BYTES_MAX`] bytes.
+    pub message: String,
+}
+
+/// First and last place of a run's events in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    epoch: [u8; 16],
+    first: u64,
+    last: u64,
+}
+
+impl Span {
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        Epoch::from_bytes(self.epoch)
+    }
+
+    /// True when one of the places `from..=to` of `epoch` lies between the first and the last event.
+    pub fn meets(&self, epoch: Epoch, from: Seq, to: Seq) -> bool {
+        self.epoch() == epoch && from.get() <= self.last && to.get() >= self.first
+    }
+}
+
+/// All that is known of a run after some of its events. The serialised form is kept by stores and can be made anew from the events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunState {
+    id: RunId,
+    task: String,
+    host: String,
+    agent: Option<AgentId>,
+    correlation: String,
+    started: Moment,
+    clock_from: Moment,
+    latest: Moment,
+    ended: Option<Moment>,
+    paused: Option<Moment>,
+    paused_us: u64,
+    backdated_us: u64,
+    by_level: [u64; LEVEL_COUNT],
+    counted: [u64; LEVEL_COUNT],
+    events: u64,
+    declared: Option<usize>,
+    exit: Option<(bool, i32)>,
+    aborted: Option<String>,
+    closed: Option<String>,
+    first_error: Option<FirstError>,
+    flags: Vec<RunFlag>,
+    spans: Vec<Span>,
+}
+
+impl RunState {
+    /// The run that `stored` opens; none when the event belongs to no run.
+    pub fn open(stored: &StoredEvent) -> Option<RunState> {
+        let event = &stored.event;
+        let run = event.run?;
+        let moment = Moment::of(event);
+        let mut state = RunState {
+            id: run.id,
+            task: event.task.as_str().to_owned(),
+            host: event.host.as_str().to_owned(),
+            agent: stored.position.agent,
+            correlation: run.correlation.as_str().to_owned(),
+            started: moment,
+            clock_from: moment,
+            latest: moment,
+            ended: None,
+            paused: None,
+            paused_us: 0,
+            backdated_us: 0,
+            by_level: [0; LEVEL_COUNT],
+            counted: [0; LEVEL_COUNT],
+            events: 0,
+            declared: None,
+            exit: None,
+            aborted: None,
+            closed: None,
+            first_error: None,
+            flags: Vec::new(),
+            spans: Vec::new(),
+        };
+        match event.command {
+            Some(Command::CounterStart) => {}
+            Some(Command::CounterStop) => {
+                state.flag(RunFlag::StopWithoutStart);
+                state.backdate(event);
+            }
+            Some(Command::CounterPause | Command::CounterReset | Command::Flag) | None => {
+                if run.correlation != Correlation::Explicit {
+                    state.flag(RunFlag::Implicit);
+                }
+            }
+        }
+        state.apply(stored);
+        Some(state)
+    }
+
+    /// Adds the next event of the run. Events of one run come in order of position.
+    pub fn apply(&mut self, stored: &StoredEvent) {
+        let StoredEvent { position, event, .. } = stored;
+        let moment = Moment::of(event);
+        self.extend_span(*position);
+        if event.kind != EventKind::Reported {
+            if let Some(finding) = event.finding {
+                self.conclude(finding, moment);
+            }
+            return;
+        }
+        // Whoever still reports is not gone: the verdict is withdrawn.
+        if self.aborted.as_deref() == Some(Finding::ProcessGone.as_str()) {
+            self.aborted = None;
+            self.ended = None;
+        }
+        self.latest = moment;
+        self.events += 1;
+        self.by_level[event.level.index()] += 1;
+        self.counted[event.level.index()] += 1;
+        if event.flags.contains(&EventFlag::Overlapped) {
+            self.flag(RunFlag::Overlapped);
+        }
+        if matches!(event.level, Level::Error | Level::Critical) && self.first_error.is_none() {
+            let message = crate::fit::cut(&event.message, FIRST_ERROR_BYTES_MAX).to_owned();
+            self.first_error = Some(FirstError { id: event.id, time: event.time, message });
+        }
+        match event.exit {
+            Some(Exit::Code(code)) => self.exit = Some((false, code)),
+            Some(Exit::Signal(signal)) => self.exit = Some((true, signal)),
+            None => {}
+        }
+        match event.command {
+            Some(Command::CounterStart) => self.resume(moment),
+            Some(Command::CounterPause) => {
+                if self.ended.is_none() && self.paused.is_none() {
+                    self.paused = Some(moment);
+                }
+            }
+            Some(Command::CounterReset) => {
+                self.resume(moment);
+                self.clock_from = moment;
+                self.paused_us = 0;
+                self.backdated_us = 0;
+                self.counted = [0; LEVEL_COUNT];
+                self.counted[event.level.index()] = 1;
+                if self.events > 1 {
+                    self.flag(RunFlag::PreReset);
+                }
+            }
+            Some(Command::CounterStop) => {
+                self.declared = Some(event.level.index());
+                self.resume(moment);
+                if self.ended.is_none() {
+                    self.ended = Some(moment);
+                }
+            }
+            Some(Command::Flag) | None => {}
+        }
+    }
+
+    fn conclude(&mut self, finding: Finding, moment: Moment) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.resume(moment);
+        if finding.is_abort() {
+            self.aborted = Some(finding.as_str().to_owned());
+            self.ended = Some(moment);
+        } else {
+            self.closed = Some(finding.as_str().to_owned());
+            // Nothing happened after the latest event: an implicit run ended there.
+            self.ended = Some(self.latest);
+        }
+    }
+
+    fn resume(&mut self, moment: Moment) {
+        if let Some(since) = self.paused.take() {
+            self.paused_us += moment.micros_since(since);
+        }
+    }
+
+    fn flag(&mut self, flag: RunFlag) {
+        if let Err(place) = self.flags.binary_search(&flag) {
+            self.flags.insert(place, flag);
+        }
+    }
+
+    /// A stop without a start may say in `extra.duration` how many seconds the job took.
+    fn backdate(&mut self, event: &Event) {
+        let seconds =
+            event.extra.iter().find(|(key, _)| key == "duration").and_then(|(_, v)| v.parse::<f64>().ok());
+        if let Some(seconds) =
+            seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0 && *seconds < 3.2e9)
+        {
+            self.backdated_us = (seconds * 1e6) as u64;
+            self.started.time = self.started.time.plus_micros(-(self.backdated_us as i64));
+        }
+    }
+
+    fn extend_span(&mut self, position: Position) {
+        let (epoch, seq) = (*position.epoch.as_bytes(), position.seq.get());
+        match self.spans.iter_mut().find(|span| span.epoch == epoch) {
+            Some(span) => {
+                span.first = span.first.min(seq);
+                span.last = span.last.max(seq);
+            }
+            None => self.spans.push(Span { epoch, first: seq, last: seq }),
+        }
+    }
+
+    /// The run.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Its task.
+    pub fn task(&self) -> TaskName {
+        TaskName::parse(&self.task).unwrap_or_else(|_| TaskName::none())
+    }
+
+    /// Its host's name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// True when it ran on `host`.
+    pub fn is_on(&self, host: &HostName) -> bool {
+        self.host == host.as_str()
+    }
+
+    /// The agent that reported it; none on a host without a master.
+    pub fn agent(&self) -> Option<AgentId> {
+        self.agent
+    }
+
+    /// The rule by which its first event was placed.
+    pub fn correlation(&self) -> Correlation {
+        Correlation::from_word(&self.correlation).unwrap_or(Correlation::Implicit)
+    }
+
+    /// When it started.
+    pub fn started_at(&self) -> Timestamp {
+        self.started.time
+    }
+
+    /// When it ended, if it has.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended.map(|moment| moment.time)
+    }
+
+    /// The boot it started in, when known.
+    pub fn boot(&self) -> Option<BootId> {
+        self.started.boot.map(|(boot, _)| BootId::from_bytes(boot))
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        if self.ended.is_some() {
+            Phase::Ended
+        } else if self.paused.is_some() {
+            Phase::Paused
+        } else {
+            Phase::Running
+        }
+    }
+
+    /// Microseconds from the start (or the last reset) to the end, pauses included; to `now` while it goes on.
+    pub fn duration_us(&self, now: Timestamp) -> u64 {
+        self.end(now).micros_since(self.clock_from).saturating_add(self.backdated_us)
+    }
+
+    /// Microseconds paused since the start or the last reset; a pause that still lasts counts to `now`.
+    pub fn paused_us(&self, now: Timestamp) -> u64 {
+        self.paused_us + self.paused.map_or(0, |since| self.end(now).micros_since(since))
+    }
+
+    /// [`duration_us`](Self::duration_us) without the pauses.
+    pub fn active_us(&self, now: Timestamp) -> u64 {
+        self.duration_us(now).saturating_sub(self.paused_us(now))
+    }
+
+    /// The end, or `now`, which is of the wall clock only: another machine may be asking.
+    fn end(&self, now: Timestamp) -> Moment {
+        self.ended.unwrap_or(Moment { time: now, boot: None })
+    }
+
+    /// Reported events, by [`Level::index`].
+    pub fn by_level(&self) -> &[u64; LEVEL_COUNT] {
+        &self.by_level
+    }
+
+    /// Reported events in all.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The first error, if there was one.
+    pub fn first_error(&self) -> Option<&FirstError> {
+        self.first_error.as_ref()
+    }
+
+    /// How the job ended, in its own words.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit.map(|(signal, value)| if signal { Exit::Signal(value) } else { Exit::Code(value) })
+    }
+
+    /// Its flags, sorted.
+    pub fn flags(&self) -> &[RunFlag] {
+        &self.flags
+    }
+
+    /// Why it was cut short or closed, when nobody reported its end.
+    pub fn reason(&self) -> Option<&str> {
+        self.aborted.as_deref().or(self.closed.as_deref())
+    }
+
+    /// Where its events stand, one span per epoch.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// The worst level that counts: events since the last reset, the declared outcome, the exit.
+    fn worst(&self) -> Level {
+        let seen = Level::ALL.into_iter().filter(|level| self.counted[level.index()] > 0);
+        let declared = self.declared.and_then(Level::from_index);
+        let exit = self.exit.filter(|(signal, value)| *signal || *value != 0).map(|_| Level::Error);
+        seen.chain(declared).chain(exit).max_by_key(|level| level.rank()).unwrap_or(Level::Info)
+    }
+
+    /// How it went, once it has ended. `complete` is false when events of it are known to be missing.
+    pub fn outcome(&self, complete: bool) -> Option<Outcome> {
+        self.ended?;
+        if self.aborted.is_some() {
+            return Some(Outcome::Aborted);
+        }
+        Some(match self.worst() {
+            Level::Critical => Outcome::Critical,
+            Level::Error => Outcome::Failed,
+            Level::Warning => Outcome::Warning,
+            Level::Unknown => Outcome::Unknown,
+            Level::Debug | Level::Info | Level::Ok => {
+                if self.flags.iter().any(|flag| flag.is_soft_warning()) {
+                    Outcome::Warning
+                } else if complete {
+                    Outcome::Ok
+                } else {
+                    Outcome::Unknown
+                }
+            }
+        })
+    }
+}
+
+/// What is shown of a run: `complete` is false when events of it are known to be missing, `agent_silent` true when its agent
+/// has not been heard for longer than it may.
+pub fn status(run: &RunState, complete: bool, agent_silent: bool) -> Status {
+    match run.outcome(complete) {
+        None if agent_silent => Status::Lost,
+        None => Status::Running,
+        Some(Outcome::Critical) => Status::Critical,
+        Some(Outcome::Failed | Outcome::Aborted) => Status::Failed,
+        Some(Outcome::Warning) => Status::Warning,
+        Some(Outcome::Unknown) => Status::Unknown,
+        Some(Outcome::Ok) => Status::Ok,
+    }
+}
