@@ -1,0 +1,30 @@
+//! Every byte that crosses a process border of hume.
+//!
+//! | border | module |
+//! |---|---|
+//! | `hume` → agent: JSON Lines on a Unix socket, files in the drop folder | [`intake`] |
+//! | agent ⇄ master: protobuf in gRPC (feature `grpc`) | `event`, `relay` |
+//! | anybody → `/api/v1`: JSON over HTTP | [`rest`] |
+//! | how a failure is called on each of them | [`status`] |
+//!
+//! Generated types never leave this crate: what travels and what is meant are different types, converted here.
+
+#[cfg(feature = "grpc")]
+pub mod event;
+pub mod intake;
+#[cfg(feature = "grpc")]
+pub mod relay;
+pub mod rest;
+pub mod status;
+
+#[cfg(feature = "grpc")]
+#[expect(
+    clippy::pedantic,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from hume/v1/*.proto"
+)]
+mod pb {
+    tonic::include_proto!("hume.v1");
+}

@@ -1,0 +1,489 @@
+//! Frames ⇄ generated types: total on the way out, checked on the way in.
+
+use hume_core::Timestamp;
+use hume_core::name::{BootId, Epoch, EventId, Seq};
+
+use super::{
+    AgentFrame, BATCH_BYTES_MAX, Batch, ClockSample, EPOCHS_MAX, EpochCursor, EpochState, FrameError, Gap,
+    GapReason, GoAway, GoAwayReason, Heartbeat, HeartbeatReply, Hello, Limits, MasterFrame, PROTOCOL_MINOR,
+    Quarantined, Resume, Resync, SpoolStatus, Verdict, Welcome, pack, unpack,
+};
+use crate::pb;
+
+fn epoch(raw: &[u8]) -> Result<Epoch, FrameError> {
+    Epoch::from_slice(raw).ok_or(FrameError::Malformed("an epoch has 16 bytes"))
+}
+
+fn seq(raw: u64) -> Result<Seq, FrameError> {
+    Seq::new(raw).ok_or(FrameError::Malformed("a sequence number is below 2^63"))
+}
+
+fn bytes_of(id: Option<EventId>) -> Vec<u8> {
+    id.map_or_else(Vec::new, |id| id.as_bytes().to_vec())
+}
+
+fn cursors(raw: Vec<pb::EpochCursor>) -> Result<Vec<EpochCursor>, FrameError> {
+    if raw.len() > EPOCHS_MAX {
+        return Err(FrameError::Malformed("too many epochs"));
+    }
+    raw.into_iter()
+        .map(|cursor| Ok(EpochCursor { epoch: epoch(&cursor.epoch)?, seq: seq(cursor.seq)? }))
+        .collect()
+}
+
+fn raw_cursors(cursors: &[EpochCursor]) -> Vec<pb::EpochCursor> {
+    cursors
+        .iter()
+        .map(|cursor| pb::EpochCursor { epoch: cursor.epoch.as_bytes().to_vec(), seq: cursor.seq.get() })
+        .collect()
+}
+
+fn clock(raw: Option<pb::ClockSample>) -> ClockSample {
+    let raw = raw.unwrap_or_default();
+    ClockSample { wall: Timestamp::from_micros(raw.wall_us), boottime_us: raw.boottime_us }
+}
+
+fn raw_clock(clock: ClockSample) -> pb::ClockSample {
+    pb::ClockSample { wall_us: clock.wall.as_micros(), boottime_us: clock.boottime_us }
+}
+
+fn spool(raw: Option<pb::SpoolStatus>) -> SpoolStatus {
+    let raw = raw.unwrap_or_default();
+    SpoolStatus {
+        unacked_events: raw.unacked_events,
+        unacked_bytes: raw.unacked_bytes,
+        oldest_unacked: (raw.oldest_unacked_us != 0).then(|| Timestamp::from_micros(raw.oldest_unacked_us)),
+        last_error: (!raw.last_error.is_empty()).then(|| {
+            (hume_core::fit::cut(&raw.last_error, 1024).to_owned(), Timestamp::from_micros(raw.last_error_us))
+        }),
+    }
+}
+
+fn raw_spool(spool: &SpoolStatus) -> pb::SpoolStatus {
+    let (last_error, at) = spool.last_error.clone().unwrap_or_default();
+    pb::SpoolStatus {
+        unacked_events: spool.unacked_events,
+        unacked_bytes: spool.unacked_bytes,
+        oldest_unacked_us: spool.oldest_unacked.map_or(0, Timestamp::as_micros),
+        last_error,
+        last_error_us: at.as_micros(),
+    }
+}
+
+impl From<&AgentFrame> for pb::AgentFrame {
+    fn from(frame: &AgentFrame) -> pb::AgentFrame {
+        use pb::agent_frame::Frame;
+        let frame = match frame {
+            AgentFrame::Hello(hello) => Frame::Hello(pb::Hello {
+                protocol_major: hello.protocol_major,
+                protocol_minor: PROTOCOL_MINOR,
+                agent_version: hello.agent_version.clone(),
+                features: Vec::new(),
+                boot_id: hello.boot.map_or_else(Vec::new, |boot| boot.as_bytes().to_vec()),
+                host: hello.host.clone(),
+                epochs: hello.epochs.iter().map(raw_epoch_state).collect(),
+                clock: Some(raw_clock(hello.clock)),
+                spool: Some(raw_spool(&hello.spool)),
+                certificate_expires_us: hello.certificate_expires_at.as_micros(),
+            }),
+            AgentFrame::Batch(batch) => {
+                let payload = pack(&batch.events);
+                Frame::Batch(pb::Batch {
+                    epoch: batch.epoch.as_bytes().to_vec(),
+                    first_seq: batch.first.get(),
+                    count: batch.events.len() as u32,
+                    codec: pb::Codec::Identity as i32,
+                    raw_bytes: payload.len() as u32,
+                    payload,
+                })
+            }
+            AgentFrame::Heartbeat(beat) => Frame::Heartbeat(pb::Heartbeat {
+                clock: Some(raw_clock(beat.clock)),
+                tails: raw_cursors(&beat.tails),
+                watermark_us: beat.watermark.as_micros(),
+                spool: Some(raw_spool(&beat.spool)),
+                certificate_expires_us: beat.certificate_expires_at.as_micros(),
+            }),
+            AgentFrame::Gap(gap) => Frame::Gap(pb::Gap {
+                epoch: gap.epoch.as_bytes().to_vec(),
+                from_seq: gap.from.get(),
+                to_seq: gap.to.get(),
+                reason: GapReason::ALL
+                    .iter()
+                    .position(|one| *one == gap.reason)
+                    .map_or(0, |at| at as i32 + 1),
+            }),
+            AgentFrame::Goodbye(reason) => Frame::Goodbye(pb::Goodbye { reason: reason.clone() }),
+        };
+        pb::AgentFrame { frame: Some(frame) }
+    }
+}
+
+fn raw_epoch_state(state: &EpochState) -> pb::EpochState {
+    pb::EpochState {
+        epoch: state.epoch.as_bytes().to_vec(),
+        first_retained_seq: state.first_retained.map_or(0, Seq::get),
+        acked_seq: state.acked.get(),
+        acked_event_id: bytes_of(state.acked_event),
+        last_assigned_seq: state.last_assigned.get(),
+        predecessor: Vec::new(),
+        restamped_through: 0,
+        reason: pb::EpochReason::Created as i32,
+    }
+}
+
+/// Checks a frame of an agent.
+pub(super) fn agent_frame(raw: pb::AgentFrame) -> Result<AgentFrame, FrameError> {
+    use pb::agent_frame::Frame;
+    match raw.frame.ok_or(FrameError::Malformed("a frame of an unknown kind"))? {
+        Frame::Hello(hello) => {
+            if hello.epochs.len() > EPOCHS_MAX {
+                return Err(FrameError::Malformed("too many epochs"));
+            }
+            let epochs = hello.epochs.iter().map(epoch_state).collect::<Result<_, _>>()?;
+            Ok(AgentFrame::Hello(Hello {
+                protocol_major: hello.protocol_major,
+                agent_version: hume_core::fit::cut(&hello.agent_version, 64).to_owned(),
+                boot: BootId::from_slice(&hello.boot_id),
+                host: hello.host,
+                epochs,
+                clock: clock(hello.clock),
+                spool: spool(hello.spool),
+                certificate_expires_at: Timestamp::from_micros(hello.certificate_expires_us),
+            }))
+        }
+        Frame::Batch(batch) => {
+            if batch.codec != pb::Codec::Identity as i32 {
+                return Err(FrameError::Malformed("a codec that was not agreed on"));
+            }
+            if batch.payload.len() != batch.raw_bytes as usize {
+                return Err(FrameError::Malformed("a payload of another length than said"));
+            }
+            if batch.payload.len() > BATCH_BYTES_MAX + 5 * batch.count as usize {
+                return Err(FrameError::Malformed("a batch of too many bytes"));
+            }
+            if batch.first_seq == 0 {
+                return Err(FrameError::Malformed("sequence numbers begin at 1"));
+            }
+            let first = seq(batch.first_seq)?;
+            seq(batch.first_seq.saturating_add(u64::from(batch.count)))?;
+            let events = unpack(batch.payload, batch.count as usize)?;
+            Ok(AgentFrame::Batch(Batch { epoch: epoch(&batch.epoch)?, first, events }))
+        }
+        Frame::Heartbeat(beat) => Ok(AgentFrame::Heartbeat(Heartbeat {
+            clock: clock(beat.clock),
+            tails: cursors(beat.tails)?,
+            watermark: Timestamp::from_micros(beat.watermark_us),
+            spool: spool(beat.spool),
+            certificate_expires_at: Timestamp::from_micros(beat.certificate_expires_us),
+        })),
+        Frame::Gap(gap) => {
+            if gap.from_seq == 0 || gap.from_seq > gap.to_seq {
+                return Err(FrameError::Malformed("a gap without places"));
+            }
+            let reason = usize::try_from(gap.reason - 1).ok().and_then(|at| GapReason::ALL.get(at)).copied();
+            Ok(AgentFrame::Gap(Gap {
+                epoch: epoch(&gap.epoch)?,
+                from: seq(gap.from_seq)?,
+                to: seq(gap.to_seq)?,
+                reason: reason.ok_or(FrameError::Malformed("a gap without a reason"))?,
+            }))
+        }
+        Frame::Goodbye(goodbye) => {
+            Ok(AgentFrame::Goodbye(hume_core::fit::cut(&goodbye.reason, 1024).to_owned()))
+        }
+    }
+}
+
+fn epoch_state(raw: &pb::EpochState) -> Result<EpochState, FrameError> {
+    Ok(EpochState {
+        epoch: epoch(&raw.epoch)?,
+        first_retained: if raw.first_retained_seq == 0 { None } else { Some(seq(raw.first_retained_seq)?) },
+        acked: seq(raw.acked_seq)?,
+        acked_event: EventId::from_slice(&raw.acked_event_id),
+        last_assigned: seq(raw.last_assigned_seq)?,
+    })
+}
+
+impl From<&MasterFrame> for pb::MasterFrame {
+    fn from(frame: &MasterFrame) -> pb::MasterFrame {
+        use pb::master_frame::Frame;
+        let frame = match frame {
+            MasterFrame::Welcome(welcome) => Frame::Welcome(pb::Welcome {
+                session: welcome.session,
+                store_id: welcome.store_id.to_vec(),
+                resume: welcome
+                    .resume
+                    .iter()
+                    .map(|resume| pb::Resume {
+                        epoch: resume.epoch.as_bytes().to_vec(),
+                        cursor_seq: resume.cursor.get(),
+                        cursor_event_id: bytes_of(resume.cursor_event),
+                        verdict: match resume.verdict {
+                            Verdict::Continue => pb::Verdict::Continue,
+                            Verdict::MasterBehind => pb::Verdict::MasterBehind,
+                            Verdict::Forked => pb::Verdict::Forked,
+                        } as i32,
+                    })
+                    .collect(),
+                limits: Some(pb::Limits {
+                    window_bytes: welcome.limits.window_bytes as u32,
+                    window_events: welcome.limits.window_events as u32,
+                    batch_bytes_max: BATCH_BYTES_MAX as u32,
+                    batch_events_max: super::BATCH_EVENTS_MAX as u32,
+                }),
+                heartbeat_ms: welcome.heartbeat_ms,
+                master_time_us: welcome.master_time.as_micros(),
+                features: Vec::new(),
+            }),
+            MasterFrame::Ack(cursors) => Frame::Ack(pb::Ack { cursors: raw_cursors(cursors), limits: None }),
+            MasterFrame::Resync(resync) => Frame::Resync(pb::Resync {
+                epoch: resync.epoch.as_bytes().to_vec(),
+                cursor_seq: resync.cursor.get(),
+                reason: resync.reason.clone(),
+            }),
+            MasterFrame::Quarantined(one) => Frame::Quarantined(pb::Quarantined {
+                epoch: one.epoch.as_bytes().to_vec(),
+                seq: one.seq.get(),
+                code: one.code.clone(),
+                detail: one.detail.clone(),
+            }),
+            MasterFrame::Throttle(pause_ms, reason) => {
+                Frame::Throttle(pb::Throttle { pause_ms: *pause_ms, limits: None, reason: reason.clone() })
+            }
+            MasterFrame::GoAway(away) => Frame::GoAway(pb::GoAway {
+                reason: GoAwayReason::ALL
+                    .iter()
+                    .position(|one| *one == away.reason)
+                    .map_or(0, |at| at as i32 + 1),
+                reconnect_min_ms: away.reconnect_min_ms,
+                reconnect_max_ms: away.reconnect_max_ms,
+                detail: away.detail.clone(),
+            }),
+            MasterFrame::HeartbeatReply(reply) => Frame::HeartbeatReply(pb::HeartbeatReply {
+                master_time_us: reply.master_time.as_micros(),
+                echo_boottime_us: reply.echo_boottime_us,
+            }),
+        };
+        pb::MasterFrame { frame: Some(frame) }
+    }
+}
+
+/// Checks a frame of a master.
+pub(super) fn master_frame(raw: pb::MasterFrame) -> Result<MasterFrame, FrameError> {
+    use pb::master_frame::Frame;
+    Ok(match raw.frame.ok_or(FrameError::Malformed("a frame of an unknown kind"))? {
+        Frame::Welcome(welcome) => {
+            let limits = welcome.limits.unwrap_or_default();
+            let default = Limits::default();
+            let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
+            MasterFrame::Welcome(Welcome {
+                session: welcome.session,
+                store_id: <[u8; 16]>::try_from(welcome.store_id.as_slice())
+                    .map_err(|_| FrameError::Malformed("a store id has 16 bytes"))?,
+                resume: welcome.resume.iter().map(resume).collect::<Result<_, _>>()?,
+                limits: Limits {
+                    window_bytes: or(limits.window_bytes, default.window_bytes),
+                    window_events: or(limits.window_events, default.window_events),
+                },
+                heartbeat_ms: welcome.heartbeat_ms,
+                master_time: Timestamp::from_micros(welcome.master_time_us),
+            })
+        }
+        Frame::Ack(ack) => MasterFrame::Ack(cursors(ack.cursors)?),
+        Frame::Resync(resync) => MasterFrame::Resync(Resync {
+            epoch: epoch(&resync.epoch)?,
+            cursor: seq(resync.cursor_seq)?,
+            reason: resync.reason,
+        }),
+        Frame::Quarantined(one) => MasterFrame::Quarantined(Quarantined {
+            epoch: epoch(&one.epoch)?,
+            seq: seq(one.seq)?,
+            code: one.code,
+            detail: one.detail,
+        }),
+        Frame::Throttle(throttle) => MasterFrame::Throttle(throttle.pause_ms, throttle.reason),
+        Frame::GoAway(away) => MasterFrame::GoAway(GoAway {
+            // A reason of a newer version is still a reason to come back later.
+            reason: usize::try_from(away.reason - 1)
+                .ok()
+                .and_then(|at| GoAwayReason::ALL.get(at))
+                .copied()
+                .unwrap_or(GoAwayReason::Shutdown),
+            reconnect_min_ms: away.reconnect_min_ms,
+            reconnect_max_ms: away.reconnect_max_ms,
+            detail: away.detail,
+        }),
+        Frame::HeartbeatReply(reply) => MasterFrame::HeartbeatReply(HeartbeatReply {
+            master_time: Timestamp::from_micros(reply.master_time_us),
+            echo_boottime_us: reply.echo_boottime_us,
+        }),
+    })
+}
+
+fn resume(raw: &pb::Resume) -> Result<Resume, FrameError> {
+    Ok(Resume {
+        epoch: epoch(&raw.epoch)?,
+        cursor: seq(raw.cursor_seq)?,
+        cursor_event: EventId::from_slice(&raw.cursor_event_id),
+        verdict: match pb::Verdict::try_from(raw.verdict) {
+            Ok(pb::Verdict::Continue) => Verdict::Continue,
+            Ok(pb::Verdict::MasterBehind) => Verdict::MasterBehind,
+            Ok(pb::Verdict::Forked) => Verdict::Forked,
+            Ok(pb::Verdict::Unspecified) | Err(_) => return Err(FrameError::Malformed("an unknown verdict")),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventBytes;
+    use crate::relay::{PROTOCOL_MAJOR, WINDOW_BYTES_DEFAULT, WINDOW_EVENTS_DEFAULT};
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    fn at(seq: u64) -> EpochCursor {
+        EpochCursor { epoch: Epoch::from_bytes([1; 16]), seq: Seq::new(seq).unwrap() }
+    }
+
+    fn agent_frames() -> Vec<AgentFrame> {
+        let clock = ClockSample { wall: Timestamp::from_micros(5), boottime_us: 6 };
+        let spool = SpoolStatus {
+            unacked_events: 1,
+            unacked_bytes: 2,
+            oldest_unacked: Some(Timestamp::from_micros(3)),
+            last_error: Some(("x".into(), Timestamp::from_micros(4))),
+        };
+        vec![
+            AgentFrame::Hello(Hello {
+                protocol_major: PROTOCOL_MAJOR,
+                agent_version: "0.1.0".into(),
+                boot: Some(BootId::from_bytes([2; 16])),
+                host: "web1".into(),
+                epochs: vec![EpochState {
+                    epoch: Epoch::from_bytes([1; 16]),
+                    first_retained: Seq::new(1),
+                    acked: Seq::new(4).unwrap(),
+                    acked_event: Some(EventId::from_bytes([3; 16])),
+                    last_assigned: Seq::new(9).unwrap(),
+                }],
+                clock,
+                spool: spool.clone(),
+                certificate_expires_at: Timestamp::from_micros(8),
+            }),
+            AgentFrame::Batch(Batch {
+                epoch: Epoch::from_bytes([1; 16]),
+                first: Seq::new(5).unwrap(),
+                events: vec![EventBytes::from_raw(vec![1, 2, 3]), EventBytes::from_raw(vec![])],
+            }),
+            AgentFrame::Heartbeat(Heartbeat {
+                clock,
+                tails: vec![at(9)],
+                watermark: Timestamp::from_micros(7),
+                spool,
+                certificate_expires_at: Timestamp::from_micros(8),
+            }),
+            AgentFrame::Gap(Gap {
+                epoch: Epoch::from_bytes([1; 16]),
+                from: Seq::new(5).unwrap(),
+                to: Seq::new(6).unwrap(),
+                reason: GapReason::LostSpool,
+            }),
+            AgentFrame::Goodbye("stop".into()),
+        ]
+    }
+
+    fn master_frames() -> Vec<MasterFrame> {
+        vec![
+            MasterFrame::Welcome(Welcome {
+                session: 3,
+                store_id: [4; 16],
+                resume: [Verdict::Continue, Verdict::MasterBehind, Verdict::Forked]
+                    .map(|verdict| Resume {
+                        epoch: Epoch::from_bytes([1; 16]),
+                        cursor: Seq::new(2).unwrap(),
+                        cursor_event: None,
+                        verdict,
+                    })
+                    .to_vec(),
+                limits: Limits { window_bytes: WINDOW_BYTES_DEFAULT, window_events: WINDOW_EVENTS_DEFAULT },
+                heartbeat_ms: 10_000,
+                master_time: Timestamp::from_micros(1),
+            }),
+            MasterFrame::Ack(vec![at(7)]),
+            MasterFrame::Resync(Resync { epoch: at(1).epoch, cursor: at(2).seq, reason: "r".into() }),
+            MasterFrame::Quarantined(Quarantined {
+                epoch: at(1).epoch,
+                seq: at(2).seq,
+                code: "c".into(),
+                detail: "d".into(),
+            }),
+            MasterFrame::Throttle(100, "busy".into()),
+            MasterFrame::GoAway(GoAway {
+                reason: GoAwayReason::CloneSuspected,
+                reconnect_min_ms: 1,
+                reconnect_max_ms: 2,
+                detail: "d".into(),
+            }),
+            MasterFrame::HeartbeatReply(HeartbeatReply {
+                master_time: Timestamp::from_micros(1),
+                echo_boottime_us: 2,
+            }),
+        ]
+    }
+
+    #[test]
+    fn every_frame_reads_back() {
+        for frame in agent_frames() {
+            let bytes = pb::AgentFrame::from(&frame).encode_to_vec();
+            assert_eq!(agent_frame(pb::AgentFrame::decode(&bytes[..]).unwrap()).unwrap(), frame);
+        }
+        for frame in master_frames() {
+            let bytes = pb::MasterFrame::from(&frame).encode_to_vec();
+            assert_eq!(master_frame(pb::MasterFrame::decode(&bytes[..]).unwrap()).unwrap(), frame);
+        }
+    }
+
+    #[test]
+    fn a_batch_that_lies_about_itself_is_malformed() {
+        let good = || match pb::AgentFrame::from(&agent_frames()[1]).frame {
+            Some(pb::agent_frame::Frame::Batch(batch)) => batch,
+            other => panic!("{other:?}"),
+        };
+        let lies = [
+            pb::Batch { count: 0, ..good() },
+            pb::Batch { count: 3, ..good() },
+            pb::Batch { count: 1, ..good() },
+            pb::Batch { count: 1001, ..good() },
+            pb::Batch { raw_bytes: 1, ..good() },
+            pb::Batch { first_seq: 0, ..good() },
+            pb::Batch { first_seq: i64::MAX as u64, ..good() },
+            pb::Batch { epoch: vec![1], ..good() },
+            pb::Batch { codec: pb::Codec::Zstd as i32, ..good() },
+            pb::Batch { payload: vec![0xff; 11].into(), raw_bytes: 11, ..good() },
+        ];
+        for lie in lies {
+            let frame = pb::AgentFrame { frame: Some(pb::agent_frame::Frame::Batch(lie.clone())) };
+            assert!(matches!(agent_frame(frame), Err(FrameError::Malformed(_))), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_a_newer_kind_is_malformed_and_not_a_panic() {
+        assert!(matches!(agent_frame(pb::AgentFrame { frame: None }), Err(FrameError::Malformed(_))));
+        assert!(matches!(master_frame(pb::MasterFrame { frame: None }), Err(FrameError::Malformed(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(raw) = pb::AgentFrame::decode(&bytes[..]) {
+                let _ = agent_frame(raw);
+            }
+            if let Ok(raw) = pb::MasterFrame::decode(&bytes[..]) {
+                let _ = master_frame(raw);
+            }
+        }
+    }
+}

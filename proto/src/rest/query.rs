@@ -1,0 +1,231 @@
+//! Parameters of questions ⇄ filters. Taking a filter apart whole makes the compiler ask for a new field here.
+
+use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
+use hume_core::page::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use hume_core::{BoundError, HostName, Level, RunId, Tag, TaskName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Parameters of `/api/v1/events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventQuery {
+    /// Exactly this task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Exactly this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// At least this level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// All of these tags, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// RFC 3339, included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// RFC 3339, excluded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Of this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Text in the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grep: Option<String>,
+    /// `reported` (default), `all`, or a kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Items of a page, 1 to [`PAGE_ITEMS_MAX`]; [`PAGE_ITEMS_DEFAULT`] when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// From `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Ask for the number only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<bool>,
+}
+
+impl EventQuery {
+    /// The parameters that ask for this filter.
+    pub fn from_filter(filter: &EventFilter) -> EventQuery {
+        let EventFilter { task, host, level_min, tags, since, until, run, grep, kind } = filter;
+        EventQuery {
+            task: task.as_ref().map(|task| task.as_str().to_owned()),
+            host: host.as_ref().map(|host| host.as_str().to_owned()),
+            level: level_min.map(|level| level.as_str().to_owned()),
+            tag: (!tags.is_empty()).then(|| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",")),
+            since: since.map(|at| at.to_string()),
+            until: until.map(|at| at.to_string()),
+            run: run.map(|run| run.to_string()),
+            grep: grep.clone(),
+            kind: (*kind != KindFilter::default()).then(|| kind.as_str().to_owned()),
+            limit: None,
+            cursor: None,
+            count: None,
+        }
+    }
+
+    /// The filter these parameters ask for. `limit`, `cursor` and `count` are the caller's.
+    ///
+    /// # Errors
+    /// The first [`BoundError`], naming the parameter.
+    pub fn filter(&self) -> Result<EventFilter, BoundError> {
+        let EventQuery {
+            task,
+            host,
+            level,
+            tag,
+            since,
+            until,
+            run,
+            grep,
+            kind,
+            limit: _,
+            cursor: _,
+            count: _,
+        } = self;
+        Ok(EventFilter {
+            task: task.as_deref().map(TaskName::parse).transpose()?,
+            host: host.as_deref().map(HostName::parse).transpose()?,
+            level_min: level
+                .as_deref()
+                .map(str::parse::<Level>)
+                .transpose()
+                .map_err(|error| BoundError::new("level", format!("is wrong: {error}")))?,
+            tags: match tag {
+                Some(list) => list.split(',').map(Tag::parse).collect::<Result<_, _>>()?,
+                None => Vec::new(),
+            },
+            since: time("since", since.as_deref())?,
+            until: time("until", until.as_deref())?,
+            run: run.as_deref().map(RunId::parse).transpose()?,
+            grep: grep.clone().filter(|text| !text.is_empty()),
+            kind: match kind.as_deref() {
+                Some(word) => KindFilter::from_word(word)
+                    .ok_or(BoundError::new("kind", "must be all, reported, run, watchdog, host or system"))?,
+                None => KindFilter::default(),
+            },
+        })
+    }
+}
+
+/// Parameters of `/api/v1/runs` and `/api/v1/latest`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunQuery {
+    /// Exactly this task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Exactly this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Exactly this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Started at this time (RFC 3339) or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Started before this time (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// With the events of each run, those of every kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<bool>,
+    /// Items of a page, 1 to [`PAGE_ITEMS_MAX`]; [`PAGE_ITEMS_DEFAULT`] when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// From `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Ask for the number only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<bool>,
+}
+
+impl RunQuery {
+    /// The parameters that ask for this filter.
+    pub fn from_filter(filter: &RunFilter) -> RunQuery {
+        // `latest` is a path of its own.
+        let RunFilter { task, host, run, since, until, latest: _ } = filter;
+        RunQuery {
+            task: task.as_ref().map(|task| task.as_str().to_owned()),
+            host: host.as_ref().map(|host| host.as_str().to_owned()),
+            run: run.map(|run| run.to_string()),
+            since: since.map(|at| at.to_string()),
+            until: until.map(|at| at.to_string()),
+            events: None,
+            limit: None,
+            cursor: None,
+            count: None,
+        }
+    }
+
+    /// The filter these parameters ask for. `events`, `limit`, `cursor` and `count` are the caller's.
+    ///
+    /// # Errors
+    /// The first [`BoundError`], naming the parameter.
+    pub fn filter(&self, latest: Latest) -> Result<RunFilter, BoundError> {
+        let RunQuery { task, host, run, since, until, events: _, limit: _, cursor: _, count: _ } = self;
+        Ok(RunFilter {
+            task: task.as_deref().map(TaskName::parse).transpose()?,
+            host: host.as_deref().map(HostName::parse).transpose()?,
+            run: run.as_deref().map(RunId::parse).transpose()?,
+            since: time("since", since.as_deref())?,
+            until: time("until", until.as_deref())?,
+            latest,
+        })
+    }
+}
+
+/// The number of items that `limit` asks for.
+///
+/// # Errors
+/// [`BoundError`] outside 1 to [`PAGE_ITEMS_MAX`].
+pub fn page_items(limit: Option<usize>) -> Result<usize, BoundError> {
+    match limit {
+        None => Ok(PAGE_ITEMS_DEFAULT),
+        Some(items @ 1..=PAGE_ITEMS_MAX) => Ok(items),
+        Some(_) => Err(BoundError::new("limit", format!("must be 1 to {PAGE_ITEMS_MAX}"))),
+    }
+}
+
+fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, BoundError> {
+    text.map(str::parse)
+        .transpose()
+        .map_err(|_| BoundError::new(field, "must be an RFC 3339 time such as 2026-11-22T10:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_survives_its_parameters() {
+        let filter = EventFilter {
+            task: TaskName::parse("BACKUP").ok(),
+            host: HostName::parse("web1").ok(),
+            level_min: Some(Level::Warning),
+            tags: vec![Tag::parse("a").unwrap(), Tag::parse("b c").unwrap()],
+            since: Some(Timestamp::from_micros(1)),
+            until: Some(Timestamp::from_micros(2)),
+            run: Some(RunId::from_bytes([1; 16])),
+            grep: Some("disk".to_owned()),
+            kind: KindFilter::All,
+        };
+        assert_eq!(EventQuery::from_filter(&filter).filter().unwrap(), filter);
+        assert_eq!(EventQuery::default().filter().unwrap(), EventFilter::default());
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        let query = EventQuery { level: Some("loud".into()), ..EventQuery::default() };
+        assert_eq!(query.filter().unwrap_err().field, "level");
+        let query = RunQuery { since: Some("noon".into()), ..RunQuery::default() };
+        assert_eq!(query.filter(Latest::No).unwrap_err().field, "since");
+        assert_eq!(page_items(Some(0)).unwrap_err().field, "limit");
+        assert_eq!(page_items(Some(PAGE_ITEMS_MAX + 1)).unwrap_err().field, "limit");
+        assert_eq!(page_items(None), Ok(PAGE_ITEMS_DEFAULT));
+    }
+}
