@@ -1,0 +1,174 @@
+//! What a daemon says about itself: one line per fact on stderr, for people, journald or a JSON collector.
+//!
+//! `HUME_LOG` overrules the configured level; both are filters such as `info` or `info,hume_runtime=debug`. Colour only
+//! on a terminal without `NO_COLOR`; no time stamp when stderr is the journal, which has its own.
+
+use std::io::IsTerminal;
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// The environment variable that overrules `level`.
+pub const LEVEL_VARIABLE: &str = "HUME_LOG";
+
+/// The section `[log]` of every daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter with modules.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text; without a time stamp when stderr is the journal.
+    #[default]
+    Auto,
+    /// Text with a time stamp.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is not a filter.
+    #[error("`{filter}` in {from} is not a log level: use error, warn, info, debug or trace")]
+    Level {
+        /// What was given.
+        filter: String,
+        /// Where: the key or the variable.
+        from: &'static str,
+    },
+    /// It was set up before.
+    #[error("logging is already set up")]
+    Twice,
+}
+
+/// Sets up logging for the process. Call it once, before the first event.
+pub fn init(config: &LogConfig) -> Result<(), LogError> {
+    let overruled = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
+    let filter = match &overruled {
+        Some(level) => parse_filter(level, LEVEL_VARIABLE)?,
+        None => parse_filter(&config.level, "log.level")?,
+    };
+    let look = look(config.format, Surroundings::of_process());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(look.colour);
+    let done = match look.line {
+        Line::Json => builder.json().flatten_event(true).try_init(),
+        Line::Text => builder.compact().try_init(),
+        Line::TextWithoutTime => builder.compact().without_time().try_init(),
+    };
+    done.map_err(|_| LogError::Twice)
+}
+
+fn parse_filter(filter: &str, from: &'static str) -> Result<EnvFilter, LogError> {
+    let refused = || LogError::Level { filter: filter.to_owned(), from };
+    // A bare misspelt word would be taken for a module with all levels on.
+    let bare = filter.split(',').map(str::trim).filter(|part| !part.contains('='));
+    for word in bare {
+        word.parse::<tracing_subscriber::filter::LevelFilter>().map_err(|_| refused())?;
+    }
+    EnvFilter::try_new(filter).map_err(|_| refused())
+}
+
+#[derive(Clone, Copy)]
+struct Surroundings {
+    terminal: bool,
+    journal: bool,
+    no_colour: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    line: Line,
+    colour: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Json,
+    Text,
+    TextWithoutTime,
+}
+
+impl Surroundings {
+    fn of_process() -> Surroundings {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        Surroundings {
+            terminal: std::io::stderr().is_terminal(),
+            journal: stderr_is_journal(),
+            no_colour: set("NO_COLOR"),
+        }
+    }
+}
+
+/// `JOURNAL_STREAM` holds device and inode of the journal's socket; a child whose stderr was redirected inherits the
+/// variable, so it is compared.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+fn look(format: LogFormat, around: Surroundings) -> Look {
+    let line = match format {
+        LogFormat::Json => Line::Json,
+        LogFormat::Auto if around.journal => Line::TextWithoutTime,
+        LogFormat::Auto | LogFormat::Text => Line::Text,
+    };
+    Look { line, colour: line != Line::Json && around.terminal && !around.no_colour }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Surroundings = Surroundings { terminal: false, journal: false, no_colour: false };
+
+    #[test]
+    fn colour_needs_a_terminal_and_consent() {
+        let colour = |around| look(LogFormat::Auto, around).colour;
+        assert!(!colour(PLAIN));
+        assert!(colour(Surroundings { terminal: true, ..PLAIN }));
+        assert!(!colour(Surroundings { terminal: true, no_colour: true, ..PLAIN }));
+        assert!(!look(LogFormat::Json, Surroundings { terminal: true, ..PLAIN }).colour);
+    }
+
+    #[test]
+    fn the_journal_gets_no_second_time_stamp() {
+        let journal = Surroundings { journal: true, ..PLAIN };
+        assert_eq!(look(LogFormat::Auto, journal).line, Line::TextWithoutTime);
+        assert_eq!(look(LogFormat::Text, journal).line, Line::Text);
+        assert_eq!(look(LogFormat::Auto, PLAIN).line, Line::Text);
+        assert_eq!(look(LogFormat::Json, journal).line, Line::Json);
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_where_it_stands() {
+        let error = parse_filter("inof", "log.level").unwrap_err().to_string();
+        assert!(error.starts_with("`inof` in log.level is not a log level"), "{error}");
+        assert!(parse_filter("info,hume_runtime=debug", LEVEL_VARIABLE).is_ok());
+        assert!(parse_filter("info,hume_runtime=loud", LEVEL_VARIABLE).is_err());
+    }
+
+    #[test]
+    fn the_section_has_defaults_and_refuses_unknown_keys() {
+        assert_eq!(toml::from_str::<LogConfig>("").unwrap(), LogConfig::default());
+        let json: LogConfig = toml::from_str("format = \"json\"").unwrap();
+        assert_eq!((json.level.as_str(), json.format), ("info", LogFormat::Json));
+        assert!(toml::from_str::<LogConfig>("colour = true").is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! The command line, as others script against it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use hume_core::HostName;
+
+const TEMPLATE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+const EXAMPLES: &str = "\
+Examples:
+  humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
+  humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863
+";
+const INIT_EXAMPLES: &str = "\
+Examples:
+  humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
+  humeconfig init --dir site            everything on this machine
+";
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863
+  humeconfig agent --dir site --out web1 --host web1            everything on this machine
+";
+
+/// Set up hume: the master's certificates and configuration, then one agent after the other.
+#[derive(Debug, Parser)]
+#[command(name = "humeconfig", version, before_help = EXAMPLES, help_template = TEMPLATE)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+pub struct Args {
+    /// What to make.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to make.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a site: its CA, the master's certificate and configuration, the administrator's token.
+    #[command(before_help = INIT_EXAMPLES, help_template = TEMPLATE)]
+    Init(InitArgs),
+    /// Make an agent of a site: its certificate, configuration and folders, to be copied to its host.
+    ///
+    /// Works while the master runs; the master needs no reload.
+    #[command(before_help = AGENT_EXAMPLES, help_template = TEMPLATE)]
+    Agent(AgentArgs),
+}
+
+/// `humeconfig init`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InitArgs {
+    /// Folder of the master: gets master.toml, admin.token and pki/.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// A name or address under which agents and people reach the master; may be repeated. The certificate always
+    /// names localhost, the loopback addresses and the addresses of --grpc and --http.
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Address on which agents connect (gRPC with mutual TLS).
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4863", value_parser = socket_address)]
+    pub grpc: SocketAddr,
+    /// Address of the REST API (HTTPS).
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4864", value_parser = socket_address)]
+    pub http: SocketAddr,
+    /// Name of the site in all its certificates; cannot be changed later.
+    #[arg(long, value_name = "DOMAIN", default_value = "hume")]
+    pub trust_domain: String,
+    /// Replace what exists; the old files are kept beside the new ones. All agents need new certificates then.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `humeconfig agent`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AgentArgs {
+    /// Folder of the master, made by `humeconfig init`.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Folder of the agent: gets agent.toml, pki/, run/, drop/ and state/.
+    #[arg(long, value_name = "ADIR")]
+    pub out: PathBuf,
+    /// Name of the host in all its events.
+    #[arg(long, value_name = "HOST", value_parser = HostName::parse)]
+    pub host: HostName,
+    /// Where the agent reaches the master [default: the relay's address in DIR/master.toml].
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub master: Option<String>,
+    /// Replace what exists: a new certificate, the same agent id; the old files are kept beside the new ones.
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:4863 or [::1]:4863".to_owned())
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    match split_address(text) {
+        Some((_, port)) if port != 0 => Ok(text.to_owned()),
+        _ => {
+            Err("expected a name or address and a port, such as master.example.org:4863 or [::1]:4863"
+                .to_owned())
+        }
+    }
+}
+
+/// Name or address (without brackets) and port.
+pub(crate) fn split_address(text: &str) -> Option<(&str, u16)> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let (host, _) = text.rsplit_once(':')?;
+        return Some((host.trim_start_matches('[').trim_end_matches(']'), address.port()));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let named =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    port.parse().ok().filter(|_| named).map(|port| (host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let args = Args::try_parse_from(["humeconfig", "init", "--dir", "d"]).unwrap();
+        let Command::Init(init) = args.command else { panic!("init was asked for") };
+        assert_eq!(
+            (init.grpc.to_string(), init.http.to_string()),
+            ("127.0.0.1:4863".into(), "127.0.0.1:4864".into())
+        );
+        assert_eq!((init.trust_domain.as_str(), init.force, init.names.len()), ("hume", false, 0));
+    }
+
+    #[test]
+    fn names_repeat_and_a_bad_address_is_explained() {
+        let args =
+            Args::try_parse_from(["humeconfig", "init", "--dir=d", "--name=a", "--name", "b"]).unwrap();
+        let Command::Init(init) = args.command else { panic!("init was asked for") };
+        assert_eq!(init.names, ["a", "b"]);
+        let error =
+            Args::try_parse_from(["humeconfig", "init", "--dir=d", "--grpc=4863"]).unwrap_err().to_string();
+        assert!(error.contains("such as 127.0.0.1:4863"), "{error}");
+    }
+
+    #[test]
+    fn a_master_is_a_name_or_an_address_with_a_port() {
+        for (text, host) in
+            [("m.example:1", "m.example"), ("10.0.0.5:4863", "10.0.0.5"), ("[::1]:4863", "::1")]
+        {
+            assert_eq!(split_address(text).map(|(host, _)| host), Some(host));
+            assert!(host_and_port(text).is_ok());
+        }
+        for text in ["m.example", ":4863", "a b:1", "::1:4863x", "m:0", "m:70000", "https://m:4863"] {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_out_of_bounds_is_refused_by_name() {
+        let line = ["humeconfig", "agent", "--dir=d", "--out=o", "--host", "web 1"];
+        let error = Args::try_parse_from(line).unwrap_err().to_string();
+        assert!(error.contains("must not contain white space"), "{error}");
+    }
+}

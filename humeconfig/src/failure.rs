@@ -1,0 +1,140 @@
+//! Why nothing was made, what to do about it, and the exit code that scripts see.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use hume_runtime::config::ConfigError;
+use hume_runtime::exit;
+use hume_runtime::files::FileError;
+use hume_runtime::pki::PkiError;
+use hume_runtime::socket::SocketError;
+use hume_runtime::tls::TlsError;
+
+/// A run that made nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// `init` found a site.
+    #[error(
+        "{} exists already: its agents trust the CA that is there; choose another --dir, or add --force to replace it",
+        path.display()
+    )]
+    SiteExists {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// `agent` found an agent.
+    #[error("{} exists already: choose another --out, or add --force to replace it", path.display())]
+    AgentExists {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// `--out` is the master's own folder.
+    #[error("{} holds the CA key of a master: choose another --out for the agent", path.display())]
+    OutIsMaster {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `--dir` is no site.
+    #[error("{} does not exist: run `humeconfig init --dir {}` first", path.display(), dir.display())]
+    NoSite {
+        /// The file that is missing.
+        path: PathBuf,
+        /// The folder that was named.
+        dir: PathBuf,
+    },
+    /// The master's address cannot be told from its configuration.
+    #[error("{} lets the kernel choose the port of the relay: say where the master is with --master HOST:PORT", path.display())]
+    NoPort {
+        /// The configuration.
+        path: PathBuf,
+    },
+    /// The master's configuration has a wrong address.
+    #[error("relay.listen in {} is `{found}`: expected an IP address and a port", path.display())]
+    Listen {
+        /// The configuration.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// The master's configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file of the site cannot be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate or key of the site cannot be used.
+    #[error("could not use {}", path.display())]
+    Authority {
+        /// The CA certificate.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PkiError,
+    },
+    /// The site's certificates cannot be read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The folder's path is too long for its sockets.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A file or folder could not be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The steps could not be told; all of them were done.
+    #[error("could not write to the standard output, though everything was made")]
+    Output(#[source] io::Error),
+}
+
+impl Failure {
+    /// The code of sysexits(3) for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Pki(PkiError::Name(_) | PkiError::TrustDomain(_)) | Failure::OutIsMaster { .. } => {
+                exit::USAGE
+            }
+            Failure::SiteExists { .. }
+            | Failure::AgentExists { .. }
+            | Failure::Socket(_)
+            | Failure::File(_) => exit::CANNOT_CREATE,
+            Failure::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                exit::NO_PERMISSION
+            }
+            Failure::Read { .. } | Failure::Output(_) => exit::IO,
+            Failure::NoSite { .. }
+            | Failure::NoPort { .. }
+            | Failure::Listen { .. }
+            | Failure::Config(_)
+            | Failure::Authority { .. }
+            | Failure::Tls(_) => exit::CONFIG,
+            Failure::Pki(_) => exit::SOFTWARE,
+        }
+    }
+
+    /// The failure and its causes, on one line.
+    pub fn explained(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        if let Failure::File(error) = self {
+            text.push_str(match error.source.kind() {
+                io::ErrorKind::PermissionDenied => "; choose a folder you may write to, or become its owner",
+                io::ErrorKind::StorageFull => "; make room and run this again, nothing was changed",
+                _ => "; nothing was changed",
+            });
+        }
+        text
+    }
+}

@@ -1,0 +1,229 @@
+//! `humeconfig init`: a CA, the master's certificate and configuration, the administrator's token.
+//!
+//! The server certificate names every `--name`, localhost, the loopback addresses and those the master listens
+//! on.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use hume_runtime::pki::{Authority, Issued};
+use hume_runtime::secret::SecretText;
+use hume_runtime::{clock, socket};
+
+use crate::args::InitArgs;
+use crate::failure::Failure;
+use crate::report::{Report, day, shell};
+use crate::staging::{IfPresent, Published, Staging};
+use crate::token;
+
+const PIECES: [&str; 3] = ["pki", "admin.token", "master.toml"];
+
+/// Makes the site and says so.
+pub fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let dir = absolute(&args.dir)?;
+    check(args, &dir)?;
+    let now = clock::now();
+    let authority = Authority::create(&args.trust_domain, now)?;
+    let (names, addresses) = server_names(args);
+    let server = authority.issue_server(&names, &addresses, now)?;
+    let token = token::mint();
+    let published = stage(args, &dir, &authority, &server, &token)?
+        .publish(&PIECES.map(|name| (name, IfPresent::Replace)), now)?;
+    let mut report = Report::default();
+    report.steps(&published, |name| about(name, &authority, &server, &names, &addresses));
+    let replaced = published
+        .iter()
+        .any(|piece| matches!(piece, Published::Replaced { path, .. } if path.ends_with("pki")));
+    if replaced {
+        report.line(format!(
+            "note: certificates issued before {} are no longer valid here: run `humeconfig agent --force` for each agent",
+            day(now)
+        ));
+    }
+    advise(args, &dir, &mut report);
+    report.write(out)
+}
+
+fn check(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
+    socket::check_path(&dir.join("run/api.sock"))?;
+    let found = PIECES.map(|name| dir.join(name)).into_iter().find(|path| path.exists());
+    match found {
+        Some(path) if !args.force => Err(Failure::SiteExists { path }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Names and addresses of the server certificate, the ones the user gave first.
+fn server_names(args: &InitArgs) -> (Vec<String>, Vec<IpAddr>) {
+    let mut names = args.names.clone();
+    if !names.iter().any(|name| name == "localhost") {
+        names.push("localhost".to_owned());
+    }
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    for address in [args.grpc.ip(), args.http.ip()] {
+        if !address.is_unspecified() && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    (names, addresses)
+}
+
+fn stage(
+    args: &InitArgs,
+    dir: &Path,
+    authority: &Authority,
+    server: &Issued,
+    token: &SecretText,
+) -> Result<Staging, Failure> {
+    let staging = Staging::new(dir)?;
+    staging.folder("pki", 0o700)?;
+    staging.file("pki/ca.pem", authority.certificate_pem(), 0o644)?;
+    staging.file("pki/ca.key", authority.key_pem().expose(), 0o600)?;
+    staging.file("pki/master.pem", &server.certificate_pem, 0o644)?;
+    staging.file("pki/master.key", server.key_pem.expose(), 0o600)?;
+    staging.file("admin.token", &format!("{}\n", token.expose()), 0o600)?;
+    staging.file("master.toml", &master_toml(args, &token::digest(token)), 0o644)?;
+    Ok(staging)
+}
+
+fn master_toml(args: &InitArgs, token_sha256: &str) -> String {
+    let InitArgs { grpc, http, .. } = args;
+    format!(
+        r#"# hume master, made by `humeconfig init`. Relative paths are relative to this file.
+
+# Agents connect here (gRPC with mutual TLS).
+[relay]
+listen = "{grpc}"
+
+# REST API, health and metrics by HTTPS; the same API without a token on the socket, for local administrators.
+[web]
+listen = "{http}"
+socket = "run/api.sock"
+metrics = "open"            # or "token": /metrics then wants a token like the API
+
+# The CA that issues the agents' certificates, and the certificate both ports show.
+[tls]
+ca = "pki/ca.pem"
+certificate = "pki/master.pem"
+key = "pki/master.key"
+
+[store]
+path = "state/store.db"
+
+[log]
+level = "info"              # error, warn, info, debug, trace; HUME_LOG overrules it
+format = "auto"             # or "text", "json"
+
+# Who may use the API: the SHA-256 of each token, never the token itself. This one's token is in admin.token.
+[[web.token]]
+name = "admin"
+sha256 = "{token_sha256}"
+"#
+    )
+}
+
+fn about(
+    name: &str,
+    authority: &Authority,
+    server: &Issued,
+    names: &[String],
+    addresses: &[IpAddr],
+) -> String {
+    match name {
+        "pki" => {
+            let addresses = addresses.iter().map(IpAddr::to_string);
+            let named: Vec<String> = names.iter().cloned().chain(addresses).collect();
+            format!(
+                "CA of \"{}\" until {}, master's certificate for {} until {}",
+                authority.trust_domain(),
+                day(authority.not_after()),
+                named.join(", "),
+                day(server.not_after)
+            )
+        }
+        "admin.token" => "the administrator's token for the API, keep it secret".to_owned(),
+        _ => "the master's configuration".to_owned(),
+    }
+}
+
+fn advise(args: &InitArgs, dir: &Path, report: &mut Report) {
+    if args.grpc.ip().is_unspecified() && args.names.is_empty() {
+        report.line(
+            "note: agents on other hosts need a name of this machine in the master's certificate; there is none, \
+             so run this again with --name NAME --force",
+        );
+    }
+    let at = |name: &str| shell(&dir.join(name));
+    let folder = shell(dir);
+    report.line("");
+    report.line("next:");
+    report.line(format!("  humed-master --config {}", at("master.toml")));
+    report.line(format!("  humeconfig agent --dir {folder} --out {} --host web1", at("web1")));
+    report.line(format!(
+        "  humequery --url https://{} --ca {} --token-file {} status",
+        reachable(args.http),
+        at("pki/ca.pem"),
+        at("admin.token")
+    ));
+}
+
+/// An address that a program on this machine can connect to.
+pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// The path from the root, for messages and for the length of socket paths.
+pub(crate) fn absolute(path: &Path) -> Result<std::path::PathBuf, Failure> {
+    std::path::absolute(path).map_err(|source| Failure::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(grpc: &str, http: &str, names: &[&str]) -> InitArgs {
+        InitArgs {
+            dir: "d".into(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            grpc: grpc.parse().unwrap(),
+            http: http.parse().unwrap(),
+            trust_domain: "hume".to_owned(),
+            force: false,
+        }
+    }
+
+    #[test]
+    fn the_certificate_names_what_was_asked_for_and_this_machine() {
+        let (names, addresses) = server_names(&args("10.0.0.5:4863", "0.0.0.0:4864", &["master.example"]));
+        assert_eq!(names, ["master.example", "localhost"]);
+        assert_eq!(addresses, ["127.0.0.1", "::1", "10.0.0.5"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+    }
+
+    #[test]
+    fn nothing_is_named_twice() {
+        let (names, addresses) = server_names(&args("127.0.0.1:4863", "[::1]:4864", &["localhost"]));
+        assert_eq!((names.len(), addresses.len()), (1, 2));
+    }
+
+    #[test]
+    fn an_unspecified_address_is_reached_by_loopback() {
+        assert_eq!(reachable("0.0.0.0:1".parse().unwrap()).to_string(), "127.0.0.1:1");
+        assert_eq!(reachable("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
+        assert_eq!(reachable("10.0.0.5:1".parse().unwrap()).to_string(), "10.0.0.5:1");
+    }
+
+    #[test]
+    fn the_configuration_is_toml_with_the_agreed_keys() {
+        let text = master_toml(&args("[::1]:4863", "127.0.0.1:0", &[]), "00ff");
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(table["relay"]["listen"].as_str(), Some("[::1]:4863"));
+        assert_eq!(table["web"]["token"][0]["sha256"].as_str(), Some("00ff"));
+        assert_eq!(table["tls"]["key"].as_str(), Some("pki/master.key"));
+    }
+}

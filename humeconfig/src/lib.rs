@@ -1,0 +1,27 @@
+//! What an administrator of hume does once: make a site (`init`), make an agent of it (`agent`).
+//!
+//! Everything is prepared in a folder beside its place and moved there at the end: a run that fails leaves nothing half
+//! made. Nothing that exists is replaced without `--force`, and what is replaced is kept under another name.
+
+pub mod agent;
+pub mod args;
+mod failure;
+pub mod init;
+mod report;
+mod staging;
+mod token;
+
+use std::io::Write;
+
+pub use args::{Args, Command};
+pub use failure::Failure;
+
+/// Does what the command line asks; says each step on `out`.
+/// # Errors
+/// [`Failure`], which knows its exit code and names the fix.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
+    match &args.command {
+        Command::Init(init) => init::run(init, out),
+        Command::Agent(agent) => agent::run(agent, out),
+    }
+}

@@ -1,0 +1,84 @@
+//! What is said on stdout: one line per step, then the commands to run next, ready to be copied.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::path::Path;
+
+use hume_core::Timestamp;
+
+use crate::failure::Failure;
+use crate::staging::Published;
+
+/// Collects lines and writes them at the end, when everything they say is true.
+#[derive(Debug, Default)]
+pub(crate) struct Report(Vec<String>);
+
+impl Report {
+    /// A line for each published piece; `about` says what is in it.
+    pub(crate) fn steps(&mut self, published: &[Published], about: impl Fn(&str) -> String) {
+        for piece in published {
+            let (path, line) = match piece {
+                Published::Made(path) => (path, format!("made {}", path.display())),
+                Published::Kept(path) => (path, format!("kept {}", path.display())),
+                Published::Replaced { path, old } => {
+                    (path, format!("replaced {} (the old one is {})", path.display(), old.display()))
+                }
+            };
+            let about = about(&path.file_name().unwrap_or_default().to_string_lossy());
+            self.0.push(if about.is_empty() { line } else { format!("{line}: {about}") });
+        }
+    }
+
+    /// One line.
+    pub(crate) fn line(&mut self, line: impl Into<String>) {
+        self.0.push(line.into());
+    }
+
+    /// Writes all lines. A reader that has gone away is not a failure.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let written = self.0.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The day of a moment, as in 2026-11-22.
+pub(crate) fn day(time: Timestamp) -> String {
+    time.to_string().chars().take(10).collect()
+}
+
+/// A path as a word of the shell.
+pub(crate) fn shell(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// A text as a TOML string.
+pub(crate) fn toml_string(text: &str) -> Cow<'static, str> {
+    toml::Value::from(text).to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_odd_characters_is_one_word() {
+        assert_eq!(shell(Path::new("/etc/hume/master.toml")), "/etc/hume/master.toml");
+        assert_eq!(shell(Path::new("/my files/it's")), "'/my files/it'\\''s'");
+    }
+
+    #[test]
+    fn a_text_with_quotes_is_one_toml_string() {
+        let line = format!("host = {}", toml_string("we\"b\\1"));
+        let table: toml::Table = line.parse().unwrap();
+        assert_eq!(table["host"].as_str(), Some("we\"b\\1"));
+    }
+}
