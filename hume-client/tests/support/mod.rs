@@ -1,0 +1,177 @@
+//! An agent of a few lines that behaves as told, and `hume` called against it with a clean environment.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use hume_core::Draft;
+use tempfile::TempDir;
+
+/// Longest wait for anything that should happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the agent does with each connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Manner {
+    /// Reads a line and answers so.
+    Answer(&'static str),
+    /// Reads the line and says nothing.
+    Silence,
+    /// Reads the line and hangs up.
+    HangUp,
+    /// Hangs up before it reads.
+    CloseAtOnce,
+}
+
+pub(crate) const OK: Manner = Manner::Answer(
+    "{\"ok\":true,\"id\":\"019abc00-0000-7000-8000-000000000001\",\"seq\":42,\"run\":\"019abc00-0000-7000-8000-000000000002\"}\n",
+);
+
+pub(crate) struct Site {
+    folder: TempDir,
+    lines: Option<Receiver<Vec<u8>>>,
+}
+
+impl Site {
+    /// A site with an agent.
+    pub(crate) fn new(manner: Manner) -> Site {
+        let mut site = Site::without_agent();
+        let listener = UnixListener::bind(site.socket()).unwrap();
+        let (seen, lines) = channel();
+        site.lines = Some(lines);
+        // Ends with the test: its listener is all it holds.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                let seen = seen.clone();
+                std::thread::spawn(move || {
+                    serve(&stream, manner, |line| seen.send(line).unwrap_or_default());
+                });
+            }
+        });
+        site
+    }
+
+    /// A site with a drop folder and nobody at the socket.
+    pub(crate) fn without_agent() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("drop")).unwrap();
+        Site { folder, lines: None }
+    }
+
+    /// Takes the drop folder away.
+    pub(crate) fn without_drop_folder(self) -> Site {
+        std::fs::remove_dir(self.folder.path().join("drop")).unwrap();
+        self
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    pub(crate) fn drop_dir(&self) -> PathBuf {
+        self.folder.path().join("drop")
+    }
+
+    /// `hume`, with nothing in its environment but where this site is.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HUME", env!("CARGO_BIN_EXE_hume"))
+            .env("HUME_SOCKET", self.socket())
+            .env("HUME_DROP_DIR", self.drop_dir())
+            .env("HUME_RECVTIMEOUT", "20000")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn hume<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Output {
+        self.command(env!("CARGO_BIN_EXE_hume")).args(words).output().unwrap()
+    }
+
+    /// Runs a shell script in which `"$HUME"` is the program.
+    pub(crate) fn sh(&self, script: &str) -> Output {
+        self.command("bash").args(["-c", script]).output().unwrap()
+    }
+
+    /// `hume` with this on its stdin.
+    pub(crate) fn hume_reading(&self, words: &[&str], input: &[u8]) -> Output {
+        let mut child = self
+            .command(env!("CARGO_BIN_EXE_hume"))
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// The next line the agent read.
+    pub(crate) fn line(&self) -> Vec<u8> {
+        self.lines.as_ref().unwrap().recv_timeout(DEADLINE).unwrap()
+    }
+
+    /// The next event the agent read.
+    pub(crate) fn draft(&self) -> Draft {
+        parsed(&self.line())
+    }
+
+    /// The events in the drop folder, and nothing else may be in it.
+    pub(crate) fn dropped(&self) -> Vec<Draft> {
+        let Ok(entries) = std::fs::read_dir(self.drop_dir()) else { return Vec::new() };
+        entries
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let draft = parsed(&std::fs::read(&path).unwrap());
+                let name = OsString::from(format!("{}.json", draft.id));
+                assert_eq!(path.file_name(), Some(name.as_os_str()));
+                draft
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn parsed(line: &[u8]) -> Draft {
+    hume_proto::intake::parse(line, || unreachable!("it has an id")).unwrap().draft
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The exit code; a signal is a failure of the test.
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn serve(stream: &UnixStream, manner: Manner, seen: impl Fn(Vec<u8>)) {
+    if let Manner::CloseAtOnce = manner {
+        return;
+    }
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).unwrap();
+    assert_eq!(line.pop(), Some(b'\n'));
+    seen(line);
+    match manner {
+        Manner::Answer(answer) => {
+            let mut writer = stream;
+            writer.write_all(answer.as_bytes()).unwrap();
+        }
+        Manner::Silence => {
+            // Until the caller gives up.
+            let _ = reader.read_to_end(&mut Vec::new());
+        }
+        Manner::HangUp | Manner::CloseAtOnce => {}
+    }
+}
