@@ -1,0 +1,106 @@
+//! The agent as a whole: everything that can fail to start is started first; then it runs until it is told to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hume_core::AgentId;
+use hume_runtime::notify;
+use hume_runtime::task_group::{TaskError, TaskGroup};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::intake::{self, Intake, IntakeError};
+use crate::metrics::Metrics;
+use crate::runs;
+use crate::spool::{Spool, SpoolError};
+use crate::uplink::{self, ConnectError, Uplink};
+use crate::web::Web;
+
+/// Time to finish what is going on after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// The agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its certificate or key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] ConnectError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The intake cannot be opened.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// The query socket cannot be bound.
+    #[error(transparent)]
+    Web(#[from] hume_runtime::socket::SocketError),
+}
+
+/// A started agent.
+#[derive(Debug)]
+pub struct Agent {
+    tasks: TaskGroup,
+    spool: Spool,
+}
+
+impl Agent {
+    /// Opens spool, intake, uplink and web, in the order of an event's journey backwards: nothing is taken before it can be kept.
+    ///
+    /// # Errors
+    /// [`StartError`], naming what is in the way.
+    pub async fn start(config: Config) -> Result<Agent, StartError> {
+        let host = config.host();
+        let agent = match &config.master {
+            Some(master) => {
+                let (_, peer) = uplink::identity(master)?;
+                Some(AgentId::from(peer.id))
+            }
+            None => None,
+        };
+        let metrics = Arc::new(Metrics::default());
+        let mut tasks = TaskGroup::new();
+        let spool = Spool::open(&config.spool.dir, &config.spool, agent, &mut tasks)?;
+        let (writer, reader) = (spool.writer.clone(), spool.reader.clone());
+
+        let rebooted = spool.earlier_boot.is_some();
+        let (records, recorder) = runs::open(writer.clone(), reader.clone(), rebooted).await?;
+        tasks.spawn("runs", |stop| recorder.run(stop));
+
+        let web = Web::bind(&config.web, host.clone(), reader.clone(), writer.clone(), Arc::clone(&metrics))?;
+        tasks.spawn("web", |stop| web.run(stop));
+
+        if let (Some(master), Some(agent)) = (config.master, agent) {
+            let uplink = Uplink::new(master, host.clone(), agent, writer, reader, Arc::clone(&metrics));
+            tasks.spawn("uplink", |stop| uplink.run(stop));
+        } else {
+            info!("no [master] in the configuration: this host keeps its events to itself");
+        }
+
+        let intake = Intake::open(&config.intake, host.clone(), records, metrics).await?;
+        let children = tasks.spawner(intake::CONNECTIONS_MAX);
+        tasks.spawn("intake", |stop| intake.run(stop, children));
+        info!(%host, version = env!("CARGO_PKG_VERSION"), "humed-agent ready");
+        Ok(Agent { tasks, spool })
+    }
+
+    /// Runs until `until` completes or a task fails.
+    ///
+    /// # Errors
+    /// [`TaskError`] naming the task that failed or did not stop in time.
+    pub async fn run(self, until: impl Future<Output = ()>) -> Result<(), TaskError> {
+        notify::ready();
+        let until = async {
+            until.await;
+            notify::stopping();
+            info!("stopping");
+        };
+        let ended = self.tasks.run(until, GRACE).await;
+        if let Err(error) = &ended {
+            warn!(%error, "humed-agent did not stop cleanly");
+        }
+        // The lock goes last: nobody may open the spool while a task still writes.
+        drop(self.spool);
+        ended
+    }
+}

@@ -1,0 +1,116 @@
+//! agent.toml: a section for each room. Unknown keys are refused; relative paths are relative to the file.
+
+use std::path::{Path, PathBuf};
+
+use hume_core::HostName;
+use hume_runtime::config::{self, ConfigError};
+use hume_runtime::log::LogConfig;
+use serde::Deserialize;
+
+use crate::{intake, spool, uplink, web};
+
+/// All of agent.toml.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Name of this host in events; the machine's name when missing.
+    pub host: Option<HostName>,
+    /// Where scripts report.
+    pub intake: intake::Config,
+    /// Where events are kept.
+    pub spool: spool::Config,
+    /// Where local questions are asked.
+    pub web: web::Config,
+    /// Whom to replicate to; without it the agent is complete alone.
+    pub master: Option<uplink::Config>,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with file, line, column and the nearest known key.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        Ok(config::load::<Config>(path)?.relative_to(path))
+    }
+
+    fn relative_to(mut self, file: &Path) -> Config {
+        let resolve = |path: &mut PathBuf| *path = config::resolve(file, path);
+        resolve(&mut self.intake.socket);
+        resolve(&mut self.intake.drop_dir);
+        resolve(&mut self.spool.dir);
+        resolve(&mut self.web.socket);
+        if let Some(master) = &mut self.master {
+            resolve(&mut master.ca);
+            resolve(&mut master.certificate);
+            resolve(&mut master.key);
+        }
+        self
+    }
+
+    /// The host's name: as configured, else the machine's, else `localhost`.
+    pub fn host(&self) -> HostName {
+        let machine = || HostName::parse(&rustix::system::uname().nodename().to_string_lossy()).ok();
+        let fallback = || HostName::parse("localhost").ok();
+        self.host
+            .clone()
+            .or_else(machine)
+            .or_else(fallback)
+            .unwrap_or_else(|| unreachable!("`localhost` is a host name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../agent.example.toml");
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        config::parse(Path::new("agent.toml"), text)
+    }
+
+    #[test]
+    fn the_example_is_the_default() {
+        assert!(parse(EXAMPLE).is_ok());
+    }
+
+    #[test]
+    fn every_key_of_the_example_is_known() {
+        let uncommented: Vec<&str> = EXAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix("# ").or(line.strip_prefix('#')) {
+                Some(rest)
+                    if rest.starts_with('[')
+                        || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)) =>
+                {
+                    rest
+                }
+                _ => line,
+            })
+            .collect();
+        let config = parse(&uncommented.join("\n")).unwrap();
+        assert!(config.master.is_some());
+    }
+
+    fn is_key(text: &str) -> bool {
+        text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let config = parse("[intake]\nsocket = \"run/hume.sock\"")
+            .unwrap()
+            .relative_to(Path::new("/etc/hume/agent.toml"));
+        assert_eq!(config.intake.socket, Path::new("/etc/hume/run/hume.sock"));
+        assert_eq!(config.intake.drop_dir, Path::new("/var/spool/hume/drop"));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line_and_the_nearest_one() {
+        let error = parse("[intake]\nsockett = \"x\"").unwrap_err().to_string();
+        assert!(error.contains("agent.toml:2:1") && error.contains("`socket`"), "{error}");
+    }
+}

@@ -1,0 +1,24 @@
+//! Section `[intake]` of agent.toml: where scripts report.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Section `[intake]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Unix socket that `hume` writes to.
+    pub socket: PathBuf,
+    /// Folder that `hume` writes to when the agent is away.
+    pub drop_dir: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            socket: PathBuf::from("/run/hume/hume.sock"),
+            drop_dir: PathBuf::from("/var/spool/hume/drop"),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The agent of one host: takes what scripts report, keeps it on disk, and replicates it to the master.
+//!
+//! ```text
+//!  hume ── line ─→ intake ─submission→ runs ─event→ spool ─batch→ uplink ══ master
+//!                                                     └──page→ web ── humequery
+//! ```
+//!
+//! | room | promise |
+//! |---|---|
+//! | [`agent`] | wires the rooms, in the order of an event's journey |
+//! | [`intake`] | what is within bounds is handed on, with the kernel's word on who said it |
+//! | [`runs`] | every event gets its run, once |
+//! | [`spool`] | accepted is on disk |
+//! | [`uplink`] | what is on disk reaches the master, in order, at least once |
+//! | [`web`] | local questions |
+//! | [`metrics`] | numbers and state that several rooms write and read |
+
+pub mod agent;
+pub mod args;
+pub mod config;
+pub mod intake;
+pub mod metrics;
+pub mod runs;
+pub mod spool;
+pub mod uplink;
+pub mod web;

@@ -1,0 +1,208 @@
+//! Reads the spool on connections of its own: batches for the uplink, pages for questions. Removes nothing.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hume_core::correlate::OpenRun;
+use hume_core::name::{Epoch, EventId, Seq};
+use hume_core::{AgentId, HostName, RunId, TaskName, Timestamp};
+use hume_proto::event::EventBytes;
+use hume_runtime::sqlite::{self, SqliteOptions};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::types::{self, EpochRow, OpenRunRow, SpoolError, id_from};
+
+/// Connections kept for later.
+const IDLE_CONNECTIONS_MAX: usize = 4;
+
+/// Answers questions about the spool. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SpoolReader {
+    path: PathBuf,
+    options: SqliteOptions,
+    agent: Option<AgentId>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl SpoolReader {
+    pub(super) fn new(path: PathBuf, options: SqliteOptions, agent: Option<AgentId>) -> SpoolReader {
+        SpoolReader { path, options, agent, idle: Arc::default() }
+    }
+
+    /// The agent whose spool it is; none without a master.
+    pub fn agent(&self) -> Option<AgentId> {
+        self.agent
+    }
+
+    /// Runs `question` on a connection, away from the async threads.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let reader = self.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let kept = reader.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => sqlite::open_reader(&reader.path, &reader.options)?,
+            };
+            let answer = question(&connection);
+            let mut idle = reader.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < IDLE_CONNECTIONS_MAX {
+                idle.push(connection);
+            }
+            answer
+        });
+        answer.await.map_err(|_| SpoolError::Closed)?
+    }
+
+    /// Of these ids, those that are kept, with place and run.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn known(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Seq, Option<RunId>)>, SpoolError> {
+        self.ask(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT seq, run FROM event WHERE id = ?1")?;
+            let mut known = Vec::new();
+            for id in ids {
+                let found = statement
+                    .query_row([id.as_bytes()], |row| {
+                        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+                    })
+                    .optional()?;
+                if let Some((seq, run)) = found {
+                    let run = run.and_then(|run| RunId::from_slice(&run));
+                    known.push((id, Seq::new(seq as u64).unwrap_or(Seq::ZERO), run));
+                }
+            }
+            Ok(known)
+        })
+        .await
+    }
+
+    /// Every epoch, oldest first.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn epochs(&self) -> Result<Vec<EpochRow>, SpoolError> {
+        self.ask(types::epochs).await
+    }
+
+    /// Events of `epoch` from `from` on, in order of place: at most `events_max` and, beyond the first, `bytes_max`.
+    /// A hole ends it; empty when nothing is there.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn batch(
+        &self,
+        epoch: Epoch,
+        from: Seq,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Seq, EventBytes)>, SpoolError> {
+        self.ask(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT seq, body FROM event WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1) AND seq >= ?2
+                  ORDER BY seq LIMIT ?3",
+            )?;
+            let mut rows = statement.query(params![epoch.as_bytes(), from.get() as i64, events_max as i64])?;
+            let mut batch: Vec<(Seq, EventBytes)> = Vec::new();
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                let seq = Seq::new(row.get::<_, i64>(0)? as u64).unwrap_or(Seq::ZERO);
+                let body: Vec<u8> = row.get(1)?;
+                bytes += body.len();
+                let hole = batch.last().is_some_and(|(last, _)| last.next() != seq);
+                if hole || (!batch.is_empty() && bytes > bytes_max) {
+                    break;
+                }
+                batch.push((seq, EventBytes::from_raw(body)));
+            }
+            Ok(batch)
+        })
+        .await
+    }
+
+    /// Lowest kept place of an epoch.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn first_retained(&self, epoch: Epoch) -> Result<Option<Seq>, SpoolError> {
+        self.ask(move |connection| {
+            let first: Option<i64> = connection
+                .prepare_cached(
+                    "SELECT min(seq) FROM event WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1)",
+                )?
+                .query_row([epoch.as_bytes()], |row| row.get(0))?;
+            Ok(first.and_then(|seq| Seq::new(seq as u64)))
+        })
+        .await
+    }
+
+    /// Id and receive time of the event at a place, if it is kept.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn at(&self, epoch: Epoch, seq: Seq) -> Result<Option<(EventId, Timestamp)>, SpoolError> {
+        self.ask(move |connection| {
+            let found: Option<(Vec<u8>, i64)> = connection
+                .prepare_cached(
+                    "SELECT id, received_us FROM event
+                      WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1) AND seq = ?2",
+                )?
+                .query_row(params![epoch.as_bytes(), seq.get() as i64], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            match found {
+                Some((id, received)) => {
+                    Ok(Some((id_from(0, &id, EventId::from_slice)?, Timestamp::from_micros(received))))
+                }
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// When the oldest event that was not acknowledged was received.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn oldest_unacked(&self) -> Result<Option<Timestamp>, SpoolError> {
+        self.ask(|connection| {
+            let oldest: Option<i64> = connection
+                .prepare_cached(
+                    "SELECT received_us FROM epoch JOIN event ON epoch_no = no AND seq > acked_seq ORDER BY no, seq LIMIT 1",
+                )?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            Ok(oldest.map(Timestamp::from_micros))
+        })
+        .await
+    }
+
+    /// The runs that later events may join, as they were when the spool was last written.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn open_runs(&self) -> Result<Vec<OpenRunRow>, SpoolError> {
+        self.ask(|connection| {
+            let mut statement = connection.prepare_cached("SELECT task, host, state, rowid FROM open_run")?;
+            let mut rows = statement.query([])?;
+            let mut open = Vec::new();
+            while let Some(row) = rows.next()? {
+                let number: i64 = row.get(3)?;
+                let damaged = |detail: String| SpoolError::Damaged { row: number, detail };
+                let task: String = row.get(0)?;
+                let host: String = row.get(1)?;
+                let state: String = row.get(2)?;
+                open.push(OpenRunRow {
+                    task: TaskName::parse(&task).map_err(|error| damaged(error.to_string()))?,
+                    host: HostName::parse(&host).map_err(|error| damaged(error.to_string()))?,
+                    run: serde_json::from_str::<OpenRun>(&state)
+                        .map_err(|error| damaged(error.to_string()))?,
+                });
+            }
+            Ok(open)
+        })
+        .await
+    }
+}

@@ -1,0 +1,218 @@
+//! What goes into the spool and comes out of it, its failures, and the small rows about the spool itself.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use hume_core::correlate::OpenRun;
+use hume_core::name::{BootId, Epoch, EventId, Seq};
+use hume_core::{ErrorClass, HostName, RunId, TaskName, Timestamp};
+use hume_runtime::sqlite::{LockError, SqliteError};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// The spool could not do what was asked; nothing of it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// No room.
+    #[error("the spool is full: {used_bytes} bytes used")]
+    Full {
+        /// Size of the file.
+        used_bytes: u64,
+    },
+    /// More waits for the writer than it takes.
+    #[error("the spool is busy: {JOBS_MAX} jobs wait", JOBS_MAX = super::JOBS_MAX)]
+    Busy,
+    /// The writer has ended.
+    #[error("the spool is closed")]
+    Closed,
+    /// Another daemon has it, or the folder cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] SqliteError),
+    /// SQL failed.
+    #[error("could not use the spool")]
+    Sql(#[from] rusqlite::Error),
+    /// A row does not hold what was written.
+    #[error("row {row} of the spool is damaged: {detail}")]
+    Damaged {
+        /// Which.
+        row: i64,
+        /// How.
+        detail: String,
+    },
+    /// The writer's thread could not be started.
+    #[error("could not start the spool's writer")]
+    Thread(#[source] std::io::Error),
+}
+
+impl SpoolError {
+    /// What a caller can do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            SpoolError::Full { .. } => ErrorClass::Full,
+            SpoolError::Busy => ErrorClass::Busy,
+            SpoolError::Closed => ErrorClass::Unavailable,
+            SpoolError::Lock(_)
+            | SpoolError::Open(_)
+            | SpoolError::Sql(_)
+            | SpoolError::Damaged { .. }
+            | SpoolError::Thread(_) => ErrorClass::Internal,
+        }
+    }
+}
+
+/// True when SQLite ran out of room, by its own bound or the disk's.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// Where events were put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The epoch they are in.
+    pub epoch: Epoch,
+    /// Place of the first; the others follow.
+    pub first: Seq,
+}
+
+/// A run that later events may join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRunRow {
+    /// Its task.
+    pub task: TaskName,
+    /// Its host.
+    pub host: HostName,
+    /// What correlation knows of it.
+    pub run: OpenRun,
+}
+
+/// What an append changes about the runs that may be joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunChange {
+    /// It is open, and this is now known of it.
+    Put(Box<OpenRunRow>),
+    /// Nothing joins it any more.
+    Remove(RunId),
+}
+
+/// One sequence space of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochRow {
+    /// Number in the file; older epochs have lower ones.
+    pub no: i64,
+    /// Its name.
+    pub epoch: Epoch,
+    /// The place after the last.
+    pub next: Seq,
+    /// Highest acknowledged place.
+    pub acked: Seq,
+    /// The event there.
+    pub acked_event: Option<EventId>,
+}
+
+/// The end of the spool: what was last given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Newest epoch.
+    pub epoch: Epoch,
+    /// Its highest place.
+    pub last: Seq,
+}
+
+/// Numbers of the spool that anybody may read at any time.
+#[derive(Debug, Default)]
+pub struct Figures {
+    inner: Mutex<FigureValues>,
+}
+
+/// The values of [`Figures`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FigureValues {
+    /// Events kept.
+    pub events: u64,
+    /// Bytes of events kept.
+    pub event_bytes: u64,
+    /// Events not acknowledged.
+    pub unacked_events: u64,
+    /// Bytes of them.
+    pub unacked_bytes: u64,
+    /// Bytes of the file and its WAL.
+    pub file_bytes: u64,
+    /// Events appended since the start.
+    pub appended: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Microseconds spent in commits since the start.
+    pub commit_us: u64,
+}
+
+impl Figures {
+    /// The values now.
+    pub fn get(&self) -> FigureValues {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut FigureValues)) {
+        change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The bytes of a stored id as an id.
+pub(super) fn id_from<T>(row: i64, bytes: &[u8], make: impl Fn(&[u8]) -> Option<T>) -> Result<T, SpoolError> {
+    make(bytes).ok_or_else(|| SpoolError::Damaged { row, detail: "an id of the wrong length".to_owned() })
+}
+
+pub(super) fn epochs(connection: &Connection) -> Result<Vec<EpochRow>, SpoolError> {
+    let mut statement = connection
+        .prepare_cached("SELECT no, epoch, next_seq, acked_seq, acked_event FROM epoch ORDER BY no")?;
+    let mut rows = statement.query([])?;
+    let mut epochs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let no: i64 = row.get(0)?;
+        let seq = |value: i64| Seq::new(u64::try_from(value).unwrap_or(0)).unwrap_or(Seq::ZERO);
+        epochs.push(EpochRow {
+            no,
+            epoch: id_from(no, row.get_ref(1)?.as_blob().unwrap_or_default(), Epoch::from_slice)?,
+            next: seq(row.get(2)?),
+            acked: seq(row.get(3)?),
+            acked_event: row.get::<_, Option<Vec<u8>>>(4)?.and_then(|id| EventId::from_slice(&id)),
+        });
+    }
+    Ok(epochs)
+}
+
+pub(super) fn newest_epoch(connection: &Connection) -> Result<Option<EpochRow>, SpoolError> {
+    Ok(epochs(connection)?.pop())
+}
+
+pub(super) fn create_epoch(
+    connection: &Connection,
+    epoch: Epoch,
+    now: Timestamp,
+) -> Result<EpochRow, SpoolError> {
+    connection.execute(
+        "INSERT INTO epoch (epoch, next_seq, acked_seq, created_us) VALUES (?1, 1, 0, ?2)",
+        params![epoch.as_bytes(), now.as_micros()],
+    )?;
+    let no = connection.last_insert_rowid();
+    Ok(EpochRow { no, epoch, next: Seq::ZERO.next(), acked: Seq::ZERO, acked_event: None })
+}
+
+/// Remembers this boot, and answers the one remembered before when it was another.
+pub(super) fn exchange_boot(
+    connection: &Connection,
+    boot: Option<BootId>,
+) -> Result<Option<BootId>, SpoolError> {
+    let before: Option<Vec<u8>> =
+        connection.query_row("SELECT value FROM meta WHERE key = 'boot'", [], |row| row.get(0)).optional()?;
+    let before = before.and_then(|bytes| BootId::from_slice(&bytes));
+    if let Some(boot) = boot
+        && before != Some(boot)
+    {
+        connection
+            .execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot.as_bytes()])?;
+        return Ok(before);
+    }
+    Ok(None)
+}

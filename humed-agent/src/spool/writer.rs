@@ -1,0 +1,498 @@
+//! The one thread that writes: it drains what waits, commits once, and only then answers.
+//!
+//! There is no timer in the way of a commit: while one is synced to disk the next group gathers. Acknowledgements ride
+//! along with appends, or are written after [`ACK_WAIT`]; losing one only makes the master drop a copy.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use hume_core::event::{EventKind, StoredEvent};
+use hume_core::name::{Epoch, Seq};
+use hume_core::run::{Phase, RunState};
+use hume_core::{AgentId, Event, Position, RunId};
+use hume_proto::event::EventBytes;
+use hume_runtime::clock;
+use hume_runtime::sqlite::{self, Checkpoint};
+use hume_runtime::task_group::{Stop, TaskGroup};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::config::Keeping;
+use super::retention;
+use super::types::{self, Appended, EpochRow, Figures, RunChange, SpoolError, Tail};
+
+/// Most jobs that wait for the writer.
+pub const JOBS_MAX: usize = 64;
+/// An acknowledgement alone is written after this time at the latest.
+const ACK_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks for rows that may be forgotten.
+const RETENTION_EVERY: Duration = Duration::from_mins(1);
+/// The WAL is copied back when it has this many pages and nothing waits.
+const WAL_PAGES_IDLE: u64 = 1000;
+/// The WAL is copied back at this size even when something waits, and cut.
+const WAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Folds kept in memory.
+const FOLDS_MAX: usize = 4096;
+
+enum Job {
+    Append {
+        events: Vec<Event>,
+        changes: Vec<RunChange>,
+        answer: oneshot::Sender<Result<Appended, SpoolError>>,
+    },
+    Ack {
+        epoch: Epoch,
+        seq: Seq,
+    },
+}
+
+/// Hands jobs to the writer's thread.
+#[derive(Clone, Debug)]
+pub struct SpoolWriter {
+    jobs: SyncSender<Job>,
+    tail: watch::Receiver<Tail>,
+    figures: Arc<Figures>,
+}
+
+impl SpoolWriter {
+    /// Appends events in this order, with what they change about open runs, in one transaction.
+    /// Answers when they are on disk.
+    ///
+    /// # Errors
+    /// [`SpoolError`]: nothing was appended. A repeated event id is an error of the caller and fails the whole append.
+    pub async fn append(&self, events: Vec<Event>, changes: Vec<RunChange>) -> Result<Appended, SpoolError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Append { events, changes, answer })?;
+        answered.await.map_err(|_| SpoolError::Closed)?
+    }
+
+    /// Notes that the master has everything of `epoch` up to `seq`. Written soon, not now.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] or [`SpoolError::Closed`]: it was not noted; the next acknowledgement covers it.
+    pub fn acknowledge(&self, epoch: Epoch, seq: Seq) -> Result<(), SpoolError> {
+        self.send(Job::Ack { epoch, seq })
+    }
+
+    /// The end of the spool, as it grows.
+    pub fn tail(&self) -> watch::Receiver<Tail> {
+        self.tail.clone()
+    }
+
+    /// Numbers for status and metrics.
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
+    }
+
+    fn send(&self, job: Job) -> Result<(), SpoolError> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => SpoolError::Busy,
+            TrySendError::Disconnected(_) => SpoolError::Closed,
+        })
+    }
+}
+
+pub(super) fn start(
+    tasks: &mut TaskGroup,
+    connection: Connection,
+    path: &Path,
+    epoch: EpochRow,
+    agent: Option<AgentId>,
+    keeping: Keeping,
+) -> Result<SpoolWriter, SpoolError> {
+    let (jobs, waiting) = sync_channel(JOBS_MAX);
+    let last = Seq::new(epoch.next.get() - 1).unwrap_or(Seq::ZERO);
+    let (tail_sender, tail) = watch::channel(Tail { epoch: epoch.epoch, last });
+    let figures = Arc::new(Figures::default());
+    let mut thread = Writer {
+        connection,
+        path: path.to_owned(),
+        epoch,
+        agent,
+        keeping,
+        tail: tail_sender,
+        figures: Arc::clone(&figures),
+        folds: HashMap::new(),
+        acks: HashMap::new(),
+        acked_at: Instant::now(),
+        kept_at: Instant::now(),
+    };
+    thread.count()?;
+    tasks
+        .spawn_thread("spool writer", move |stop| {
+            thread.run(&waiting, &stop);
+            Ok(())
+        })
+        .map_err(SpoolError::Thread)?;
+    Ok(SpoolWriter { jobs, tail, figures })
+}
+
+struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    epoch: EpochRow,
+    agent: Option<AgentId>,
+    keeping: Keeping,
+    tail: watch::Sender<Tail>,
+    figures: Arc<Figures>,
+    /// Folds of runs that may grow; dropped whole when a transaction fails.
+    folds: HashMap<RunId, RunState>,
+    /// Acknowledged, not yet written.
+    acks: HashMap<Epoch, Seq>,
+    acked_at: Instant,
+    kept_at: Instant,
+}
+
+/// An append that was executed and waits for the commit.
+type Pending = (oneshot::Sender<Result<Appended, SpoolError>>, Result<Appended, SpoolError>);
+
+impl Writer {
+    /// Works until the stop is set and nothing waits.
+    fn run(&mut self, waiting: &Receiver<Job>, stop: &Stop) {
+        loop {
+            match waiting.recv_timeout(Duration::from_millis(if self.acks.is_empty() { 1000 } else { 100 })) {
+                Ok(job) => {
+                    let mut group = vec![job];
+                    group.extend(waiting.try_iter().take(JOBS_MAX));
+                    self.commit_group(group);
+                }
+                Err(RecvTimeoutError::Timeout) if stop.is_set() => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.housekeeping();
+        }
+        self.write_acks();
+        if let Err(error) = sqlite::checkpoint(&self.connection, Checkpoint::Truncate) {
+            warn!(%error, "the spool's WAL could not be copied back; the next start will do it");
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        if !self.acks.is_empty() && self.acked_at.elapsed() >= ACK_WAIT {
+            self.write_acks();
+        }
+        if self.kept_at.elapsed() >= RETENTION_EVERY {
+            self.kept_at = Instant::now();
+            match retention::forget(&mut self.connection, self.keeping, clock::now()) {
+                Ok(0) => {}
+                Ok(events) => {
+                    info!(events, "forgot events, as the retention of the spool says");
+                    if let Err(error) = self.count() {
+                        error!(%error, "could not count the spool");
+                    }
+                }
+                Err(error) => error!(%error, "could not forget old events"),
+            }
+        }
+        let wal_bytes = sqlite::wal_bytes(&self.path);
+        let how = if wal_bytes > WAL_BYTES_MAX {
+            Checkpoint::Truncate
+        } else if wal_bytes > WAL_PAGES_IDLE * u64::from(sqlite::PAGE_BYTES) {
+            Checkpoint::Passive
+        } else {
+            return;
+        };
+        if let Err(error) = sqlite::checkpoint(&self.connection, how) {
+            warn!(%error, "the spool's WAL could not be copied back");
+        }
+    }
+
+    /// One transaction for all jobs; each append stands or falls alone, answers follow the commit.
+    fn commit_group(&mut self, group: Vec<Job>) {
+        let started = Instant::now();
+        let before = self.epoch;
+        let mut pending: Vec<Pending> = Vec::new();
+        let mut count = (0, 0);
+        for job in &group {
+            if let Job::Ack { epoch, seq } = job {
+                let highest = self.acks.entry(*epoch).or_insert(*seq);
+                *highest = (*highest).max(*seq);
+            }
+        }
+        let outcome = (|| {
+            let mut transaction = self.connection.transaction()?;
+            for job in group {
+                let Job::Append { events, changes, answer } = job else { continue };
+                let savepoint = transaction.savepoint()?;
+                let mut fold = Fold { agent: self.agent, folds: &mut self.folds };
+                match fold.append(&savepoint, &mut self.epoch, &events, &changes) {
+                    Ok((appended, bytes)) => {
+                        savepoint.commit()?;
+                        count = (count.0 + events.len() as u64, count.1 + bytes);
+                        pending.push((answer, Ok(appended)));
+                    }
+                    Err(error) => {
+                        self.folds.clear();
+                        drop(savepoint);
+                        self.epoch.next = epoch_next(&transaction, &self.epoch)?;
+                        pending.push((answer, Err(error)));
+                    }
+                }
+            }
+            for (epoch, seq) in &self.acks {
+                write_ack(&transaction, *epoch, *seq)?;
+            }
+            transaction.commit()
+        })();
+        match outcome {
+            Ok(()) => {
+                let acked = !self.acks.is_empty();
+                self.acks.clear();
+                self.acked_at = Instant::now();
+                self.figures.update(|values| {
+                    values.events += count.0;
+                    values.event_bytes += count.1;
+                    values.unacked_events += count.0;
+                    values.unacked_bytes += count.1;
+                    values.appended += count.0;
+                    values.commits += 1;
+                    values.commit_us += u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                });
+                if acked && let Err(error) = self.count_unacked() {
+                    error!(%error, "could not count the spool");
+                }
+                for (answer, result) in pending {
+                    let result = result.map_err(|error| self.named(error));
+                    // The asker may have given up; the event is kept all the same.
+                    let _ = answer.send(result);
+                }
+                if self.folds.len() > FOLDS_MAX {
+                    self.folds.clear();
+                }
+                let last = Seq::new(self.epoch.next.get() - 1).unwrap_or(Seq::ZERO);
+                self.tail.send_if_modified(|tail| {
+                    let grown = tail.last != last;
+                    tail.last = last;
+                    grown
+                });
+            }
+            Err(error) => {
+                self.epoch = before;
+                self.folds.clear();
+                let text = error.to_string();
+                error!(error = %text, "the spool could not commit");
+                let full = types::is_full(&error);
+                let used_bytes = self.figures.get().file_bytes;
+                for (answer, _) in pending {
+                    let error = if full { SpoolError::Full { used_bytes } } else { SpoolError::Closed };
+                    let _ = answer.send(Err(error));
+                }
+            }
+        }
+    }
+
+    /// A full disk is `Full`, whatever SQL says.
+    fn named(&self, error: SpoolError) -> SpoolError {
+        match error {
+            SpoolError::Sql(sql) if types::is_full(&sql) => {
+                SpoolError::Full { used_bytes: self.figures.get().file_bytes }
+            }
+            other => other,
+        }
+    }
+
+    fn write_acks(&mut self) {
+        self.acked_at = Instant::now();
+        let outcome = (|| {
+            let transaction = self.connection.transaction()?;
+            for (epoch, seq) in &self.acks {
+                write_ack(&transaction, *epoch, *seq)?;
+            }
+            transaction.commit()
+        })();
+        match outcome {
+            Ok(()) => {
+                self.acks.clear();
+                if let Err(error) = self.count_unacked() {
+                    error!(%error, "could not count the spool");
+                }
+            }
+            Err(error) => warn!(%error, "could not note an acknowledgement; the master will drop the copies"),
+        }
+    }
+
+    /// Counts everything anew: at the start and after rows were forgotten.
+    fn count(&self) -> Result<(), SpoolError> {
+        let (events, event_bytes): (i64, i64) = self.connection.query_row(
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM event",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        self.figures.update(|values| {
+            values.events = events as u64;
+            values.event_bytes = event_bytes as u64;
+        });
+        self.count_unacked()
+    }
+
+    fn count_unacked(&self) -> Result<(), SpoolError> {
+        let (events, bytes): (i64, i64) = self.connection.query_row(
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch JOIN event ON epoch_no = no AND seq > acked_seq",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let file_bytes = pages as u64 * u64::from(sqlite::PAGE_BYTES) + sqlite::wal_bytes(&self.path);
+        self.figures.update(|values| {
+            values.unacked_events = events as u64;
+            values.unacked_bytes = bytes as u64;
+            values.file_bytes = file_bytes;
+        });
+        Ok(())
+    }
+}
+
+fn epoch_next(connection: &Connection, epoch: &EpochRow) -> rusqlite::Result<Seq> {
+    connection
+        .prepare_cached("SELECT next_seq FROM epoch WHERE no = ?1")?
+        .query_row([epoch.no], |row| row.get::<_, i64>(0))
+        .map(|next| Seq::new(next as u64).unwrap_or(epoch.next))
+}
+
+fn write_ack(transaction: &Transaction<'_>, epoch: Epoch, seq: Seq) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE epoch SET acked_seq = ?2,
+                    acked_event = (SELECT id FROM event WHERE epoch_no = epoch.no AND seq = ?2)
+              WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
+        )?
+        .execute(params![epoch.as_bytes(), seq.get() as i64])?;
+    Ok(())
+}
+
+/// Appends events and folds them into their runs.
+struct Fold<'a> {
+    agent: Option<AgentId>,
+    folds: &'a mut HashMap<RunId, RunState>,
+}
+
+impl Fold<'_> {
+    fn append(
+        &mut self,
+        connection: &Connection,
+        epoch: &mut EpochRow,
+        events: &[Event],
+        changes: &[RunChange],
+    ) -> Result<(Appended, u64), SpoolError> {
+        let first = epoch.next;
+        let mut touched: Vec<(RunId, Option<u32>)> = Vec::new();
+        let mut bytes = 0;
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO event (epoch_no, seq, id, received_us, time_us, kind, run, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        for event in events {
+            let body = EventBytes::encode(event);
+            bytes += body.len() as u64;
+            insert.execute(params![
+                epoch.no,
+                epoch.next.get() as i64,
+                event.id.as_bytes(),
+                event.received_at.as_micros(),
+                event.time.as_micros(),
+                event.kind.index() as i64,
+                event.run.map(|run| *run.id.as_bytes()),
+                body.as_slice(),
+            ])?;
+            let position = Position { agent: self.agent, epoch: epoch.epoch, seq: epoch.next };
+            epoch.next = epoch.next.next();
+            if let Some(run) = event.run {
+                let stored = StoredEvent { position, arrived_at: None, event: event.clone() };
+                self.fold(connection, run.id, &stored)?;
+                let uid = (event.kind == EventKind::Reported).then_some(event.process.uid).flatten();
+                touched.push((run.id, uid));
+            }
+        }
+        connection
+            .prepare_cached("UPDATE epoch SET next_seq = ?2 WHERE no = ?1")?
+            .execute(params![epoch.no, epoch.next.get() as i64])?;
+        self.save_folds(connection, &touched)?;
+        save_changes(connection, changes)?;
+        Ok((Appended { epoch: epoch.epoch, first }, bytes))
+    }
+
+    fn fold(&mut self, connection: &Connection, run: RunId, stored: &StoredEvent) -> Result<(), SpoolError> {
+        match self.folds.entry(run) {
+            Entry::Occupied(mut fold) => fold.get_mut().apply(stored),
+            Entry::Vacant(place) => {
+                let kept: Option<String> = connection
+                    .prepare_cached("SELECT state FROM run WHERE id = ?1")?
+                    .query_row([run.as_bytes()], |row| row.get(0))
+                    .optional()?;
+                let fold = match kept {
+                    Some(text) => {
+                        let mut state: RunState = serde_json::from_str(&text).map_err(|error| {
+                            SpoolError::Damaged { row: 0, detail: format!("run {run}: {error}") }
+                        })?;
+                        state.apply(stored);
+                        Some(state)
+                    }
+                    None => RunState::open(stored),
+                };
+                if let Some(state) = fold {
+                    place.insert(state);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn save_folds(
+        &mut self,
+        connection: &Connection,
+        touched: &[(RunId, Option<u32>)],
+    ) -> Result<(), SpoolError> {
+        let mut upsert = connection.prepare_cached(
+            "INSERT INTO run (id, task, host, uid, started_us, ended, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (id) DO UPDATE SET started_us = excluded.started_us, ended = excluded.ended,
+                                            state = excluded.state",
+        )?;
+        for (index, (run, uid)) in touched.iter().enumerate() {
+            let later = touched.get(index + 1..).unwrap_or_default();
+            let Some(state) = self.folds.get(run).filter(|_| !later.iter().any(|(other, _)| other == run))
+            else {
+                continue;
+            };
+            let text = serde_json::to_string(state)
+                .map_err(|error| SpoolError::Damaged { row: 0, detail: format!("run {run}: {error}") })?;
+            upsert.execute(params![
+                run.as_bytes(),
+                state.task().as_str(),
+                state.host(),
+                uid,
+                state.started_at().as_micros(),
+                state.phase() == Phase::Ended,
+                text,
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+fn save_changes(connection: &Connection, changes: &[RunChange]) -> Result<(), SpoolError> {
+    for change in changes {
+        match change {
+            RunChange::Put(row) => {
+                let text = serde_json::to_string(&row.run).map_err(|error| SpoolError::Damaged {
+                    row: 0,
+                    detail: format!("run {}: {error}", row.run.id),
+                })?;
+                connection
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO open_run (id, task, host, state) VALUES (?1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![row.run.id.as_bytes(), row.task.as_str(), row.host.as_str(), text])?;
+            }
+            RunChange::Remove(run) => {
+                connection.prepare_cached("DELETE FROM open_run WHERE id = ?1")?.execute([run.as_bytes()])?;
+            }
+        }
+    }
+    Ok(())
+}

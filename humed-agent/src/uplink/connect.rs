@@ -1,0 +1,102 @@
+//! A channel to the master: our TLS under tonic's HTTP/2. Certificates are read anew for every connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hume_runtime::tls::{self, Identity, PeerAgent, Roots, TlsError};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::config::Config;
+
+/// The whole of a connection attempt.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIME_MAX: Duration = Duration::from_secs(20);
+/// Unacknowledged bytes end the connection after this time.
+const USER_TIMEOUT_MS: u32 = 60_000;
+
+/// No channel could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A certificate or key could not be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate holds no agent.
+    #[error("the agent's certificate is empty")]
+    NoCertificate,
+    /// The name to check the master by is none.
+    #[error("`{0}` is not a name or address that a certificate can have")]
+    ServerName(String),
+    /// No connection.
+    #[error("could not connect to the master at {address}: {detail}")]
+    Connect {
+        /// As configured.
+        address: String,
+        /// The whole chain of causes.
+        detail: String,
+    },
+}
+
+/// Who this agent is, by its certificate.
+///
+/// # Errors
+/// [`ConnectError`] when certificate or key cannot be used.
+pub fn identity(config: &Config) -> Result<(Identity, PeerAgent), ConnectError> {
+    let identity = Identity::load(&config.certificate, &config.key)?;
+    let agent = tls::agent_of(identity.certificate().ok_or(ConnectError::NoCertificate)?)?;
+    Ok((identity, agent))
+}
+
+/// Connects and checks the master's certificate.
+pub(super) async fn channel(config: &Config) -> Result<(Channel, PeerAgent), ConnectError> {
+    let (identity, agent) = identity(config)?;
+    let client = tls::relay_client(&identity, &Roots::load(&config.ca)?)?;
+    let name = config.server_name.as_deref().unwrap_or(config.host()).to_owned();
+    let server = ServerName::try_from(name.clone()).map_err(|_| ConnectError::ServerName(name))?;
+    let address = config.address.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let (client, server, address) = (Arc::clone(&client), server.clone(), address.clone());
+        async move {
+            let stream = TcpStream::connect(&address).await?;
+            stream.set_nodelay(true)?;
+            rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS)?;
+            let stream = TlsConnector::from(client).connect(server, stream).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://relay")
+        .connect_timeout(CONNECT_TIME_MAX)
+        .http2_keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_TIME_MAX)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(2 * 1024 * 1024);
+    let connected = tokio::time::timeout(CONNECT_TIME_MAX, endpoint.connect_with_connector(connector)).await;
+    let failed = |detail: String| ConnectError::Connect { address: config.address.clone(), detail };
+    match connected {
+        Ok(Ok(channel)) => Ok((channel, agent)),
+        Ok(Err(error)) => Err(failed(chain(&error))),
+        Err(_) => Err(failed(format!("no answer within {} s", CONNECT_TIME_MAX.as_secs()))),
+    }
+}
+
+/// An error with all its causes: a refused handshake hides in the last of them.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}

@@ -1,0 +1,399 @@
+//! What is in the spool reaches the master: in order, at least once, by itself after any absence.
+//!
+//! One session at a time. Between sessions it waits a random part of a pause that doubles, which starts anew after a
+//! session of [`HEALTHY_AFTER`] with an acknowledgement. The spool is told what the master acknowledged and nothing else.
+
+mod config;
+mod connect;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hume_core::name::{AgentId, BootId, Seq};
+use hume_core::{ErrorClass, HostName};
+use hume_proto::relay::{
+    self, AgentFrame, Batch, ClockSample, EpochState, FrameError, GoAwayReason, Heartbeat, Hello,
+    MasterFrame, MasterFrames, PROTOCOL_MAJOR, SpoolStatus, Verdict, Welcome,
+};
+use hume_runtime::backoff::Backoff;
+use hume_runtime::clock;
+use hume_runtime::task_group::Stop;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::metrics::{Metrics, UplinkState};
+use crate::spool::{SpoolError, SpoolReader, SpoolWriter};
+
+pub use config::Config;
+pub use connect::{ConnectError, identity};
+use session::{Broken, Session};
+
+/// A session of this length with an acknowledgement makes the pauses start anew.
+const HEALTHY_AFTER: Duration = Duration::from_mins(1);
+/// The master's first answer must come within this time.
+const WELCOME_TIME_MAX: Duration = Duration::from_secs(20);
+/// Frames that wait to be written to the stream.
+const OUTGOING_MAX: usize = 8;
+/// A machine started less than this ago is one of a fleet that powers up.
+const JUST_BOOTED_US: u64 = 300 * 1_000_000;
+/// Heartbeats are spread by this part of their interval.
+const HEARTBEAT_SPREAD: f64 = 0.2;
+/// After a refusal that waiting does not cure, the pause is at least this part of the longest.
+const HOPELESS_PART: u32 = 2;
+
+/// A session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the master refused or left: {0}")]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("the master did not answer within {} s", WELCOME_TIME_MAX.as_secs())]
+    Silent,
+    #[error("the master ended the session: {reason:?} {detail}")]
+    GoAway { reason: GoAwayReason, detail: String, pause: Duration },
+    #[error("the master ended the stream")]
+    Ended,
+}
+
+/// The way to the master.
+#[derive(Debug)]
+pub struct Uplink {
+    config: Config,
+    host: HostName,
+    agent: AgentId,
+    writer: SpoolWriter,
+    reader: SpoolReader,
+    metrics: Arc<Metrics>,
+}
+
+impl Uplink {
+    /// An uplink that has not connected yet.
+    pub fn new(
+        config: Config,
+        host: HostName,
+        agent: AgentId,
+        writer: SpoolWriter,
+        reader: SpoolReader,
+        metrics: Arc<Metrics>,
+    ) -> Uplink {
+        metrics.update_uplink(|uplink| {
+            uplink.state = UplinkState::Disconnected;
+            uplink.since = clock::now();
+            uplink.address = Some(config.address.clone());
+        });
+        Uplink { config, host, agent, writer, reader, metrics }
+    }
+
+    /// Holds sessions until the stop is set.
+    ///
+    /// # Errors
+    /// None today: every failure is a reason to try again.
+    pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        let longest = Duration::from_millis(self.config.retry_max_ms);
+        let mut backoff = Backoff::new(Duration::from_millis(self.config.retry_min_ms), 2.0, longest);
+        if clock::boottime_us() < JUST_BOOTED_US {
+            let delay = Duration::from_millis(self.config.boot_delay_max_ms).mul_f64(fastrand::f64());
+            if wait(delay, &stop).await {
+                return Ok(());
+            }
+        }
+        loop {
+            let began = Instant::now();
+            let mut acked = false;
+            let ended = self.session(&stop, &mut acked).await;
+            let state_before = self.metrics.uplink().state;
+            let Err(error) = ended else { return Ok(()) };
+            self.metrics.update_uplink(|uplink| {
+                uplink.state = UplinkState::Disconnected;
+                uplink.since = clock::now();
+                uplink.last_error = Some((error.to_string(), clock::now()));
+            });
+            if acked && began.elapsed() >= HEALTHY_AFTER {
+                backoff.reset();
+            }
+            let pause = match &error {
+                SessionError::GoAway { pause, .. } if !pause.is_zero() => *pause,
+                SessionError::Broken(Broken::Forked { .. })
+                | SessionError::Frame(FrameError::Broken {
+                    class: ErrorClass::Denied | ErrorClass::Conflict,
+                    ..
+                }) => backoff.next_delay().max(longest / HOPELESS_PART),
+                _ => backoff.next_delay(),
+            };
+            // A master that is away is one line when it goes, not one for each try.
+            if state_before == UplinkState::Connected || self.is_news(&error) {
+                warn!(%error, pause_ms = pause.as_millis() as u64, "no session with the master; the spool keeps everything");
+            }
+            if wait(pause, &stop).await {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_news(&self, error: &SessionError) -> bool {
+        let text = error.to_string();
+        let mut news = false;
+        self.metrics.update_uplink(|uplink| {
+            news = uplink.last_logged.as_ref() != Some(&text);
+            uplink.last_logged = Some(text);
+        });
+        news
+    }
+
+    async fn hello(&self, certificate_expires_at: hume_core::Timestamp) -> Result<Hello, SpoolError> {
+        let mut epochs = Vec::new();
+        for row in self.reader.epochs().await? {
+            epochs.push(EpochState {
+                epoch: row.epoch,
+                first_retained: self.reader.first_retained(row.epoch).await?,
+                acked: row.acked,
+                acked_event: row.acked_event,
+                last_assigned: Seq::new(row.next.get() - 1).unwrap_or(Seq::ZERO),
+            });
+        }
+        Ok(Hello {
+            protocol_major: PROTOCOL_MAJOR,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes())),
+            host: self.host.as_str().to_owned(),
+            epochs,
+            clock: clocks(),
+            spool: self.spool_status().await?,
+            certificate_expires_at,
+        })
+    }
+
+    async fn spool_status(&self) -> Result<SpoolStatus, SpoolError> {
+        let figures = self.writer.figures().get();
+        Ok(SpoolStatus {
+            unacked_events: figures.unacked_events,
+            unacked_bytes: figures.unacked_bytes,
+            oldest_unacked: if figures.unacked_events == 0 {
+                None
+            } else {
+                self.reader.oldest_unacked().await?
+            },
+            last_error: self.metrics.uplink().last_error,
+        })
+    }
+
+    /// One session, from the connection to its end. Ok when the stop was set.
+    async fn session(&self, stop: &Stop, acked: &mut bool) -> Result<(), SessionError> {
+        let connected = tokio::select! {
+            () = stop.wait() => return Ok(()),
+            connected = connect::channel(&self.config) => connected,
+        };
+        let (channel, identity) = connected?;
+        self.metrics.update_uplink(|uplink| uplink.certificate_expires_at = Some(identity.not_after));
+        let mut tail = self.writer.tail();
+        let hello = self.hello(identity.not_after).await?;
+        let epochs = hello.epochs.clone();
+        let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
+        send(&outgoing, AgentFrame::Hello(hello)).await?;
+        let opened = async {
+            let mut frames = relay::open(channel, frames).await?;
+            let first = frames.next().await?;
+            Ok::<_, FrameError>((frames, first))
+        };
+        let opened = tokio::select! {
+            () = stop.wait() => return Ok(()),
+            opened = tokio::time::timeout(WELCOME_TIME_MAX, opened) => opened,
+        };
+        let (mut incoming, first) = opened.map_err(|_| SessionError::Silent)??;
+        let welcome = match first {
+            Some(MasterFrame::Welcome(welcome)) => welcome,
+            Some(MasterFrame::GoAway(away)) => return Err(go_away(away)),
+            Some(_) => return Err(FrameError::Malformed("the first answer is not a Welcome").into()),
+            None => return Err(SessionError::Ended),
+        };
+        self.check_cursors(&epochs, &welcome).await?;
+        let mut session = Session::begin(&epochs, &welcome)?;
+        info!(session = welcome.session, master = %self.config.address, agent = %self.agent, "connected to the master");
+        self.metrics.sessions.inc();
+        self.metrics.update_uplink(|uplink| {
+            uplink.state = UplinkState::Connected;
+            uplink.since = clock::now();
+            uplink.last_logged = None;
+        });
+        for resume in &welcome.resume {
+            // What was acknowledged while nobody listened.
+            self.writer.acknowledge(resume.epoch, resume.cursor).or_else(ignore_busy)?;
+        }
+        let every = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 600_000)));
+        let mut beat = Instant::now() + spread(every);
+        loop {
+            let now = *tail.borrow_and_update();
+            session.appended(now.epoch, now.last);
+            self.send_all(&mut session, &outgoing, &mut incoming, acked).await?;
+            tokio::select! {
+                () = stop.wait() => return self.goodbye(&outgoing, incoming).await,
+                frame = incoming.next() => self.receive(frame?, &mut session, acked)?,
+                changed = tail.changed() => if changed.is_err() { return Ok(()) },
+                () = tokio::time::sleep_until(beat) => {
+                    let heartbeat = self.heartbeat(&session, identity.not_after).await?;
+                    send(&outgoing, AgentFrame::Heartbeat(heartbeat)).await?;
+                    beat = Instant::now() + spread(every);
+                }
+            }
+        }
+    }
+
+    /// Where the master is ahead of what it told us, its event must be the one that stands there.
+    async fn check_cursors(&self, epochs: &[EpochState], welcome: &Welcome) -> Result<(), SessionError> {
+        for resume in &welcome.resume {
+            let Some(state) = epochs.iter().find(|state| state.epoch == resume.epoch) else { continue };
+            let ahead = resume.verdict == Verdict::Continue && resume.cursor > state.acked;
+            if !ahead || resume.cursor > state.last_assigned {
+                continue;
+            }
+            let own = self.reader.at(resume.epoch, resume.cursor).await?.map(|(id, _)| id);
+            if own.is_some() && resume.cursor_event.is_some() && own != resume.cursor_event {
+                return Err(Broken::Forked { epoch: resume.epoch, cursor: resume.cursor }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the window allows; takes answers as they come, so that neither side waits for the other.
+    async fn send_all(
+        &self,
+        session: &mut Session,
+        outgoing: &mpsc::Sender<AgentFrame>,
+        incoming: &mut MasterFrames,
+        acked: &mut bool,
+    ) -> Result<(), SessionError> {
+        while let Some(want) = session.wants() {
+            let rows = self.reader.batch(want.epoch, want.from, want.events_max, want.bytes_max).await?;
+            let first = rows.first().map(|(seq, _)| *seq);
+            let events: Vec<_> = rows.into_iter().map(|(_, event)| event).collect();
+            let count = events.len();
+            let bytes = events.iter().map(hume_proto::event::EventBytes::len).sum();
+            let gap = session.loaded(want, first, count, bytes);
+            let mut frames = Vec::with_capacity(2);
+            if let Some(gap) = gap {
+                warn!(epoch = %gap.epoch, from = %gap.from, to = %gap.to, "events the master never had are no longer here");
+                frames.push(AgentFrame::Gap(gap));
+            }
+            if let Some(first) = first {
+                self.metrics.sent.inc_by(count as u64);
+                frames.push(AgentFrame::Batch(Batch { epoch: want.epoch, first, events }));
+            }
+            for frame in frames {
+                loop {
+                    tokio::select! {
+                        biased;
+                        permit = outgoing.reserve() => {
+                            permit.map_err(|_| SessionError::Ended)?.send(frame);
+                            break;
+                        }
+                        answer = incoming.next() => self.receive(answer?, session, acked)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &self,
+        frame: Option<MasterFrame>,
+        session: &mut Session,
+        acked: &mut bool,
+    ) -> Result<(), SessionError> {
+        match frame.ok_or(SessionError::Ended)? {
+            MasterFrame::Ack(cursors) => {
+                *acked = true;
+                for cursor in session.acked(&cursors)? {
+                    self.writer.acknowledge(cursor.epoch, cursor.seq).or_else(ignore_busy)?;
+                    self.metrics.acked.inc();
+                }
+                Ok(())
+            }
+            MasterFrame::Resync(resync) => {
+                info!(epoch = %resync.epoch, cursor = %resync.cursor, reason = resync.reason, "the master asks to go on from another place");
+                session.resync(&resync);
+                Ok(())
+            }
+            MasterFrame::Quarantined(one) => {
+                warn!(epoch = %one.epoch, seq = %one.seq, code = one.code, detail = one.detail, "the master keeps an event it cannot read");
+                Ok(())
+            }
+            MasterFrame::GoAway(away) => Err(go_away(away)),
+            MasterFrame::Throttle(pause_ms, reason) => {
+                info!(pause_ms, reason, "the master is slow");
+                Ok(())
+            }
+            MasterFrame::HeartbeatReply(_) => Ok(()),
+            MasterFrame::Welcome(_) => Err(FrameError::Malformed("a second Welcome").into()),
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        session: &Session,
+        certificate_expires_at: hume_core::Timestamp,
+    ) -> Result<Heartbeat, SpoolError> {
+        let spool = self.spool_status().await?;
+        let watermark = match spool.oldest_unacked {
+            Some(oldest) => oldest.plus_micros(-1),
+            None if session.is_drained() => clock::now(),
+            None => clock::now().plus_micros(-1_000_000),
+        };
+        Ok(Heartbeat { clock: clocks(), tails: session.tails(), watermark, spool, certificate_expires_at })
+    }
+
+    /// Says goodbye and lets the stream end, so that the master can tell a stop from a crash.
+    async fn goodbye(
+        &self,
+        outgoing: &mpsc::Sender<AgentFrame>,
+        mut incoming: MasterFrames,
+    ) -> Result<(), SessionError> {
+        send(outgoing, AgentFrame::Goodbye("the agent stops".to_owned())).await?;
+        let ended = async { while let Ok(Some(_)) = incoming.next().await {} };
+        // The master may be slow; the stop is not.
+        let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        Ok(())
+    }
+}
+
+fn ignore_busy(error: SpoolError) -> Result<(), SpoolError> {
+    match error {
+        // The next acknowledgement covers this one.
+        SpoolError::Busy => Ok(()),
+        other => Err(other),
+    }
+}
+
+fn go_away(away: relay::GoAway) -> SessionError {
+    let spread = f64::from(away.reconnect_max_ms.saturating_sub(away.reconnect_min_ms)) * fastrand::f64();
+    let pause =
+        Duration::from_millis(u64::from(away.reconnect_min_ms)) + Duration::from_secs_f64(spread / 1000.0);
+    SessionError::GoAway { reason: away.reason, detail: away.detail, pause }
+}
+
+fn clocks() -> ClockSample {
+    ClockSample { wall: clock::now(), boottime_us: clock::boottime_us() }
+}
+
+fn spread(every: Duration) -> Duration {
+    every.mul_f64(1.0 - HEARTBEAT_SPREAD + 2.0 * HEARTBEAT_SPREAD * fastrand::f64())
+}
+
+async fn send(outgoing: &mpsc::Sender<AgentFrame>, frame: AgentFrame) -> Result<(), SessionError> {
+    outgoing.send(frame).await.map_err(|_| SessionError::Ended)
+}
+
+/// True when the stop was set while waiting.
+async fn wait(pause: Duration, stop: &Stop) -> bool {
+    tokio::select! {
+        () = stop.wait() => true,
+        () = tokio::time::sleep(pause) => false,
+    }
+}

@@ -1,0 +1,174 @@
+//! The session against a model of a master that loses, repeats and cuts off: nothing is skipped, nothing falsely forgotten.
+
+use super::*;
+use hume_core::Timestamp;
+use hume_proto::relay::Resume;
+use proptest::prelude::*;
+
+fn epoch(number: u8) -> Epoch {
+    Epoch::from_bytes([number; 16])
+}
+
+fn seq(value: u64) -> Seq {
+    Seq::new(value).unwrap()
+}
+
+fn state(number: u8, acked: u64, last: u64) -> EpochState {
+    EpochState {
+        epoch: epoch(number),
+        first_retained: Some(seq(1)),
+        acked: seq(acked),
+        acked_event: None,
+        last_assigned: seq(last),
+    }
+}
+
+fn welcome(cursors: &[(u8, u64, Verdict)]) -> Welcome {
+    Welcome {
+        session: 1,
+        store_id: [0; 16],
+        resume: cursors
+            .iter()
+            .map(|(number, cursor, verdict)| Resume {
+                epoch: epoch(*number),
+                cursor: seq(*cursor),
+                cursor_event: None,
+                verdict: *verdict,
+            })
+            .collect(),
+        limits: Limits { window_bytes: 1000, window_events: 10 },
+        heartbeat_ms: 10_000,
+        master_time: Timestamp::EPOCH,
+    }
+}
+
+fn begin(last: u64, cursor: u64) -> Session {
+    Session::begin(&[state(1, cursor, last)], &welcome(&[(1, cursor, Verdict::Continue)])).unwrap()
+}
+
+fn ack(value: u64) -> [EpochCursor; 1] {
+    [EpochCursor { epoch: epoch(1), seq: seq(value) }]
+}
+
+#[test]
+fn a_session_goes_on_after_the_masters_cursor_and_stops_at_the_window() {
+    let mut session = begin(100, 5);
+    let want = session.wants().unwrap();
+    assert_eq!((want.from, want.events_max), (seq(6), 10));
+    assert_eq!(session.loaded(want, Some(seq(6)), 10, 500), None);
+    assert_eq!(session.wants(), None, "ten events are in flight");
+    assert_eq!(session.acked(&ack(15)).unwrap(), ack(15));
+    assert_eq!(session.wants().unwrap().from, seq(16));
+}
+
+#[test]
+fn an_event_larger_than_the_window_still_goes_alone() {
+    let mut session = begin(2, 0);
+    let want = session.wants().unwrap();
+    session.loaded(want, Some(seq(1)), 1, 100_000);
+    assert_eq!(session.wants(), None);
+    session.acked(&ack(1)).unwrap();
+    assert!(session.wants().is_some());
+}
+
+#[test]
+fn what_the_spool_no_longer_has_is_declared_a_gap() {
+    let mut session = begin(9, 0);
+    let want = session.wants().unwrap();
+    let gap = session.loaded(want, Some(seq(4)), 2, 10).unwrap();
+    assert_eq!((gap.from, gap.to), (seq(1), seq(3)));
+    let want = session.wants().unwrap();
+    assert_eq!(want.from, seq(6));
+    let gap = session.loaded(want, None, 0, 0).unwrap();
+    assert_eq!((gap.from, gap.to), (seq(6), seq(9)));
+    assert_eq!(session.wants(), None);
+    assert_eq!(session.acked(&ack(9)).unwrap(), ack(9), "a gap is acknowledged like events");
+    assert!(session.is_drained());
+}
+
+#[test]
+fn older_epochs_go_first() {
+    let hello = [state(1, 0, 1), state(2, 0, 1)];
+    let both = welcome(&[(1, 0, Verdict::Continue), (2, 0, Verdict::Continue)]);
+    let mut session = Session::begin(&hello, &both).unwrap();
+    let want = session.wants().unwrap();
+    assert_eq!(want.epoch, epoch(1));
+    session.loaded(want, Some(seq(1)), 1, 10);
+    assert_eq!(session.wants().unwrap().epoch, epoch(2));
+}
+
+#[test]
+fn a_master_that_lost_some_gets_it_again() {
+    let hello = [state(1, 50, 60)];
+    let session = Session::begin(&hello, &welcome(&[(1, 20, Verdict::MasterBehind)])).unwrap();
+    assert_eq!(session.wants().unwrap().from, seq(21));
+}
+
+#[test]
+fn a_fork_ends_the_session_and_so_does_an_ack_of_what_was_never_sent() {
+    let hello = [state(1, 5, 9)];
+    let forked = Session::begin(&hello, &welcome(&[(1, 5, Verdict::Forked)]));
+    assert!(matches!(forked, Err(Broken::Forked { .. })));
+    let beyond = Session::begin(&hello, &welcome(&[(1, 10, Verdict::Continue)]));
+    assert!(matches!(beyond, Err(Broken::Forked { .. })));
+    assert!(matches!(Session::begin(&hello, &welcome(&[])), Err(Broken::Incomplete(_))));
+    assert!(matches!(begin(9, 5).acked(&ack(6)), Err(Broken::AckBeyond { .. })));
+}
+
+proptest! {
+    /// A master that commits some of what it gets, loses batches, asks again, and acknowledges late: in the end it has every
+    /// place once and in order, and the spool was never told more than the master had.
+    #[test]
+    fn whatever_happens_everything_arrives_in_order_and_nothing_is_forgotten_early(
+        steps in proptest::collection::vec(0u8..6, 1..400),
+        total in 1u64..60,
+    ) {
+        let mut session = begin(0, 0);
+        let mut last = 0;
+        let mut wire: VecDeque<(u64, u64)> = VecDeque::new();
+        let mut durable = 0;
+        let mut forgotten = 0;
+        let settle = steps.iter().copied().chain([0, 1, 2, 4].into_iter().cycle().take(2000));
+        for step in settle {
+            match step {
+                0 => {
+                    last = (last + 7).min(total);
+                    session.appended(epoch(1), seq(last));
+                }
+                1 => if let Some(want) = session.wants() {
+                    let events = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
+                    session.loaded(want, Some(want.from), events, events * 10);
+                    wire.push_back((want.from.get(), want.from.get() + events as u64 - 1));
+                },
+                2 => if let Some((from, to)) = wire.pop_front() {
+                    if from > durable + 1 {
+                        session.resync(&Resync { epoch: epoch(1), cursor: seq(durable), reason: String::new() });
+                        wire.clear();
+                    } else {
+                        durable = durable.max(to);
+                    }
+                },
+                3 => { wire.pop_front(); }
+                4 => for news in session.acked(&ack(durable)).unwrap() {
+                    forgotten = news.seq.get();
+                    prop_assert!(forgotten <= durable);
+                },
+                _ => {
+                    session = Session::begin(
+                        &[state(1, forgotten, last)],
+                        &welcome(&[(1, durable, Verdict::Continue)]),
+                    ).unwrap();
+                    wire.clear();
+                }
+            }
+            // A lost batch with nothing behind it is found out by the next session.
+            if wire.is_empty() && session.wants().is_none() && durable < last {
+                session = Session::begin(
+                    &[state(1, forgotten, last)],
+                    &welcome(&[(1, durable, Verdict::Continue)]),
+                ).unwrap();
+            }
+        }
+        prop_assert_eq!(durable, total);
+    }
+}

@@ -1,0 +1,91 @@
+//! Is it alive, can it keep events, and its numbers as OpenMetrics text.
+
+use std::sync::atomic::AtomicU64;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use hume_core::ErrorClass;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicI64;
+
+use super::problem::Failure;
+use super::state::Shared;
+use crate::metrics::UplinkState;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The process answers.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// The spool answers.
+pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Failure> {
+    shared.reader.epochs().await?;
+    Ok("ready\n")
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
+    registry.register(name, help, ConstGauge::new(value));
+}
+
+pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let mut registry = Registry::default();
+    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("hume_build", "The program that answers", Info::new(version));
+    let metrics = &shared.metrics;
+    registry.register("hume_agent_events_accepted", "Events taken at the socket", metrics.accepted.clone());
+    registry.register(
+        "hume_agent_events_dropped_in",
+        "Events taken from the drop folder",
+        metrics.dropped_in.clone(),
+    );
+    registry.register("hume_agent_events_refused", "Lines and files refused", metrics.refused.clone());
+    registry.register(
+        "hume_agent_connections",
+        "Connections taken at the socket",
+        metrics.connections.clone(),
+    );
+    registry.register("hume_agent_uplink_sessions", "Sessions with the master", metrics.sessions.clone());
+    registry.register("hume_agent_uplink_events_sent", "Events sent, repeats included", metrics.sent.clone());
+    registry.register("hume_agent_uplink_acks", "Acknowledgements of the master", metrics.acked.clone());
+    let figures = shared.writer.figures().get();
+    let connected = Gauge::<i64, AtomicI64>::default();
+    connected.set(i64::from(metrics.uplink().state == UplinkState::Connected));
+    registry.register("hume_agent_uplink_connected", "1 with a session, else 0", connected);
+    gauge(&mut registry, "hume_agent_spool_events", "Events kept", figures.events as f64);
+    gauge(
+        &mut registry,
+        "hume_agent_spool_unacked_events",
+        "Events the master does not have",
+        figures.unacked_events as f64,
+    );
+    let bytes = ConstGauge::new(figures.file_bytes as f64);
+    registry.register_with_unit("hume_agent_spool", "Size of the spool", Unit::Bytes, bytes);
+    let commits = prometheus_client::metrics::counter::Counter::<u64, AtomicU64>::default();
+    commits.inc_by(figures.commits);
+    registry.register("hume_agent_spool_commits", "Commits since the start", commits);
+    let spent = ConstGauge::new(figures.commit_us as f64 / 1e6);
+    registry.register_with_unit(
+        "hume_agent_spool_commit_time",
+        "Time spent in commits since the start",
+        Unit::Seconds,
+        spent,
+    );
+    if let Some(oldest) = shared.reader.oldest_unacked().await? {
+        let age = hume_runtime::clock::now().micros_since(oldest).max(0) as f64 / 1e6;
+        registry.register_with_unit(
+            "hume_agent_spool_oldest_age",
+            "Age of the oldest event the master does not have",
+            Unit::Seconds,
+            ConstGauge::new(age),
+        );
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)
+        .map_err(|error| Failure::new(ErrorClass::Internal, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}

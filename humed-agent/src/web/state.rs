@@ -1,0 +1,62 @@
+//! What a handler may touch, and who is asking.
+
+use std::sync::Arc;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use hume_core::{HostName, Timestamp};
+use hume_proto::rest::{Source, SourceKind};
+use hume_runtime::clock;
+use tokio::net::UnixListener;
+
+use crate::metrics::Metrics;
+use crate::spool::{SpoolReader, SpoolWriter, Viewer};
+
+/// What a handler may touch.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) host: HostName,
+    pub(super) reader: SpoolReader,
+    pub(super) writer: SpoolWriter,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) started_at: Timestamp,
+}
+
+impl Shared {
+    pub(super) fn new(
+        host: HostName,
+        reader: SpoolReader,
+        writer: SpoolWriter,
+        metrics: Arc<Metrics>,
+    ) -> Shared {
+        Shared { host, reader, writer, metrics, started_at: clock::now() }
+    }
+
+    /// Who answers.
+    pub(super) fn source(&self) -> Source {
+        Source { kind: SourceKind::Agent, name: self.host.as_str().to_owned() }
+    }
+}
+
+/// The user at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(Viewer);
+
+impl Caller {
+    /// What this user may see.
+    pub(super) fn viewer(self) -> Viewer {
+        self.0
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Caller {
+        let own = rustix::process::geteuid().as_raw();
+        Caller(match stream.io().peer_cred().map(|credentials| credentials.uid()) {
+            Ok(uid) if uid == 0 || uid == own => Viewer::Administrator,
+            Ok(uid) => Viewer::User(uid),
+            // Nobody is user 2^32 - 1: whoever cannot be told apart sees nothing.
+            Err(_) => Viewer::User(u32::MAX),
+        })
+    }
+}
