@@ -11,6 +11,9 @@ mod retention;
 mod types;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Which rows may be forgotten: acknowledged ones that are old or too many; on a host without a master, the oldest.
 //!
-//! Deletes at most [`ROWS_PER_STEP`] rows a call, of ended runs first, so that appends are never held up for long.
+//! Deletes at most [`ROWS_PER_STEP`] rows a call, and none of an open run, so that appends are never held up for long.
 
 use hume_core::Timestamp;
 use rusqlite::{Connection, params};
@@ -9,46 +9,58 @@ use super::config::Keeping;
 use super::types::SpoolError;
 
 /// Rows of one step.
-const ROWS_PER_STEP: i64 = 2000;
+const ROWS_PER_STEP: usize = 2000;
 
-/// Forgets what may be forgotten; answers how many events that were.
+/// What one step removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    /// True when there may be more to forget.
+    pub(super) more: bool,
+}
+
+/// Forgets what may be forgotten. `bytes` is what the rows that may go take up together.
 pub(super) fn forget(
     connection: &mut Connection,
     keeping: Keeping,
+    bytes: u64,
     now: Timestamp,
-) -> Result<u64, SpoolError> {
+) -> Result<Forgotten, SpoolError> {
     let oldest = now.plus_micros(-i64::try_from(keeping.age_max.as_micros()).unwrap_or(i64::MAX));
-    let candidates = if keeping.acked_only {
-        "SELECT event.row, length(body) AS bytes, received_us FROM epoch
-           JOIN event ON epoch_no = no AND seq <= acked_seq
-          WHERE run IS NULL OR run NOT IN (SELECT id FROM open_run)"
-    } else {
-        "SELECT event.row, length(body) AS bytes, received_us FROM event
-          WHERE run IS NULL OR run NOT IN (SELECT id FROM open_run)"
-    };
+    let mut excess = bytes.saturating_sub(keeping.bytes_max);
+    let acked = if keeping.acked_only { "AND seq <= acked_seq" } else { "" };
     let transaction = connection.transaction()?;
-    let kept_bytes: i64 =
-        transaction.query_row(&format!("SELECT coalesce(sum(bytes), 0) FROM ({candidates})"), [], |row| {
-            row.get(0)
-        })?;
-    let excess = kept_bytes.saturating_sub(i64::try_from(keeping.bytes_max).unwrap_or(i64::MAX)).max(0);
-    // A row goes when it is too old, or when the rows before it do not yet make up for the excess.
-    let deleted = transaction.execute(
-        &format!(
-            "DELETE FROM event WHERE row IN (
-                SELECT row FROM (
-                    SELECT row, bytes, received_us, sum(bytes) OVER (ORDER BY row) - bytes AS before
-                      FROM (SELECT * FROM ({candidates}) ORDER BY row LIMIT ?3)
-                ) WHERE received_us < ?1 OR before < ?2)"
-        ),
-        params![oldest.as_micros(), excess, ROWS_PER_STEP],
-    )?;
-    if deleted > 0 {
+    let mut forgotten = Forgotten::default();
+    {
+        let mut candidates = transaction.prepare_cached(&format!(
+            "SELECT event.row, length(body), received_us FROM event JOIN epoch ON no = epoch_no {acked}
+              WHERE run IS NULL OR run NOT IN (SELECT id FROM open_run) ORDER BY event.row LIMIT {ROWS_PER_STEP}"
+        ))?;
+        let mut delete = transaction.prepare_cached("DELETE FROM event WHERE row = ?1")?;
+        let mut rows = candidates.query([])?;
+        let mut doomed = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (number, bytes, received): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if received >= oldest.as_micros() && excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(bytes as u64);
+            forgotten.events += 1;
+            forgotten.bytes += bytes as u64;
+            doomed.push(number);
+        }
+        for number in doomed {
+            delete.execute(params![number])?;
+        }
+    }
+    if forgotten.events > 0 {
         transaction.execute(
             "DELETE FROM run WHERE ended AND NOT EXISTS (SELECT 1 FROM event WHERE event.run = run.id)",
             [],
         )?;
     }
     transaction.commit()?;
-    Ok(deleted as u64)
+    forgotten.more = forgotten.events == ROWS_PER_STEP as u64;
+    Ok(forgotten)
 }

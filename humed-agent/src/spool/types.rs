@@ -147,6 +147,14 @@ pub struct FigureValues {
     pub commit_us: u64,
 }
 
+impl FigureValues {
+    /// So many events, and bytes, are newly acknowledged.
+    pub(super) fn acked(&mut self, (events, bytes): (u64, u64)) {
+        self.unacked_events = self.unacked_events.saturating_sub(events);
+        self.unacked_bytes = self.unacked_bytes.saturating_sub(bytes);
+    }
+}
+
 impl Figures {
     /// The values now.
     pub fn get(&self) -> FigureValues {

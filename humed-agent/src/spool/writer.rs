@@ -32,10 +32,12 @@ pub const JOBS_MAX: usize = 64;
 const ACK_WAIT: Duration = Duration::from_secs(1);
 /// Between two looks for rows that may be forgotten.
 const RETENTION_EVERY: Duration = Duration::from_mins(1);
-/// The WAL is copied back when it has this many pages and nothing waits.
-const WAL_PAGES_IDLE: u64 = 1000;
+/// The WAL is copied back when about so much was written to it and nothing waits.
+const WAL_BYTES_IDLE: u64 = 4 * 1024 * 1024;
 /// The WAL is copied back at this size even when something waits, and cut.
 const WAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a commit writes to the WAL beside its events: pages of indexes and of the small tables.
+const COMMIT_BYTES: u64 = 32 * 1024;
 /// Folds kept in memory.
 const FOLDS_MAX: usize = 4096;
 
@@ -120,7 +122,9 @@ pub(super) fn start(
         folds: HashMap::new(),
         acks: HashMap::new(),
         acked_at: Instant::now(),
-        kept_at: Instant::now(),
+        forget_at: Instant::now() + RETENTION_EVERY,
+        pressed: false,
+        wal_bytes: 0,
     };
     thread.count()?;
     tasks
@@ -145,7 +149,12 @@ struct Writer {
     /// Acknowledged, not yet written.
     acks: HashMap<Epoch, Seq>,
     acked_at: Instant,
-    kept_at: Instant,
+    /// When to look again for rows that may be forgotten.
+    forget_at: Instant,
+    /// There was no room: whatever the master has may go.
+    pressed: bool,
+    /// About what was written to the WAL since it was last copied back.
+    wal_bytes: u64,
 }
 
 /// An append that was executed and waits for the commit.
@@ -160,12 +169,12 @@ impl Writer {
                     let mut group = vec![job];
                     group.extend(waiting.try_iter().take(JOBS_MAX));
                     self.commit_group(group);
+                    self.housekeeping(false);
                 }
                 Err(RecvTimeoutError::Timeout) if stop.is_set() => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.housekeeping(true),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.housekeeping();
         }
         self.write_acks();
         if let Err(error) = sqlite::checkpoint(&self.connection, Checkpoint::Truncate) {
@@ -173,34 +182,61 @@ impl Writer {
         }
     }
 
-    fn housekeeping(&mut self) {
+    fn housekeeping(&mut self, idle: bool) {
         if !self.acks.is_empty() && self.acked_at.elapsed() >= ACK_WAIT {
             self.write_acks();
         }
-        if self.kept_at.elapsed() >= RETENTION_EVERY {
-            self.kept_at = Instant::now();
-            match retention::forget(&mut self.connection, self.keeping, clock::now()) {
-                Ok(0) => {}
-                Ok(events) => {
-                    info!(events, "forgot events, as the retention of the spool says");
-                    if let Err(error) = self.count() {
-                        error!(%error, "could not count the spool");
-                    }
-                }
-                Err(error) => error!(%error, "could not forget old events"),
+        if Instant::now() >= self.forget_at {
+            self.forget();
+        }
+        let wal = if self.wal_bytes >= WAL_BYTES_MAX { Checkpoint::Truncate } else { Checkpoint::Passive };
+        if self.wal_bytes >= WAL_BYTES_IDLE && (idle || wal == Checkpoint::Truncate) {
+            match sqlite::checkpoint(&self.connection, wal) {
+                Ok(_) => self.wal_bytes = 0,
+                Err(error) => warn!(%error, "the spool's WAL could not be copied back"),
             }
         }
-        let wal_bytes = sqlite::wal_bytes(&self.path);
-        let how = if wal_bytes > WAL_BYTES_MAX {
-            Checkpoint::Truncate
-        } else if wal_bytes > WAL_PAGES_IDLE * u64::from(sqlite::PAGE_BYTES) {
-            Checkpoint::Passive
-        } else {
-            return;
-        };
-        if let Err(error) = sqlite::checkpoint(&self.connection, how) {
-            warn!(%error, "the spool's WAL could not be copied back");
+    }
+
+    fn forget(&mut self) {
+        self.forget_at = Instant::now() + RETENTION_EVERY;
+        let values = self.figures.get();
+        let held = if self.keeping.acked_only { values.unacked_bytes } else { 0 };
+        let keeping = if self.pressed { Keeping { bytes_max: 0, ..self.keeping } } else { self.keeping };
+        match retention::forget(
+            &mut self.connection,
+            keeping,
+            values.event_bytes.saturating_sub(held),
+            clock::now(),
+        ) {
+            Ok(forgotten) => {
+                self.pressed = false;
+                if forgotten.events == 0 {
+                    return;
+                }
+                if forgotten.more {
+                    self.forget_at = Instant::now();
+                }
+                info!(events = forgotten.events, "forgot events, as the retention of the spool says");
+                self.figures.update(|values| {
+                    values.events = values.events.saturating_sub(forgotten.events);
+                    values.event_bytes = values.event_bytes.saturating_sub(forgotten.bytes);
+                    if !self.keeping.acked_only {
+                        values.unacked_events = values.unacked_events.saturating_sub(forgotten.events);
+                        values.unacked_bytes = values.unacked_bytes.saturating_sub(forgotten.bytes);
+                    }
+                });
+                self.measure();
+            }
+            Err(error) => error!(%error, "could not forget old events"),
         }
+    }
+
+    /// Sizes of the file and its WAL.
+    fn measure(&self) {
+        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap_or(0);
+        let file_bytes = pages as u64 * u64::from(sqlite::PAGE_BYTES) + sqlite::wal_bytes(&self.path);
+        self.figures.update(|values| values.file_bytes = file_bytes);
     }
 
     /// One transaction for all jobs; each append stands or falls alone, answers follow the commit.
@@ -227,6 +263,11 @@ impl Writer {
                         count = (count.0 + events.len() as u64, count.1 + bytes);
                         pending.push((answer, Ok(appended)));
                     }
+                    // Out of room SQLite may have taken back the whole transaction by itself.
+                    Err(SpoolError::Sql(error)) if types::is_full(&error) => {
+                        pending.push((answer, Err(SpoolError::Closed)));
+                        return Err(error);
+                    }
                     Err(error) => {
                         self.folds.clear();
                         drop(savepoint);
@@ -235,17 +276,17 @@ impl Writer {
                     }
                 }
             }
-            for (epoch, seq) in &self.acks {
-                write_ack(&transaction, *epoch, *seq)?;
-            }
-            transaction.commit()
+            let acked = write_acks(&transaction, &self.acks)?;
+            transaction.commit()?;
+            Ok(acked)
         })();
         match outcome {
-            Ok(()) => {
-                let acked = !self.acks.is_empty();
+            Ok(acked) => {
                 self.acks.clear();
                 self.acked_at = Instant::now();
+                self.wal_bytes += 2 * count.1 + COMMIT_BYTES;
                 self.figures.update(|values| {
+                    values.acked(acked);
                     values.events += count.0;
                     values.event_bytes += count.1;
                     values.unacked_events += count.0;
@@ -254,11 +295,8 @@ impl Writer {
                     values.commits += 1;
                     values.commit_us += u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 });
-                if acked && let Err(error) = self.count_unacked() {
-                    error!(%error, "could not count the spool");
-                }
+                self.measure();
                 for (answer, result) in pending {
-                    let result = result.map_err(|error| self.named(error));
                     // The asker may have given up; the event is kept all the same.
                     let _ = answer.send(result);
                 }
@@ -278,6 +316,10 @@ impl Writer {
                 let text = error.to_string();
                 error!(error = %text, "the spool could not commit");
                 let full = types::is_full(&error);
+                if full {
+                    self.pressed = true;
+                    self.forget_at = Instant::now();
+                }
                 let used_bytes = self.figures.get().file_bytes;
                 for (answer, _) in pending {
                     let error = if full { SpoolError::Full { used_bytes } } else { SpoolError::Closed };
@@ -287,63 +329,44 @@ impl Writer {
         }
     }
 
-    /// A full disk is `Full`, whatever SQL says.
-    fn named(&self, error: SpoolError) -> SpoolError {
-        match error {
-            SpoolError::Sql(sql) if types::is_full(&sql) => {
-                SpoolError::Full { used_bytes: self.figures.get().file_bytes }
-            }
-            other => other,
-        }
-    }
-
     fn write_acks(&mut self) {
         self.acked_at = Instant::now();
         let outcome = (|| {
             let transaction = self.connection.transaction()?;
-            for (epoch, seq) in &self.acks {
-                write_ack(&transaction, *epoch, *seq)?;
-            }
-            transaction.commit()
+            let acked = write_acks(&transaction, &self.acks)?;
+            transaction.commit()?;
+            Ok::<_, rusqlite::Error>(acked)
         })();
         match outcome {
-            Ok(()) => {
+            Ok(acked) => {
                 self.acks.clear();
-                if let Err(error) = self.count_unacked() {
-                    error!(%error, "could not count the spool");
-                }
+                self.wal_bytes += COMMIT_BYTES;
+                self.figures.update(|values| values.acked(acked));
             }
             Err(error) => warn!(%error, "could not note an acknowledgement; the master will drop the copies"),
         }
     }
 
-    /// Counts everything anew: at the start and after rows were forgotten.
+    /// Counts everything: once, at the start.
     fn count(&self) -> Result<(), SpoolError> {
-        let (events, event_bytes): (i64, i64) = self.connection.query_row(
+        let two = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+        let (events, event_bytes) = self.connection.query_row(
             "SELECT count(*), coalesce(sum(length(body)), 0) FROM event",
             [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            two,
         )?;
-        self.figures.update(|values| {
-            values.events = events as u64;
-            values.event_bytes = event_bytes as u64;
-        });
-        self.count_unacked()
-    }
-
-    fn count_unacked(&self) -> Result<(), SpoolError> {
-        let (events, bytes): (i64, i64) = self.connection.query_row(
+        let (unacked_events, unacked_bytes) = self.connection.query_row(
             "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch JOIN event ON epoch_no = no AND seq > acked_seq",
             [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            two,
         )?;
-        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-        let file_bytes = pages as u64 * u64::from(sqlite::PAGE_BYTES) + sqlite::wal_bytes(&self.path);
         self.figures.update(|values| {
-            values.unacked_events = events as u64;
-            values.unacked_bytes = bytes as u64;
-            values.file_bytes = file_bytes;
+            values.events = events;
+            values.event_bytes = event_bytes;
+            values.unacked_events = unacked_events;
+            values.unacked_bytes = unacked_bytes;
         });
+        self.measure();
         Ok(())
     }
 }
@@ -355,15 +378,29 @@ fn epoch_next(connection: &Connection, epoch: &EpochRow) -> rusqlite::Result<Seq
         .map(|next| Seq::new(next as u64).unwrap_or(epoch.next))
 }
 
-fn write_ack(transaction: &Transaction<'_>, epoch: Epoch, seq: Seq) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "UPDATE epoch SET acked_seq = ?2,
-                    acked_event = (SELECT id FROM event WHERE epoch_no = epoch.no AND seq = ?2)
-              WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
-        )?
-        .execute(params![epoch.as_bytes(), seq.get() as i64])?;
-    Ok(())
+/// Notes what is acknowledged; answers how many events that newly are, and their bytes.
+fn write_acks(transaction: &Transaction<'_>, acks: &HashMap<Epoch, Seq>) -> rusqlite::Result<(u64, u64)> {
+    let mut sum = (0, 0);
+    for (epoch, seq) in acks {
+        let place = params![epoch.as_bytes(), seq.get() as i64];
+        let (events, bytes): (i64, i64) = transaction
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch
+                   JOIN event ON epoch_no = no AND seq > acked_seq AND seq <= ?2 WHERE epoch = ?1",
+            )?
+            .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let noted = transaction
+            .prepare_cached(
+                "UPDATE epoch SET acked_seq = ?2,
+                        acked_event = (SELECT id FROM event WHERE epoch_no = epoch.no AND seq = ?2)
+                  WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
+            )?
+            .execute(place)?;
+        if noted == 1 {
+            sum = (sum.0 + events as u64, sum.1 + bytes as u64);
+        }
+    }
+    Ok(sum)
 }
 
 /// Appends events and folds them into their runs.

@@ -1,0 +1,308 @@
+//! The spool's promises, on a real file: what was answered is there after any end, in order, once.
+
+use std::time::Duration;
+
+use hume_core::correlate::OpenRun;
+use hume_core::event::{Correlation, EventKind, Process, RunRef};
+use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
+use hume_core::process::Chain;
+use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
+use hume_proto::event::EventBytes;
+use hume_runtime::task_group::TaskGroup;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+fn event(number: u64) -> Event {
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    Event {
+        id: EventId::from_bytes(id),
+        kind: EventKind::Reported,
+        time: Timestamp::from_micros(number as i64),
+        received_at: Timestamp::from_micros(number as i64),
+        boot_clock: None,
+        host: HostName::parse("web1").unwrap(),
+        task: TaskName::parse(if number.is_multiple_of(3) { "BACKUP" } else { "SYNC" }).unwrap(),
+        tags: if number.is_multiple_of(2) { vec![Tag::parse("even").unwrap()] } else { vec![] },
+        level: Level::ALL[number as usize % 7],
+        command: None,
+        flag: None,
+        message: format!("event {number}"),
+        truncated_from: None,
+        extra: vec![],
+        exit: None,
+        line: None,
+        process: Process { uid: Some(number as u32 % 2), ..Process::default() },
+        run: Some(RunRef {
+            id: RunId::from_bytes([(number % 5) as u8; 16]),
+            correlation: Correlation::Ancestry,
+        }),
+        finding: None,
+        flags: vec![],
+    }
+}
+
+/// A spool in a folder, with the group its writer lives in.
+struct Open {
+    spool: Spool,
+    tasks: TaskGroup,
+}
+
+fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
+    let mut tasks = TaskGroup::new();
+    let spool = Spool::open(dir.path(), config, agent, &mut tasks).unwrap();
+    Open { spool, tasks }
+}
+
+fn open(dir: &TempDir) -> Open {
+    open_with(dir, &Config::default(), Some(AgentId::from_bytes([7; 16])))
+}
+
+impl Open {
+    async fn close(self) {
+        let Open { spool, tasks } = self;
+        let Spool { writer, reader, _lock, .. } = spool;
+        drop((writer, reader));
+        let _ = tasks.run(async {}, Duration::from_secs(10)).await;
+    }
+
+    async fn append(&self, numbers: impl IntoIterator<Item = u64>) -> Appended {
+        self.spool.writer.append(numbers.into_iter().map(event).collect(), vec![]).await.unwrap()
+    }
+
+    async fn places(&self) -> Vec<(u64, EventId)> {
+        let epoch = self.spool.reader.epochs().await.unwrap()[0].epoch;
+        let batch = self.spool.reader.batch(epoch, Seq::ZERO, 10_000, usize::MAX).await.unwrap();
+        batch.into_iter().map(|(seq, bytes)| (seq.get(), EventBytes::decode(&bytes).unwrap().id)).collect()
+    }
+}
+
+use hume_core::name::Seq;
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..1000 {
+        if condition().await {
+            return;
+        }
+        tick.tick().await;
+    }
+    panic!("{what} did not come true within 10 s");
+}
+
+#[tokio::test]
+async fn what_was_appended_is_there_in_order_after_a_restart_and_places_go_on() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    assert_eq!(first.append(0..3).await.first.get(), 1);
+    assert_eq!(first.append(3..5).await.first.get(), 4);
+    first.close().await;
+    let second = open(&dir);
+    assert_eq!(second.append(5..6).await.first.get(), 6);
+    let expected: Vec<_> = (0..6).map(|number| (number + 1, event(number).id)).collect();
+    assert_eq!(second.places().await, expected);
+    assert_eq!(second.spool.writer.tail().borrow().last.get(), 6);
+    second.close().await;
+}
+
+#[tokio::test]
+async fn a_repeated_id_fails_its_own_append_and_no_other() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    open.append([1]).await;
+    let (good, bad) = tokio::join!(
+        open.spool.writer.append(vec![event(2)], vec![]),
+        open.spool.writer.append(vec![event(3), event(1)], vec![]),
+    );
+    assert!(good.is_ok() && bad.is_err());
+    assert_eq!(open.append([4]).await.first.get(), 3, "a failed append takes no place");
+    let known = open.spool.reader.known(vec![event(1).id, event(3).id, event(4).id]).await.unwrap();
+    assert_eq!(
+        known.iter().map(|(id, seq, _)| (*id, seq.get())).collect::<Vec<_>>(),
+        [(event(1).id, 1), (event(4).id, 3)]
+    );
+    open.close().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_only_grows_and_names_its_event() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    let epoch = open.append(0..10).await.epoch;
+    let seq = |value| Seq::new(value).unwrap();
+    open.spool.writer.acknowledge(epoch, seq(5)).unwrap();
+    open.spool.writer.acknowledge(epoch, seq(3)).unwrap();
+    open.spool.writer.acknowledge(epoch, seq(99)).unwrap();
+    open.spool.writer.acknowledge(Epoch::from_bytes([1; 16]), seq(1)).unwrap();
+    let reader = open.spool.reader.clone();
+    // 99 was never given out: it is not noted, and neither is 5 when both wait for the same write.
+    open.append([10]).await;
+    open.spool.writer.acknowledge(epoch, seq(5)).unwrap();
+    until("the acknowledgement", async || reader.epochs().await.unwrap()[0].acked.get() == 5).await;
+    assert_eq!(reader.epochs().await.unwrap()[0].acked_event, Some(event(4).id));
+    assert_eq!(open.spool.figures().get().unacked_events, 6);
+    assert_eq!(reader.oldest_unacked().await.unwrap(), Some(Timestamp::from_micros(5)));
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    let second = Spool::open(dir.path(), &Config::default(), None, &mut TaskGroup::new());
+    assert!(matches!(second, Err(SpoolError::Lock(_))));
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_full_spool_refuses_keeps_what_it_has_and_takes_more_when_the_master_has_some() {
+    let dir = TempDir::new().unwrap();
+    let config = Config { bytes_max: 400 * 1024, ..Config::default() };
+    let open = open_with(&dir, &config, Some(AgentId::from_bytes([7; 16])));
+    let mut kept = 0;
+    let refused = loop {
+        let events =
+            (kept..kept + 50).map(|number| Event { message: "x".repeat(500), run: None, ..event(number) });
+        match open.spool.writer.append(events.collect(), vec![]).await {
+            Ok(_) => kept += 50,
+            Err(error) => break error,
+        }
+        assert!(kept < 100_000, "the bound of the file is not held");
+    };
+    assert_eq!(refused.class(), hume_core::ErrorClass::Full, "{refused}");
+    assert_eq!(open.places().await.len() as u64, kept);
+    let epoch = open.spool.reader.epochs().await.unwrap()[0].epoch;
+    open.spool.writer.acknowledge(epoch, Seq::new(kept).unwrap()).unwrap();
+    until("room", async || open.spool.writer.append(vec![event(1_000_000)], vec![]).await.is_ok()).await;
+    open.close().await;
+}
+
+#[tokio::test]
+async fn without_a_master_the_oldest_go_first_and_open_runs_stay() {
+    let dir = TempDir::new().unwrap();
+    let open = open_with(&dir, &Config::default(), None);
+    open.append(0..20).await;
+    open.close().await;
+    let mut connection = sqlite::open_writer(&dir.path().join(FILE_NAME), &SqliteOptions::default()).unwrap();
+    let row = OpenRunRow {
+        task: TaskName::parse("SYNC").unwrap(),
+        host: HostName::parse("web1").unwrap(),
+        run: OpenRun {
+            id: RunId::from_bytes([0; 16]),
+            opened_at: Timestamp::EPOCH,
+            touched_at: Timestamp::EPOCH,
+            key: None,
+            uid: None,
+            chain: Chain::default(),
+            unit: None,
+            implicit: false,
+            paused: false,
+            gone_at: None,
+        },
+    };
+    connection
+        .execute(
+            "INSERT INTO open_run VALUES (?1, 'SYNC', 'web1', ?2)",
+            rusqlite::params![row.run.id.as_bytes(), serde_json::to_string(&row.run).unwrap()],
+        )
+        .unwrap();
+    let keeping = Keeping { acked_only: false, age_max: Duration::from_micros(10), bytes_max: u64::MAX };
+    let forgotten = retention::forget(&mut connection, keeping, 0, Timestamp::from_micros(20)).unwrap();
+    // Ten are old, and two of those belong to the open run.
+    assert_eq!((forgotten.events, forgotten.more), (8, false));
+    let left: Vec<i64> = connection
+        .prepare("SELECT received_us FROM event ORDER BY row")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(left, [0, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+}
+
+#[tokio::test]
+async fn the_fold_of_a_run_is_that_of_its_events_and_latest_is_one_per_task_and_host() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    open.append(0..40).await;
+    let reader = &open.spool.reader;
+    let all = reader.runs(RunFilter::default(), Viewer::Administrator, None, 100).await.unwrap();
+    assert_eq!(all.items.len(), 5);
+    for run in &all.items {
+        let events = reader.run_events(run.id()).await.unwrap();
+        let mut fold = hume_core::run::RunState::open(&events[0]).unwrap();
+        for stored in &events[1..] {
+            fold.apply(stored);
+        }
+        assert_eq!(*run, fold);
+    }
+    let latest = RunFilter { latest: Latest::PerTaskAndHost, ..RunFilter::default() };
+    let newest = reader.runs(latest.clone(), Viewer::Administrator, None, 100).await.unwrap();
+    assert_eq!(newest.items.len(), 2, "two tasks on one host");
+    assert_eq!(reader.count_runs(latest, Viewer::Administrator).await.unwrap(), 2);
+    let paged = reader.runs(RunFilter::default(), Viewer::Administrator, None, 3).await.unwrap();
+    let rest = reader.runs(RunFilter::default(), Viewer::Administrator, paged.next, 3).await.unwrap();
+    assert_eq!(rest.next, None);
+    assert_eq!([paged.items, rest.items].concat(), all.items);
+    open.close().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// SQL answers what the rule answers, page by page, for every viewer.
+    #[test]
+    fn a_question_is_answered_as_the_filter_means_it(
+        count in 1u64..60,
+        level in proptest::option::of(0usize..7),
+        since in proptest::option::of(0i64..60),
+        until in proptest::option::of(0i64..60),
+        run in proptest::option::of(0u8..6),
+        even in any::<bool>(),
+        grep in proptest::option::of("[0-9]"),
+        task in proptest::option::of(prop_oneof![Just("BACKUP"), Just("NONE")]),
+        items in 1usize..10,
+        user in proptest::option::of(0u32..2),
+    ) {
+        let filter = EventFilter {
+            task: task.map(|task| TaskName::parse(task).unwrap()),
+            host: None,
+            level_min: level.map(|level| Level::ALL[level]),
+            tags: if even { vec![Tag::parse("even").unwrap()] } else { vec![] },
+            since: since.map(Timestamp::from_micros),
+            until: until.map(Timestamp::from_micros),
+            run: run.map(|run| RunId::from_bytes([run; 16])),
+            grep,
+            kind: KindFilter::Reported,
+        };
+        let viewer = user.map_or(Viewer::Administrator, Viewer::User);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = TempDir::new().unwrap();
+            let open = open(&dir);
+            open.append(0..count).await;
+            let reader = &open.spool.reader;
+            let all = reader.events(EventFilter { kind: KindFilter::All, ..EventFilter::default() }, Viewer::Administrator, None, 1000).await.unwrap();
+            let expected: Vec<_> = all.items.into_iter()
+                .filter(|stored| filter.matches(stored))
+                .filter(|stored| user.is_none_or(|uid| stored.event.process.uid == Some(uid)))
+                .collect();
+            let mut answered = Vec::new();
+            let mut cursor = None;
+            for _ in 0..1000 {
+                let page = reader.events(filter.clone(), viewer, cursor, items).await.unwrap();
+                assert!(page.items.len() <= items);
+                answered.extend(page.items);
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(reader.count_events(filter.clone(), viewer).await.unwrap(), expected.len() as u64);
+            assert_eq!(answered, expected);
+            open.close().await;
+        });
+    }
+}
