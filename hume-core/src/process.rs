@@ -23,7 +23,7 @@ pub struct Link {
     pub process: ProcessRef,
     /// Its command name as the kernel shortens it (15 bytes).
     pub comm: String,
-    /// It leads its session and the session has a terminal.
+    /// It leads its session, the session has a terminal, and it is no shell that runs a script or a text: somebody types.
     pub terminal_leader: bool,
     /// It was forked and never ran a program of its own: a subshell.
     pub subshell: bool,
@@ -81,10 +81,12 @@ impl Chain {
         while next != 0 && links.len() < CHAIN_LINKS_MAX {
             let Some(read) = stat(next).as_deref().and_then(|text| parse_stat(next, text)) else { break };
             let shell = SHELLS.contains(&read.comm.as_str());
-            let shell_text = shell && cmdline(next).is_some_and(|raw| runs_text(&raw));
+            let words = if shell { cmdline(next) } else { None };
+            let shell_text = words.as_deref().is_some_and(runs_text);
+            let shell_script = words.as_deref().is_some_and(runs_script);
             links.push(Link {
                 process: ProcessRef { pid: next, start_ticks: read.start_ticks },
-                terminal_leader: read.session == next && read.terminal != 0,
+                terminal_leader: read.session == next && read.terminal != 0 && !shell_text && !shell_script,
                 subshell: read.flags & PF_FORKNOEXEC != 0,
                 shell_text,
                 comm: read.comm,
@@ -203,6 +205,11 @@ fn runs_text(cmdline: &[u8]) -> bool {
         .skip(1)
         .take_while(|word| word.first() == Some(&b'-') && word.len() > 1)
         .any(|word| word.get(1) != Some(&b'-') && word.contains(&b'c'))
+}
+
+/// True for `sh SCRIPT`: a word that is no option after the first.
+fn runs_script(cmdline: &[u8]) -> bool {
+    cmdline.split(|byte| *byte == 0).skip(1).any(|word| !word.is_empty() && word.first() != Some(&b'-'))
 }
 
 /// The script an interpreter runs, from its command line: the first operand of a known interpreter, or the program itself
@@ -336,6 +343,20 @@ mod tests {
         );
         assert_eq!(chain.links().len(), 1);
         assert!(chain.links()[0].subshell);
+    }
+
+    #[test]
+    fn a_shell_that_runs_a_script_on_a_terminal_is_no_login_shell() {
+        let follow = |cmdline: &'static [u8]| {
+            let stat = |pid| {
+                (pid == 10).then(|| "10 (bash) S 9 10 10 34816 10 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0".to_owned())
+            };
+            Chain::follow(10, stat, |_| Some(cmdline.to_vec())).links()[0].terminal_leader
+        };
+        assert!(follow(b"-bash\0"));
+        assert!(follow(b"/bin/bash\0-i\0"));
+        assert!(!follow(b"bash\0/opt/backup.sh\0"));
+        assert!(!follow(b"bash\0-c\0hume -m x\0"));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     uid: u32,
     user: Option<String>,
     chain: Chain,
+    /// Command line of the process that owns what this connection starts.
+    command: Option<Vec<u8>>,
 }
 
 fn stat(pid: u32) -> Option<String> {
@@ -49,20 +51,23 @@ impl Peer {
             chain = Chain::default();
         }
         let uid = credentials.uid();
-        Ok(Peer { pid, uid, user: desk.users.name(uid).await, chain })
+        let command = chain.owner().and_then(|owner| cmdline(owner.pid));
+        Ok(Peer { pid, uid, user: desk.users.name(uid).await, chain, command })
     }
 
     /// The reporter of one draft of this connection.
     pub(super) fn reporter(&self, caller: &Caller) -> Reporter {
         let mut chain = self.chain.clone();
+        let mut script = self.command.as_deref().and_then(|words| script_of(words, caller.cwd.as_deref()));
         // Gone already, or handed over to pid 1: the caller's own word on its parent.
         if chain.links().len() <= 2
             && let Some(ppid) = caller.ppid.filter(|ppid| *ppid > 1 && owner_of(*ppid) == Some(self.uid))
             && !chain.links().iter().any(|link| link.process.pid == ppid)
         {
             chain = Chain::follow(ppid, stat, cmdline);
+            let command = chain.owner().and_then(|owner| cmdline(owner.pid));
+            script = command.and_then(|words| script_of(&words, caller.cwd.as_deref()));
         }
-        let script = script(&chain, caller);
         Reporter {
             process: Process {
                 pid: self.pid,
@@ -76,9 +81,4 @@ impl Peer {
             chain,
         }
     }
-}
-
-fn script(chain: &Chain, caller: &Caller) -> Option<String> {
-    let owner = chain.owner()?;
-    script_of(&cmdline(owner.pid)?, caller.cwd.as_deref())
 }
