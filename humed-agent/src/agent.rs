@@ -1,13 +1,15 @@
 //! The agent as a whole: everything that can fail to start is started first; then it runs until it is told to stop.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::AgentId;
 use hume_runtime::notify;
-use hume_runtime::task_group::{TaskError, TaskGroup};
-use tracing::{info, warn};
+use hume_runtime::signal::Hangups;
+use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::intake::{self, Intake, IntakeError};
@@ -84,11 +86,17 @@ impl Agent {
         Ok(Agent { tasks, spool })
     }
 
-    /// Runs until `until` completes or a task fails.
+    /// Runs until `until` completes or a task fails. A hangup has `file` read and says what that changes.
     ///
     /// # Errors
     /// [`TaskError`] naming the task that failed or did not stop in time.
-    pub async fn run(self, until: impl Future<Output = ()>) -> Result<(), TaskError> {
+    pub async fn run(
+        mut self,
+        until: impl Future<Output = ()>,
+        hangups: Hangups,
+        file: PathBuf,
+    ) -> Result<(), TaskError> {
+        self.tasks.spawn("reload", |stop| reload(hangups, file, stop));
         notify::ready();
         let until = async {
             until.await;
@@ -102,5 +110,21 @@ impl Agent {
         // The lock goes last: nobody may open the spool while a task still writes.
         drop(self.spool);
         ended
+    }
+}
+
+/// Certificates and key are read at every connection to the master; everything else takes a restart.
+async fn reload(mut hangups: Hangups, file: PathBuf, stop: Stop) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            () = hangups.next() => {}
+        }
+        match Config::load(&file) {
+            Ok(_) => info!(
+                "the next connection to the master reads its certificates anew; other changes need a restart"
+            ),
+            Err(error) => error!(%error, "nothing was reloaded"),
+        }
     }
 }

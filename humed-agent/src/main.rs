@@ -1,5 +1,6 @@
 //! `humed-agent`: arguments → configuration → agent → exit code.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -53,12 +54,13 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             log::init(&config.log)?;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            Ok(runtime.block_on(run(config)))
+            Ok(runtime.block_on(run(config, args.config)))
         }
     }
 }
 
-async fn run(config: Config) -> ExitCode {
+async fn run(config: Config, file: PathBuf) -> ExitCode {
+    let hangups = signal::hangups();
     let agent = match Agent::start(config).await {
         Ok(agent) => agent,
         Err(error) => {
@@ -74,7 +76,7 @@ async fn run(config: Config) -> ExitCode {
             return code.into();
         }
     };
-    match agent.run(signal::stop_requested()).await {
+    match agent.run(signal::stop_requested(), hangups, file).await {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS
