@@ -1,0 +1,91 @@
+//! Release builds put where an administrator wants them; a configuration is never touched.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::cargo;
+use crate::say::say;
+
+/// Programs and documents: where each comes from, the folder under the prefix it goes to, and its mode.
+struct Item {
+    source: PathBuf,
+    folder: &'static str,
+    mode: u32,
+}
+
+/// Builds, copies, and says what comes next. `destdir` stands for `/` while files are copied.
+pub(crate) fn run(prefix: &Path, destdir: Option<&Path>) -> anyhow::Result<()> {
+    let prefix = std::path::absolute(prefix).context("could not resolve the prefix")?;
+    cargo::build_release()?;
+    for item in items(&cargo::release_folder()?, cargo::workspace()) {
+        let target = place(&item, &prefix, destdir)?;
+        copy(&item, &target).with_context(|| format!("could not install {}", target.display()))?;
+        say(target.display())?;
+    }
+    say(next_steps(&prefix))
+}
+
+fn items(release: &Path, workspace: &Path) -> Vec<Item> {
+    let program = |name, folder| Item { source: release.join(name), folder, mode: 0o755 };
+    let document = |path| Item { source: workspace.join(path), folder: "share/doc/hume", mode: 0o644 };
+    vec![
+        program("hume", "bin"),
+        program("humequery", "bin"),
+        program("humeconfig", "bin"),
+        program("humed-agent", "sbin"),
+        program("humed-master", "sbin"),
+        document("humed-agent/agent.example.toml"),
+        document("humed-master/master.example.toml"),
+        document("LICENSE"),
+    ]
+}
+
+fn place(item: &Item, prefix: &Path, destdir: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let name = item.source.file_name().context("a file to install has no name")?;
+    let mut target = destdir.unwrap_or(Path::new("/")).to_path_buf();
+    target.extend(prefix.components().filter(|part| !matches!(part, Component::RootDir)));
+    Ok(target.join(item.folder).join(name))
+}
+
+/// Writes beside the target and renames, so that a program that runs keeps its old file.
+fn copy(item: &Item, target: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut fresh = target.as_os_str().to_owned();
+    fresh.push(".new");
+    fs::copy(&item.source, &fresh).with_context(|| format!("from {}", item.source.display()))?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(item.mode))?;
+    fs::rename(&fresh, target)?;
+    Ok(())
+}
+
+fn next_steps(prefix: &Path) -> String {
+    let prefix = prefix.display();
+    format!(
+        "\nNo configuration was written or changed. What comes next:
+  {prefix}/bin/humeconfig init --dir DIR --name MASTER-NAME         a CA and the master's configuration
+  {prefix}/sbin/humed-master --config DIR/master.toml
+  {prefix}/bin/humeconfig agent --dir DIR --out ADIR --host NAME --master MASTER-NAME:4863
+  {prefix}/sbin/humed-agent --config ADIR/agent.toml               on the host NAME, with ADIR copied there
+Every key stands in {prefix}/share/doc/hume and in docs/OPERATIONS.md."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destdir_stands_for_the_root_of_the_file_system() {
+        let item = Item { source: "target/release/hume".into(), folder: "bin", mode: 0o755 };
+        let prefix = Path::new("/usr/local");
+        let plain = place(&item, prefix, None).expect("has a name");
+        assert_eq!(plain, Path::new("/usr/local/bin/hume"));
+        let staged = place(&item, prefix, Some(Path::new("/stage"))).expect("has a name");
+        assert_eq!(staged, Path::new("/stage/usr/local/bin/hume"));
+    }
+}
