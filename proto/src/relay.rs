@@ -345,6 +345,18 @@ impl GoAwayReason {
         GoAwayReason::CloneSuspected,
         GoAwayReason::MaxAge,
     ];
+
+    /// The reason in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GoAwayReason::Shutdown => "it stops",
+            GoAwayReason::Superseded => "another session of this agent began",
+            GoAwayReason::Revoked => "this agent was revoked",
+            GoAwayReason::Protocol => "this agent broke the protocol",
+            GoAwayReason::CloneSuspected => "two hosts seem to use this agent's identity",
+            GoAwayReason::MaxAge => "the session was old enough",
+        }
+    }
 }
 
 /// A frame could not be had.

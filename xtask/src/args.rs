@@ -14,6 +14,8 @@ cargo xtask test [--only PART]...
     with HUME_NO_SKIP=1 a part that the machine cannot run is a failure
 cargo xtask install --prefix DIR [--destdir DIR]
     release builds into PREFIX/bin and PREFIX/sbin, example configurations into PREFIX/share/doc/hume
+cargo xtask cost
+    CPU instructions of one confirmed event, beside those of one call of logger(1); needs valgrind
 cargo xtask help";
 
 /// What `xtask` shall do.
@@ -33,6 +35,8 @@ pub(crate) enum Order {
         /// A folder that stands for `/` while they are copied, for those who build packages.
         destdir: Option<PathBuf>,
     },
+    /// Count the instructions of one event.
+    Cost,
     /// Print [`HELP`].
     Help,
 }
@@ -57,6 +61,10 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
         "demo" => demo(rest),
         "test" => test(rest),
         "install" => install(rest),
+        "cost" => match rest.first() {
+            Some(word) => Err(unknown("cost", word)),
+            None => Ok(Order::Cost),
+        },
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }

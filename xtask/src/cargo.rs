@@ -28,10 +28,15 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds `hume` alone, for use.
+pub(crate) fn build_hume() -> anyhow::Result<()> {
+    build(&["hume-client"])
+}
+
 /// Builds all programs for use. `hume` is built alone: together with the daemons it would get the features that
 /// they want of the crates it shares with them, and grow.
 pub(crate) fn build_release() -> anyhow::Result<()> {
-    build(&["hume-client"])?;
+    build_hume()?;
     build(&PROGRAM_CRATES)
 }
 

@@ -4,6 +4,7 @@
 
 mod args;
 mod cargo;
+mod cost;
 mod demo;
 mod install;
 mod parts;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Order::Install { prefix, destdir } => {
             install::run(&prefix, destdir.as_deref()).map(|()| ExitCode::SUCCESS)
         }
+        Order::Cost => cost::run().map(|()| ExitCode::SUCCESS),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

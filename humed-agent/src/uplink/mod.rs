@@ -13,8 +13,8 @@ use std::time::Duration;
 use hume_core::name::{AgentId, BootId, Seq};
 use hume_core::{ErrorClass, HostName};
 use hume_proto::relay::{
-    self, AgentFrame, Batch, ClockSample, EpochState, FrameError, GoAwayReason, Heartbeat, Hello,
-    MasterFrame, MasterFrames, PROTOCOL_MAJOR, SpoolStatus, Verdict, Welcome,
+    self, AgentFrame, Batch, ClockSample, EpochState, FrameError, Heartbeat, Hello, MasterFrame,
+    MasterFrames, PROTOCOL_MAJOR, SpoolStatus, Verdict, Welcome,
 };
 use hume_runtime::backoff::Backoff;
 use hume_runtime::clock;
@@ -56,8 +56,8 @@ enum SessionError {
     Spool(#[from] SpoolError),
     #[error("the master did not answer within {} s", WELCOME_TIME_MAX.as_secs())]
     Silent,
-    #[error("the master ended the session: {reason:?} {detail}")]
-    GoAway { reason: GoAwayReason, detail: String, pause: Duration },
+    #[error("the master ended the session: {detail}")]
+    GoAway { detail: String, pause: Duration },
     #[error("the master ended the stream")]
     Ended,
 }
@@ -375,7 +375,8 @@ fn go_away(away: relay::GoAway) -> SessionError {
     let spread = f64::from(away.reconnect_max_ms.saturating_sub(away.reconnect_min_ms)) * fastrand::f64();
     let pause =
         Duration::from_millis(u64::from(away.reconnect_min_ms)) + Duration::from_secs_f64(spread / 1000.0);
-    SessionError::GoAway { reason: away.reason, detail: away.detail, pause }
+    let detail = if away.detail.is_empty() { away.reason.as_str().to_owned() } else { away.detail };
+    SessionError::GoAway { detail, pause }
 }
 
 fn clocks() -> ClockSample {
