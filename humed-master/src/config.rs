@@ -1,0 +1,143 @@
+//! The configuration file: one section per room, every key with a default, unknown keys refused.
+
+use std::path::{Path, PathBuf};
+
+use hume_runtime::config::{self, ConfigError};
+use hume_runtime::log::LogConfig;
+use serde::Deserialize;
+
+use crate::relay::RelayConfig;
+use crate::store::StoreConfig;
+use crate::web::WebConfig;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where agents connect.
+    pub relay: RelayConfig,
+    /// Where questions are asked.
+    pub web: WebConfig,
+    /// The certificates of both.
+    pub tls: TlsConfig,
+    /// Where events are kept.
+    pub store: StoreConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// The section `[tls]`: one certificate for both ports.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// The CA that agents' certificates must come from.
+    pub ca: PathBuf,
+    /// The master's certificate, with intermediates if there are any.
+    pub certificate: PathBuf,
+    /// Its private key, readable by its owner alone.
+    pub key: PathBuf,
+}
+
+impl Default for TlsConfig {
+    fn default() -> TlsConfig {
+        TlsConfig {
+            ca: PathBuf::from("/etc/hume/pki/ca.pem"),
+            certificate: PathBuf::from("/etc/hume/pki/master.pem"),
+            key: PathBuf::from("/etc/hume/pki/master.key"),
+        }
+    }
+}
+
+/// Reads the file; relative paths in it are relative to its folder.
+/// # Errors
+/// [`ConfigError`], whose text is for the administrator as it stands.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    Ok(resolve(path, config::load(path)?))
+}
+
+fn resolve(file: &Path, config: Config) -> Config {
+    let Config { relay, mut web, tls, store, log } = config;
+    let path = |path: &Path| config::resolve(file, path);
+    web.socket = path(&web.socket);
+    let tls = TlsConfig { ca: path(&tls.ca), certificate: path(&tls.certificate), key: path(&tls.key) };
+    let store = StoreConfig { path: path(&store.path) };
+    Config { relay, web, tls, store, log }
+}
+
+/// Sections that differ and take effect only after a restart, by name.
+pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
+    let Config { relay, web, tls: _, store, log } = running;
+    let differing = [
+        ("relay", *relay != new.relay),
+        ("web", *web != new.web),
+        ("store", *store != new.store),
+        ("log", *log != new.log),
+    ];
+    differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../master.example.toml");
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        config::parse(Path::new("/etc/hume/master.toml"), text)
+    }
+
+    #[test]
+    fn the_example_says_what_holds_without_it() {
+        assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_of_the_example_is_a_key_and_stands_with_its_default() {
+        // `#key = value` is a default, `# words` is text, and `#[[section]]` is an example without a default.
+        let is_setting = |line: &&str| {
+            line.strip_prefix('#')
+                .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
+        };
+        assert!(EXAMPLE.lines().filter(is_setting).count() >= 10);
+        let plain = EXAMPLE.lines().map(|line| if is_setting(&line) { &line[1..] } else { line });
+        let text = plain.collect::<Vec<_>>().join("\n");
+        assert_eq!(parse(&text).unwrap(), Config::default());
+        let with_token = text.replace("#[[web.token]]", "[[web.token]]").replace("#  ", "  ");
+        assert_eq!(parse(&with_token).unwrap().web.token.len(), 1);
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let config = parse("[store]\npath = \"state/store.db\"\n[web]\nsocket = \"run/api.sock\"\n").unwrap();
+        let config = resolve(Path::new("/site/master.toml"), config);
+        assert_eq!(config.store.path, Path::new("/site/state/store.db"));
+        assert_eq!(config.web.socket, Path::new("/site/run/api.sock"));
+        assert_eq!(config.tls.ca, Path::new("/etc/hume/pki/ca.pem"));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_place_and_the_nearest_one() {
+        let error =
+            parse("[relay]\nlisten = \"127.0.0.1:1\"\n[web]\nsokcet = \"x\"\n").unwrap_err().to_string();
+        assert_eq!(error, "/etc/hume/master.toml:4:1: unknown key `sokcet`, did you mean `socket`?");
+    }
+
+    #[test]
+    fn a_token_is_refused_unless_it_is_a_digest() {
+        let error =
+            parse("[[web.token]]\nname = \"admin\"\nsha256 = \"hume_secret\"\n").unwrap_err().to_string();
+        assert!(error.starts_with("/etc/hume/master.toml:3:10: "), "{error}");
+        assert!(!error.contains("hume_secret"), "{error}");
+    }
+
+    #[test]
+    fn certificates_need_no_restart_and_the_rest_is_named() {
+        let running = Config::default();
+        let mut new =
+            Config { tls: TlsConfig { ca: PathBuf::from("x"), ..TlsConfig::default() }, ..Config::default() };
+        assert!(needs_restart(&running, &new).is_empty());
+        new.store.path = PathBuf::from("y");
+        new.relay.listen = ([127, 0, 0, 1], 1).into();
+        assert_eq!(needs_restart(&running, &new), ["relay", "store"]);
+    }
+}

@@ -1,0 +1,186 @@
+//! The one door to the store: whatever comes in is planned, committed and only then answered.
+//!
+//! Deciding is pure (`plan.rs`, `verdict.rs`); this file acts. A call waits while the writer's queue is full, and whoever
+//! calls stops reading meanwhile: nothing is buffered without a bound.
+
+mod plan;
+mod verdict;
+
+use std::sync::Arc;
+
+use hume_core::{AgentId, BoundError, Epoch, ErrorClass, HostName, Seq, Timestamp};
+use hume_proto::relay::{Hello, Quarantined, Resume, SpoolStatus};
+
+use crate::store::{
+    CommitOutcome, Cursor, Departure, Entered, Entrance, EventWriter, QueueStatus, Sessions, Sighting,
+    StoreError,
+};
+
+pub use self::plan::Parcel;
+pub use crate::store::SessionNo;
+
+/// Longest version of an agent that is kept, in bytes.
+const VERSION_BYTES_MAX: usize = 64;
+
+/// The door. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    writer: Arc<dyn EventWriter>,
+    sessions: Arc<dyn Sessions>,
+}
+
+/// Who connects, by certificate and socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// The agent.
+    pub agent: AgentId,
+    /// When its certificate ends.
+    pub certificate_expires_at: Timestamp,
+    /// Where it connects from.
+    pub address: String,
+}
+
+/// A session that was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its number.
+    pub session: SessionNo,
+    /// Names the store.
+    pub store_id: [u8; 16],
+    /// How each epoch goes on.
+    pub resume: Vec<Resume>,
+}
+
+/// What became of a parcel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What the store says.
+    pub verdict: ReceiptVerdict,
+    /// What of it was put into quarantine.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// What the store says of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiptVerdict {
+    /// Durable through this place, whether it was new or not.
+    Durable(Seq),
+    /// It leaves a hole after this place.
+    Beyond(Seq),
+    /// A newer session of the agent exists.
+    Superseded,
+    /// The agent did not name this epoch in its Hello.
+    UnknownEpoch,
+}
+
+/// Nothing was let in.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// What the agent says of itself breaks a bound.
+    #[error("the agent's Hello is wrong: {0}")]
+    Hello(#[from] BoundError),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl IntakeError {
+    /// What the other end can do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            IntakeError::Hello(_) => ErrorClass::Invalid,
+            IntakeError::Store(error) => error.class(),
+        }
+    }
+}
+
+impl Intake {
+    /// A door to this store.
+    pub fn new(writer: Arc<dyn EventWriter>, sessions: Arc<dyn Sessions>) -> Intake {
+        Intake { writer, sessions }
+    }
+
+    /// Lets an agent in: it is entered in the registry, and each of its epochs gets a verdict.
+    /// # Errors
+    /// [`IntakeError`]; the agent has no session then.
+    pub async fn enter(
+        &self,
+        visitor: Visitor,
+        hello: Hello,
+        now: Timestamp,
+    ) -> Result<Admitted, IntakeError> {
+        let Visitor { agent, certificate_expires_at, address } = visitor;
+        let entrance = Entrance {
+            agent,
+            host: HostName::parse(&hello.host)?,
+            version: hume_core::fit::cut(&hello.agent_version, VERSION_BYTES_MAX).to_owned(),
+            address,
+            certificate_expires_at,
+            epochs: hello.epochs.iter().map(|state| state.epoch).collect(),
+            queue: queue_of(hello.spool),
+            at: now,
+        };
+        let Entered { session, cursors } = self.sessions.enter(entrance).await?;
+        let resume = hello.epochs.iter().zip(cursors).map(|(state, cursor): (_, Cursor)| Resume {
+            epoch: state.epoch,
+            cursor: cursor.seq,
+            cursor_event: cursor.event,
+            verdict: verdict::verdict(state, cursor),
+        });
+        Ok(Admitted { session, store_id: self.sessions.store_id(), resume: resume.collect() })
+    }
+
+    /// Lets parcels in, in their order; one receipt each, after the commit.
+    /// # Errors
+    /// [`IntakeError::Store`]: none of them was kept.
+    pub async fn admit(
+        &self,
+        agent: AgentId,
+        session: SessionNo,
+        parcels: Vec<Parcel>,
+        now: Timestamp,
+    ) -> Result<Vec<Receipt>, IntakeError> {
+        let admissions: Vec<_> =
+            parcels.into_iter().map(|parcel| plan::plan(agent, session, parcel, now)).collect();
+        let set_aside: Vec<_> =
+            admissions.iter().map(|admission| (admission.epoch, plan::quarantined(admission))).collect();
+        let outcomes = self.writer.commit(admissions).await?;
+        let receipts = set_aside.into_iter().zip(outcomes).map(|((epoch, quarantined), outcome)| {
+            let (verdict, quarantined) = match outcome {
+                CommitOutcome::Stored { cursor, .. } => (ReceiptVerdict::Durable(cursor.seq), quarantined),
+                CommitOutcome::Known { cursor } => (ReceiptVerdict::Durable(cursor.seq), Vec::new()),
+                CommitOutcome::Beyond { cursor } => (ReceiptVerdict::Beyond(cursor.seq), Vec::new()),
+                CommitOutcome::Superseded => (ReceiptVerdict::Superseded, Vec::new()),
+                CommitOutcome::UnknownEpoch => (ReceiptVerdict::UnknownEpoch, Vec::new()),
+            };
+            Receipt { epoch, verdict, quarantined }
+        });
+        Ok(receipts.collect())
+    }
+
+    /// Notes that an agent lives.
+    pub fn seen(&self, agent: AgentId, session: SessionNo, spool: Option<SpoolStatus>, now: Timestamp) {
+        self.sessions.seen(Sighting { agent, session, queue: spool.map(queue_of), at: now });
+    }
+
+    /// Notes that a session has ended.
+    /// # Errors
+    /// [`IntakeError::Store`].
+    pub async fn leave(
+        &self,
+        agent: AgentId,
+        session: SessionNo,
+        error: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), IntakeError> {
+        Ok(self.sessions.leave(Departure { agent, session, error, at: now }).await?)
+    }
+}
+
+fn queue_of(spool: SpoolStatus) -> QueueStatus {
+    let SpoolStatus { unacked_events, unacked_bytes: _, oldest_unacked, last_error } = spool;
+    let (last_error, last_error_at) = last_error.unzip();
+    QueueStatus { events: unacked_events, since: oldest_unacked, last_error, last_error_at }
+}

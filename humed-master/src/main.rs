@@ -1,0 +1,92 @@
+//! `humed-master`: reads the command line and the configuration, runs the master, and turns how it ended into an exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use hume_runtime::log::{self, LogError};
+use hume_runtime::{exit, signal, tls};
+use humed_master::args::{Args, Command};
+use humed_master::config::{self, Config};
+use humed_master::master::{self, Master, MasterError};
+
+/// Threads that still answer a question may take this long at the end.
+const RUNTIME_GRACE: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let mut config = match config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => return before_log(&error.into()),
+    };
+    if let Some(level) = &args.log_level {
+        config.log.level.clone_from(level);
+    }
+    if let Err(error) = log::init(&config.log) {
+        let error: LogError = error;
+        return before_log(&error.into());
+    }
+    tls::install_provider();
+    match run(&args, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            let code = error.downcast_ref::<MasterError>().map_or(exit::SOFTWARE, MasterError::exit_code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(args: &Args, config: Config) -> anyhow::Result<()> {
+    match args.command {
+        Some(Command::CheckConfig) => {
+            master::check(&config)?;
+            tracing::info!("{} is good", args.config.display());
+            Ok(())
+        }
+        None => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .thread_name("master")
+                .build()
+                .context("could not start the threads")?;
+            let ended = runtime.block_on(async {
+                let hangups = signal::hangups();
+                let mut stop = std::pin::pin!(signal::stop_requested());
+                // The first poll catches the signals: a stop during the start is a clean one, too.
+                if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
+                    return Ok(());
+                }
+                let master = Master::bind(&args.config, config).await?;
+                master.run(stop, hangups).await
+            });
+            runtime.shutdown_timeout(RUNTIME_GRACE);
+            if ended.is_ok() {
+                tracing::info!("ended cleanly");
+            }
+            Ok(ended?)
+        }
+    }
+}
+
+/// What clap has to say; its code 2 is 64 here.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done about a closed stdout or stderr.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(exit::USAGE),
+    }
+}
+
+/// Without a log there is only stderr.
+fn before_log(error: &anyhow::Error) -> ExitCode {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "humed-master: {error:#}");
+    ExitCode::from(exit::CONFIG)
+}

@@ -1,0 +1,322 @@
+//! The composition root: binds everything that can fail, then wires the rooms in the order of an event's journey.
+//!
+//! On SIGTERM: no new connections, sessions commit what they have read, ack it and say goodbye, questions at hand are
+//! answered, the store is emptied into its file. All of it within `STOP_GRACE` and `STORE_GRACE`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hume_runtime::accept::{self, AcceptLimits, Acceptor, OnRefusal, RefusalLog};
+use hume_runtime::signal::Hangups;
+use hume_runtime::socket::{self, SocketError};
+use hume_runtime::sqlite::{self, DirLock, LockError};
+use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
+use hume_runtime::tls::{self, Identity, Roots, TlsError};
+use hume_runtime::{clock, exit, notify};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{self, Config, TlsConfig};
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::relay::{self, Relay};
+use crate::store::{SqliteStore, StoreError, Writer};
+use crate::web::{self, Guard, WebState};
+
+/// After the stop the rooms get this long to finish.
+const STOP_GRACE: Duration = Duration::from_secs(7);
+/// After them the store gets this long to finish.
+const STORE_GRACE: Duration = Duration::from_secs(2);
+/// Mode of the socket: owner and group may ask.
+const SOCKET_MODE: u32 = 0o660;
+
+/// The master did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    /// Certificates or keys are wrong.
+    #[error("the certificates cannot be used")]
+    Tls(#[from] TlsError),
+    /// Another daemon has the store.
+    #[error("the store cannot be taken")]
+    Lock(#[from] LockError),
+    /// The store cannot be opened.
+    #[error("the store {} cannot be used", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address} (`{key}`)")]
+    Listen {
+        /// The key that names it.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on the socket of `web.socket`")]
+    Socket(#[from] SocketError),
+    /// The thread of the store could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A room failed.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+impl MasterError {
+    /// After sysexits(3).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            MasterError::Tls(_) => exit::CONFIG,
+            MasterError::Lock(LockError::Held { .. }) => exit::TEMPORARY,
+            MasterError::Lock(_) | MasterError::Store { .. } => exit::IO,
+            MasterError::Listen { .. } => exit::UNAVAILABLE,
+            MasterError::Socket(_) => exit::CANNOT_CREATE,
+            MasterError::Thread(_) | MasterError::Task(_) => exit::SOFTWARE,
+        }
+    }
+}
+
+/// A master that has everything it needs and does not yet serve.
+pub struct Master {
+    config_file: PathBuf,
+    config: Config,
+    metrics: Metrics,
+    trust_domain: Option<String>,
+    certificates: Certificates,
+    relay_port: Port,
+    web_port: Port,
+    socket: UnixListener,
+    store: SqliteStore,
+    writer: Writer,
+    _lock: DirLock,
+}
+
+/// One TLS port: its accept loop, and what comes out of it.
+struct Port {
+    address: SocketAddr,
+    acceptor: Acceptor,
+    accepted: mpsc::Receiver<accept::Accepted>,
+    on_refusal: OnRefusal,
+}
+
+/// What both ports show, and how to change it while they are open.
+struct Certificates {
+    relay: watch::Sender<Arc<ServerConfig>>,
+    web: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// What the files of `[tls]` amount to.
+struct Loaded {
+    relay: Arc<ServerConfig>,
+    web: Arc<ServerConfig>,
+    trust_domain: Option<String>,
+}
+
+/// Reads the certificates, as the start does.
+/// # Errors
+/// [`MasterError::Tls`].
+pub fn check(config: &Config) -> Result<(), MasterError> {
+    load(&config.tls)?;
+    Ok(socket::check_path(&config.web.socket)?)
+}
+
+fn load(config: &TlsConfig) -> Result<Loaded, TlsError> {
+    let identity = Identity::load(&config.certificate, &config.key)?;
+    let roots = Roots::load(&config.ca)?;
+    Ok(Loaded {
+        relay: tls::relay_server(&identity, &roots)?,
+        web: tls::web_server(&identity)?,
+        trust_domain: roots.trust_domain().map(str::to_owned),
+    })
+}
+
+impl Master {
+    /// Takes the store, reads the certificates and opens ports and socket.
+    /// # Errors
+    /// [`MasterError`]; nothing is left open.
+    pub async fn bind(config_file: &Path, config: Config) -> Result<Master, MasterError> {
+        let metrics = Metrics::new(clock::now());
+        let Loaded { relay, web, trust_domain } = load(&config.tls)?;
+        let path = &config.store.path;
+        let lock = sqlite::lock(path.parent().unwrap_or(Path::new(".")))?;
+        let (store, writer) = SqliteStore::open(path, metrics.clone())
+            .map_err(|source| MasterError::Store { path: path.clone(), source })?;
+        let (relay, relay_config) = watch::channel(relay);
+        let (web, web_config) = watch::channel(web);
+        let limits = AcceptLimits { connections_max: relay::SESSIONS_MAX, ..AcceptLimits::default() };
+        let relay_port =
+            Port::open("relay.listen", config.relay.listen, relay_config, limits, &metrics).await?;
+        let limits = AcceptLimits { connections_max: web::CONNECTIONS_MAX, ..AcceptLimits::default() };
+        let web_port = Port::open("web.listen", config.web.listen, web_config, limits, &metrics).await?;
+        let socket = socket::bind_unix(&config.web.socket, SOCKET_MODE)?;
+        Ok(Master {
+            config_file: config_file.to_owned(),
+            config,
+            metrics,
+            trust_domain,
+            certificates: Certificates { relay, web },
+            relay_port,
+            web_port,
+            socket,
+            store,
+            writer,
+            _lock: lock,
+        })
+    }
+
+    /// Where agents connect.
+    pub fn relay_address(&self) -> SocketAddr {
+        self.relay_port.address
+    }
+
+    /// Where questions are asked.
+    pub fn web_address(&self) -> SocketAddr {
+        self.web_port.address
+    }
+
+    /// Serves until `until` completes; `hangups` reload the certificates.
+    /// # Errors
+    /// [`MasterError::Task`], naming the room that failed.
+    pub async fn run(self, until: impl Future<Output = ()>, hangups: Hangups) -> Result<(), MasterError> {
+        let Master {
+            config_file,
+            config,
+            metrics,
+            trust_domain,
+            certificates,
+            relay_port,
+            web_port,
+            socket,
+            store,
+            writer,
+            _lock: lock,
+        } = self;
+        let mut storage = TaskGroup::new();
+        storage
+            .spawn_thread("store", |_| writer.run().map_err(anyhow::Error::from))
+            .map_err(MasterError::Thread)?;
+
+        let mut rooms = TaskGroup::new();
+        let handle = Arc::new(store.clone());
+        let relay = Relay {
+            intake: Intake::new(handle.clone(), handle.clone()),
+            accepted: relay_port.accepted,
+            trust_domain,
+            on_refusal: relay_port.on_refusal,
+            sessions: rooms.spawner(relay::SESSIONS_MAX),
+            metrics: metrics.clone(),
+        };
+        tracing::info!(address = %relay_port.address, "relay listening on {}", relay_port.address);
+        rooms.spawn("relay accept", |stop| relay_port.acceptor.run(stop));
+        rooms.spawn("relay", |stop| relay.run(stop));
+
+        let state = WebState::new(handle, metrics.clone(), &machine_name());
+        let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, metrics.clone()));
+        let over_socket = web::router(state, &Guard::of_socket(metrics));
+        let (tls_connections, socket_connections) =
+            (rooms.spawner(web::CONNECTIONS_MAX), rooms.spawner(web::CONNECTIONS_MAX));
+        tracing::info!(address = %web_port.address, "web listening on {}", web_port.address);
+        tracing::info!(path = %config.web.socket.display(), "web listening on a socket");
+        rooms.spawn("web accept", |stop| web_port.acceptor.run(stop));
+        rooms.spawn("web", |stop| web::serve_tls(over_tls, web_port.accepted, tls_connections, stop));
+        rooms.spawn("web socket", |stop| web::serve_unix(over_socket, socket, socket_connections, stop));
+
+        rooms.spawn("reload", |stop| reload(config_file, config, certificates, hangups, stop));
+        notify::ready();
+
+        let until = async {
+            until.await;
+            notify::stopping();
+        };
+        let mut ended = Ok(());
+        let rooms = async {
+            ended = rooms.run(until, STOP_GRACE).await;
+            store.close().await;
+        };
+        storage.run(rooms, STORE_GRACE).await?;
+        drop(lock);
+        Ok(ended?)
+    }
+}
+
+impl Port {
+    async fn open(
+        key: &'static str,
+        address: SocketAddr,
+        config: watch::Receiver<Arc<ServerConfig>>,
+        limits: AcceptLimits,
+        metrics: &Metrics,
+    ) -> Result<Port, MasterError> {
+        let failed = |source| MasterError::Listen { key, address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let on_refusal = on_refusal(bound, metrics.clone());
+        let (acceptor, accepted) = accept::tls(listener, config, limits, on_refusal.clone());
+        Ok(Port { address: bound, acceptor, accepted, on_refusal })
+    }
+}
+
+/// Counts every refusal, and logs what is not a repetition.
+fn on_refusal(port: SocketAddr, metrics: Metrics) -> OnRefusal {
+    let log = Mutex::new(RefusalLog::new());
+    Arc::new(move |refusal| {
+        metrics.refused_tls(refusal.kind);
+        let admitted = log.lock().unwrap_or_else(PoisonError::into_inner).admit(&refusal, Instant::now());
+        if let Some(left_out) = admitted {
+            let (peer, kind) = (refusal.peer, refusal.kind.as_str());
+            tracing::warn!(%port, %peer, reason = kind, left_out, "refused a connection: {}", refusal.reason);
+        }
+    })
+}
+
+/// Reads the configuration again at every SIGHUP: certificates change, the rest is said to need a restart.
+async fn reload(
+    config_file: PathBuf,
+    running: Config,
+    certificates: Certificates,
+    mut hangups: Hangups,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            () = hangups.next() => {}
+        }
+        let new = match config::load(&config_file) {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "nothing was reloaded");
+                continue;
+            }
+        };
+        match load(&new.tls) {
+            Ok(Loaded { relay, web, trust_domain: _ }) => {
+                certificates.relay.send_replace(relay);
+                certificates.web.send_replace(web);
+                tracing::info!("reloaded the certificates of relay and web; open connections keep theirs");
+            }
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the certificates stay as they were"
+            ),
+        }
+        for section in config::needs_restart(&running, &new) {
+            tracing::warn!(section, "[{section}] has changed and takes effect only after a restart");
+        }
+    }
+}
+
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

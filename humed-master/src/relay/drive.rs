@@ -1,0 +1,219 @@
+//! Drives one session: turns frames, clocks and commits into signals, and commands into I/O. Holds no rules.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use hume_proto::relay::{AgentFrame, AgentFrames, FrameError, GoAwayReason, MasterFrame, Quarantined};
+use hume_runtime::clock;
+use hume_runtime::task_group::Stop;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::directory::{Directory, Place};
+use super::session::{Command, Now, Session, Signal};
+use crate::intake::{Intake, SessionNo, Visitor};
+use crate::metrics::{Metrics, Refused};
+
+/// An agent that does not take a frame within this time is gone.
+const SEND_TIME_MAX: Duration = Duration::from_secs(5);
+/// Returning agents per second when the master stops: 10,000 are back within 50 s.
+const RETURNS_PER_SECOND: usize = 200;
+/// Nobody returns earlier after a stop, in milliseconds: a restart takes a moment.
+const RETURN_MIN_MS: u32 = 500;
+
+/// What the sessions of one relay share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) intake: Intake,
+    pub(super) directory: Directory,
+    pub(super) stop: Stop,
+    pub(super) metrics: Metrics,
+}
+
+type Work = Pin<Box<dyn Future<Output = Signal> + Send>>;
+
+/// One session on its way.
+struct Drive {
+    shared: Shared,
+    visitor: Visitor,
+    answers: mpsc::Sender<MasterFrame>,
+    superseded: Stop,
+    /// The commit or the entrance under way.
+    work: Option<Work>,
+    place: Option<(SessionNo, Place)>,
+}
+
+/// Runs a session to its end.
+pub(super) async fn drive(
+    shared: Shared,
+    visitor: Visitor,
+    age_max: Duration,
+    mut frames: AgentFrames,
+    answers: mpsc::Sender<MasterFrame>,
+) {
+    let stop = shared.stop.clone();
+    let superseded = Stop::new();
+    let mut session = Session::new(Instant::now().into_std(), age_max);
+    let (mut is_stopping, mut is_superseded) = (false, false);
+    let mut drive =
+        Drive { shared, visitor, answers, superseded: superseded.clone(), work: None, place: None };
+    loop {
+        let wake_at = session.wake_at();
+        let signal = tokio::select! {
+            biased;
+            () = superseded.wait(), if !is_superseded => {
+                is_superseded = true;
+                Signal::Superseded
+            }
+            () = stop.wait(), if !is_stopping => {
+                is_stopping = true;
+                let (min, max) = return_range(drive.shared.directory.len());
+                Signal::Stop(min, max)
+            }
+            signal = finished(&mut drive.work) => {
+                drive.work = None;
+                drive.note(&signal);
+                signal
+            }
+            () = wake(wake_at) => Signal::Wake,
+            frame = frames.next(), if session.wants_frames() => signal_of(frame),
+        };
+        let now = Now { instant: Instant::now().into_std(), wall: clock::now() };
+        for command in session.on(signal, now) {
+            if let Err(Over(error)) = drive.act(command).await {
+                drive.end(error).await;
+                return;
+            }
+        }
+    }
+}
+
+/// The session is over, and what was wrong.
+struct Over(Option<String>);
+
+impl Drive {
+    async fn act(&mut self, command: Command) -> Result<(), Over> {
+        match command {
+            Command::Enter(hello) => {
+                let (intake, visitor) = (self.shared.intake.clone(), self.visitor.clone());
+                self.work = Some(Box::pin(async move {
+                    match intake.enter(visitor, hello, clock::now()).await {
+                        Ok(admitted) => Signal::Entered(admitted),
+                        Err(error) => Signal::NotEntered(error.class(), error.to_string()),
+                    }
+                }));
+            }
+            Command::Commit(parcels) => {
+                // Without a session nothing is read that could be committed.
+                let Some(session) = self.session() else { return Ok(()) };
+                let (intake, agent) = (self.shared.intake.clone(), self.visitor.agent);
+                self.work = Some(Box::pin(async move {
+                    match intake.admit(agent, session, parcels, clock::now()).await {
+                        Ok(receipts) => Signal::Committed(receipts),
+                        Err(error) => {
+                            tracing::error!(error = &error as &dyn std::error::Error, %agent, "could not store a batch");
+                            Signal::NotCommitted(error.to_string())
+                        }
+                    }
+                }));
+            }
+            Command::Send(frame) => {
+                self.tell(&frame);
+                let sent = tokio::time::timeout(SEND_TIME_MAX, self.answers.send(frame)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return Err(Over(Some("the agent takes no answers any more".to_owned())));
+                }
+            }
+            Command::Seen(spool) => {
+                if let Some(session) = self.session() {
+                    self.shared.intake.seen(self.visitor.agent, session, spool, clock::now());
+                }
+            }
+            Command::Close(error) => return Err(Over(error)),
+        }
+        Ok(())
+    }
+
+    /// What the administrator should know of a frame.
+    fn tell(&self, frame: &MasterFrame) {
+        match frame {
+            MasterFrame::Quarantined(Quarantined { epoch, seq, detail, .. }) => {
+                let agent = self.visitor.agent;
+                tracing::warn!(%agent, %epoch, %seq, why = detail, "put an event into quarantine");
+            }
+            MasterFrame::GoAway(away) if away.reason == GoAwayReason::Protocol => {
+                self.shared.metrics.refused(Refused::Protocol);
+            }
+            MasterFrame::Welcome(_)
+            | MasterFrame::Ack(_)
+            | MasterFrame::Resync(_)
+            | MasterFrame::Throttle(..)
+            | MasterFrame::GoAway(_)
+            | MasterFrame::HeartbeatReply(_) => {}
+        }
+    }
+
+    fn session(&self) -> Option<SessionNo> {
+        self.place.as_ref().map(|(session, _)| *session)
+    }
+
+    /// Takes the session's place among the others once it has a number.
+    fn note(&mut self, signal: &Signal) {
+        if let Signal::Entered(admitted) = signal {
+            let Visitor { agent, address, .. } = &self.visitor;
+            tracing::info!(%agent, address, session = admitted.session.0, "agent connected");
+            let place = self.shared.directory.enter(*agent, admitted.session, &self.superseded);
+            self.place = Some((admitted.session, place));
+        }
+    }
+
+    async fn end(mut self, error: Option<String>) {
+        // An entrance that is still under way would leave an agent that seems connected.
+        if let Some(work) = self.work.take()
+            && self.place.is_none()
+        {
+            let signal = work.await;
+            self.note(&signal);
+        }
+        let Visitor { agent, address, .. } = &self.visitor;
+        if let Some(why) = &error {
+            tracing::warn!(%agent, address, why, "session ended");
+        } else {
+            tracing::info!(%agent, address, "agent disconnected");
+        }
+        let Some((session, place)) = self.place else { return };
+        drop(place);
+        if let Err(error) = self.shared.intake.leave(*agent, session, error, clock::now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, %agent, "could not note the end of a session");
+        }
+    }
+}
+
+fn signal_of(frame: Result<Option<AgentFrame>, FrameError>) -> Signal {
+    match frame {
+        Ok(Some(frame)) => Signal::Frame(frame),
+        Ok(None) => Signal::Ended,
+        Err(error @ FrameError::Malformed(_)) => Signal::Malformed(error.to_string()),
+        Err(error @ FrameError::Broken { .. }) => Signal::Broken(error.to_string()),
+    }
+}
+
+async fn finished(work: &mut Option<Work>) -> Signal {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wake(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When agents may come back after a stop, in milliseconds.
+fn return_range(agents: usize) -> (u32, u32) {
+    let spread_ms = u32::try_from(agents * 1000 / RETURNS_PER_SECOND).unwrap_or(u32::MAX);
+    (RETURN_MIN_MS, spread_ms.max(4 * RETURN_MIN_MS))
+}

@@ -1,0 +1,395 @@
+//! One session of one agent, as a rule: signals in, commands out. Pure; `drive.rs` turns them into I/O.
+//!
+//! Two sentences hold for any order of signals: nothing is acknowledged that was not committed, and no batch is committed
+//! before the Welcome. One commit is under way at a time; what arrives meanwhile goes into the next one, and when the
+//! window is full nothing more is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use hume_core::{Epoch, ErrorClass, Seq, Timestamp};
+use hume_proto::relay::{
+    AgentFrame, BATCH_BYTES_MAX, EpochCursor, GoAway, GoAwayReason, Heartbeat, HeartbeatReply, Hello, Limits,
+    MasterFrame, PROTOCOL_MAJOR, Resync, SpoolStatus, Welcome,
+};
+
+use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
+
+/// The first frame must come within this time.
+pub(super) const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
+/// Acks are at least this far apart: 50 a second.
+const ACK_INTERVAL: Duration = Duration::from_millis(20);
+/// The agent is asked to send a heartbeat this often.
+const HEARTBEAT_MS: u32 = 10_000;
+/// Parcels that wait for the next commit; beyond it, or beyond the window in bytes, nothing is read.
+const PARCELS_MAX: usize = 256;
+/// When the store takes nothing, the agent is asked to wait this long.
+const THROTTLE_MS: u32 = 5_000;
+/// An agent of another major version comes back after an hour at the earliest: somebody must upgrade first.
+const INCOMPATIBLE_RETRY_MS: (u32, u32) = (3_600_000, 7_200_000);
+/// An agent that broke the protocol comes back after this time.
+const PROTOCOL_RETRY_MS: (u32, u32) = (30_000, 120_000);
+/// An agent that the store could not let in comes back after this time.
+const UNAVAILABLE_RETRY_MS: (u32, u32) = (THROTTLE_MS, 4 * THROTTLE_MS);
+
+/// The moment of a signal, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// For intervals.
+    pub(super) instant: Instant,
+    /// For frames.
+    pub(super) wall: Timestamp,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// The agent said something.
+    Frame(AgentFrame),
+    /// The agent ended the stream.
+    Ended,
+    /// The stream broke; why.
+    Broken(String),
+    /// A frame breaks a bound of the protocol; which.
+    Malformed(String),
+    /// The intake let the agent in.
+    Entered(Admitted),
+    /// The intake did not; whose fault it is, and why.
+    NotEntered(ErrorClass, String),
+    /// A commit is done.
+    Committed(Vec<Receipt>),
+    /// A commit failed; none of it was kept.
+    NotCommitted(String),
+    /// Another session of this agent began.
+    Superseded,
+    /// The master stops; agents come back within this range of milliseconds.
+    Stop(u32, u32),
+    /// The moment of [`Session::wake_at`] has come.
+    Wake,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    /// Let the agent in; answer with `Entered` or `NotEntered`.
+    Enter(Hello),
+    /// Let these in; answer with `Committed` or `NotCommitted`.
+    Commit(Vec<Parcel>),
+    /// Say this to the agent.
+    Send(MasterFrame),
+    /// Note that the agent lives.
+    Seen(Option<SpoolStatus>),
+    /// The session is over; what was wrong, if anything was. Nothing follows.
+    Close(Option<String>),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing said yet.
+    Waiting,
+    /// Hello said, Welcome not.
+    Entering,
+    /// Batches come and go.
+    Open,
+    /// What was read is still committed; then this is said, and the session ends.
+    Draining(Farewell),
+    /// Over.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Farewell {
+    frame: Option<MasterFrame>,
+    error: Option<String>,
+}
+
+/// The rule.
+#[derive(Debug)]
+pub(super) struct Session {
+    phase: Phase,
+    hello_by: Instant,
+    ends_at: Instant,
+    /// What is durable, by the store's word.
+    cursors: BTreeMap<Epoch, Seq>,
+    waiting: Vec<Parcel>,
+    waiting_bytes: usize,
+    is_committing: bool,
+    /// The epochs of the commit under way.
+    committing: BTreeSet<Epoch>,
+    /// Epochs with news since the last ack.
+    unacked: BTreeSet<Epoch>,
+    ack_from: Instant,
+    /// Epochs that were told to send from another place and have not done so yet: what was in flight is dropped silently.
+    resyncing: BTreeSet<Epoch>,
+}
+
+impl Session {
+    /// A session that begins now and lasts at most `age_max`.
+    pub(super) fn new(now: Instant, age_max: Duration) -> Session {
+        Session {
+            phase: Phase::Waiting,
+            hello_by: now + HELLO_TIME_MAX,
+            ends_at: now + age_max,
+            cursors: BTreeMap::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            is_committing: false,
+            committing: BTreeSet::new(),
+            unacked: BTreeSet::new(),
+            ack_from: now,
+            resyncing: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the next frame should be read.
+    pub(super) fn wants_frames(&self) -> bool {
+        match &self.phase {
+            Phase::Waiting => true,
+            Phase::Open => {
+                self.waiting.len() < PARCELS_MAX
+                    && self.waiting_bytes + BATCH_BYTES_MAX <= Limits::default().window_bytes
+            }
+            Phase::Entering | Phase::Draining(_) | Phase::Closed => false,
+        }
+    }
+
+    /// When to be woken, if nothing happens before.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Waiting => Some(self.hello_by),
+            Phase::Open if self.unacked.is_empty() => Some(self.ends_at),
+            Phase::Open => Some(self.ack_from.min(self.ends_at)),
+            Phase::Entering | Phase::Draining(_) | Phase::Closed => None,
+        }
+    }
+
+    /// What a signal leads to.
+    pub(super) fn on(&mut self, signal: Signal, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if matches!(self.phase, Phase::Closed) {
+            return commands;
+        }
+        match signal {
+            Signal::Frame(frame) => self.frame(frame, now, &mut commands),
+            Signal::Ended => self.drain(None, Some("the connection ended without a goodbye".to_owned())),
+            Signal::Broken(why) => self.drain(None, Some(why)),
+            Signal::Malformed(why) => self.violation(&why),
+            Signal::Entered(admitted) => self.entered(&admitted, now, &mut commands),
+            Signal::NotEntered(class, why) => {
+                let away = if class == ErrorClass::Invalid {
+                    farewell(GoAwayReason::Protocol, PROTOCOL_RETRY_MS, &why)
+                } else {
+                    // Our fault, and it may pass: as if this master were away.
+                    farewell(GoAwayReason::Shutdown, UNAVAILABLE_RETRY_MS, &why)
+                };
+                self.close(Some(away), Some(why), &mut commands);
+            }
+            Signal::Committed(receipts) => self.committed(receipts, &mut commands),
+            Signal::NotCommitted(why) => self.not_committed(&why, &mut commands),
+            Signal::Superseded => {
+                let away =
+                    farewell(GoAwayReason::Superseded, (1_000, 5_000), "another session of this agent began");
+                // Whatever it would still commit is fenced off by the store.
+                self.close(Some(away), None, &mut commands);
+            }
+            Signal::Stop(min, max) => {
+                let away = farewell(GoAwayReason::Shutdown, (min, max), "the master stops");
+                self.drain(Some(away), None);
+            }
+            Signal::Wake => self.wake(now, &mut commands),
+        }
+        self.go_on(now, &mut commands);
+        commands
+    }
+
+    fn frame(&mut self, frame: AgentFrame, now: Now, commands: &mut Vec<Command>) {
+        match (&self.phase, frame) {
+            (Phase::Waiting, AgentFrame::Hello(hello)) => self.hello(hello, commands),
+            (Phase::Waiting, _) => self.violation("the first frame was no Hello"),
+            (Phase::Open, AgentFrame::Batch(batch)) => self.parcel(Parcel::Batch(batch), commands),
+            (Phase::Open, AgentFrame::Gap(gap)) => self.parcel(Parcel::Gap(gap), commands),
+            (Phase::Open, AgentFrame::Heartbeat(beat)) => self.heartbeat(beat, now, commands),
+            (Phase::Open, AgentFrame::Goodbye(_)) => self.drain(None, None),
+            (Phase::Open, AgentFrame::Hello(_)) => self.violation("a second Hello came"),
+            // Nothing is read in these phases.
+            (Phase::Entering | Phase::Draining(_) | Phase::Closed, _) => {}
+        }
+    }
+
+    fn hello(&mut self, hello: Hello, commands: &mut Vec<Command>) {
+        if hello.protocol_major == PROTOCOL_MAJOR {
+            self.phase = Phase::Entering;
+            commands.push(Command::Enter(hello));
+            return;
+        }
+        let older = if hello.protocol_major < PROTOCOL_MAJOR { "the agent" } else { "the master" };
+        let why = format!(
+            "the agent ({}) speaks version {} of the protocol and this master ({}) version {PROTOCOL_MAJOR}: \
+             upgrade {older}",
+            hello.agent_version,
+            hello.protocol_major,
+            env!("CARGO_PKG_VERSION")
+        );
+        let away = farewell(GoAwayReason::Protocol, INCOMPATIBLE_RETRY_MS, &why);
+        self.drain(Some(away), Some(why));
+    }
+
+    fn entered(&mut self, admitted: &Admitted, now: Now, commands: &mut Vec<Command>) {
+        self.cursors = admitted.resume.iter().map(|resume| (resume.epoch, resume.cursor)).collect();
+        commands.push(Command::Send(MasterFrame::Welcome(Welcome {
+            session: admitted.session.0,
+            store_id: admitted.store_id,
+            resume: admitted.resume.clone(),
+            limits: Limits::default(),
+            heartbeat_ms: HEARTBEAT_MS,
+            master_time: now.wall,
+        })));
+        self.phase = Phase::Open;
+    }
+
+    fn parcel(&mut self, parcel: Parcel, commands: &mut Vec<Command>) {
+        if !self.cursors.contains_key(&parcel.epoch()) {
+            self.violation("a batch of an epoch that the Hello did not name");
+            return;
+        }
+        self.waiting_bytes += parcel.bytes();
+        self.waiting.push(parcel);
+        commands.push(Command::Seen(None));
+    }
+
+    fn heartbeat(&mut self, beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {
+        // Whatever is beyond a cursor now was sent after the Resync.
+        self.resyncing.clear();
+        let reply = HeartbeatReply { master_time: now.wall, echo_boottime_us: beat.clock.boottime_us };
+        commands.push(Command::Seen(Some(beat.spool)));
+        commands.push(Command::Send(MasterFrame::HeartbeatReply(reply)));
+    }
+
+    fn committed(&mut self, receipts: Vec<Receipt>, commands: &mut Vec<Command>) {
+        self.is_committing = false;
+        self.committing.clear();
+        for Receipt { epoch, verdict, quarantined } in receipts {
+            commands.extend(quarantined.into_iter().map(|one| Command::Send(MasterFrame::Quarantined(one))));
+            match verdict {
+                ReceiptVerdict::Durable(seq) => {
+                    self.cursors.insert(epoch, seq);
+                    self.unacked.insert(epoch);
+                    self.resyncing.remove(&epoch);
+                }
+                ReceiptVerdict::Beyond(cursor) => {
+                    self.cursors.insert(epoch, cursor);
+                    self.resync(epoch, "a batch leaves a hole after the cursor", commands);
+                }
+                ReceiptVerdict::Superseded => {
+                    let why = "another session of this agent began";
+                    let away = farewell(GoAwayReason::Superseded, (1_000, 5_000), why);
+                    self.close(Some(away), None, commands);
+                    return;
+                }
+                ReceiptVerdict::UnknownEpoch => {
+                    self.violation("a batch of an epoch that the store does not know");
+                }
+            }
+        }
+    }
+
+    /// The store took nothing: the agent keeps it, waits, and sends it again.
+    fn not_committed(&mut self, why: &str, commands: &mut Vec<Command>) {
+        self.is_committing = false;
+        let mut dropped = std::mem::take(&mut self.committing);
+        dropped.extend(self.waiting.drain(..).map(|parcel| parcel.epoch()));
+        self.waiting_bytes = 0;
+        commands.push(Command::Send(MasterFrame::Throttle(THROTTLE_MS, why.to_owned())));
+        for epoch in dropped {
+            self.resync(epoch, "the store could not take it", commands);
+        }
+    }
+
+    fn resync(&mut self, epoch: Epoch, reason: &str, commands: &mut Vec<Command>) {
+        if self.resyncing.insert(epoch) {
+            let cursor = self.cursors.get(&epoch).copied().unwrap_or_default();
+            commands.push(Command::Send(MasterFrame::Resync(Resync {
+                epoch,
+                cursor,
+                reason: reason.to_owned(),
+            })));
+        }
+    }
+
+    fn wake(&mut self, now: Now, commands: &mut Vec<Command>) {
+        match &self.phase {
+            Phase::Waiting if now.instant >= self.hello_by => {
+                let why = format!("no Hello within {} s", HELLO_TIME_MAX.as_secs());
+                self.close(
+                    Some(farewell(GoAwayReason::Protocol, PROTOCOL_RETRY_MS, &why)),
+                    Some(why),
+                    commands,
+                );
+            }
+            Phase::Open if now.instant >= self.ends_at => {
+                self.drain(
+                    Some(farewell(GoAwayReason::MaxAge, (0, 5_000), "the session is old enough")),
+                    None,
+                );
+            }
+            Phase::Waiting | Phase::Entering | Phase::Open | Phase::Draining(_) | Phase::Closed => {}
+        }
+    }
+
+    fn violation(&mut self, why: &str) {
+        self.drain(Some(farewell(GoAwayReason::Protocol, PROTOCOL_RETRY_MS, why)), Some(why.to_owned()));
+    }
+
+    /// Reads no more; ends after what was read is committed. The first reason stays.
+    fn drain(&mut self, frame: Option<MasterFrame>, error: Option<String>) {
+        if !matches!(self.phase, Phase::Draining(_) | Phase::Closed) {
+            self.phase = Phase::Draining(Farewell { frame, error });
+        }
+    }
+
+    fn close(&mut self, frame: Option<MasterFrame>, error: Option<String>, commands: &mut Vec<Command>) {
+        self.phase = Phase::Closed;
+        commands.extend(frame.map(Command::Send));
+        commands.push(Command::Close(error));
+    }
+
+    /// What can be done now in any case: the next commit, the ack that is due, the end.
+    fn go_on(&mut self, now: Now, commands: &mut Vec<Command>) {
+        if matches!(self.phase, Phase::Closed | Phase::Waiting | Phase::Entering) {
+            return;
+        }
+        if !self.is_committing && !self.waiting.is_empty() {
+            self.is_committing = true;
+            self.committing = self.waiting.iter().map(Parcel::epoch).collect();
+            self.waiting_bytes = 0;
+            commands.push(Command::Commit(std::mem::take(&mut self.waiting)));
+        }
+        let is_done = matches!(self.phase, Phase::Draining(_)) && !self.is_committing;
+        if !self.unacked.is_empty() && (is_done || now.instant >= self.ack_from) {
+            let cursor =
+                |epoch: &Epoch| self.cursors.get(epoch).map(|seq| EpochCursor { epoch: *epoch, seq: *seq });
+            let cursors = self.unacked.iter().filter_map(cursor).collect();
+            commands.push(Command::Send(MasterFrame::Ack(cursors)));
+            self.unacked.clear();
+            self.ack_from = now.instant + ACK_INTERVAL;
+        }
+        if is_done
+            && let Phase::Draining(Farewell { frame, error }) =
+                std::mem::replace(&mut self.phase, Phase::Closed)
+        {
+            self.close(frame, error, commands);
+        }
+    }
+}
+
+fn farewell(
+    reason: GoAwayReason,
+    (reconnect_min_ms, reconnect_max_ms): (u32, u32),
+    detail: &str,
+) -> MasterFrame {
+    MasterFrame::GoAway(GoAway { reason, reconnect_min_ms, reconnect_max_ms, detail: detail.to_owned() })
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

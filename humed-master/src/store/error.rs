@@ -1,0 +1,77 @@
+//! What can go wrong between a room and the store, sorted by what the room can do about it.
+
+use std::sync::Arc;
+
+use hume_core::ErrorClass;
+use hume_runtime::sqlite::SqliteError;
+
+/// The store did not do what was asked; nothing of it was kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room on the disk.
+    #[error("the store is full")]
+    Full(#[source] Arc<rusqlite::Error>),
+    /// Too many questions at once.
+    #[error("the store is busy: {waiting_max} questions are waiting")]
+    Busy {
+        /// So many may wait.
+        waiting_max: usize,
+    },
+    /// A question took longer than it may.
+    #[error("the store did not answer within {seconds} s: ask for less")]
+    Deadline {
+        /// The time it had.
+        seconds: u64,
+    },
+    /// The writer has ended: the daemon is stopping, or about to fail.
+    #[error("the store is closed")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("could not {step} the store")]
+    Sqlite {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// What is kept cannot be understood.
+    #[error("the store holds something that cannot be read: {what}")]
+    Unreadable {
+        /// Which row or column, and why.
+        what: String,
+    },
+    /// It could not be opened.
+    #[error("could not open the store")]
+    Open(#[source] Arc<SqliteError>),
+}
+
+impl StoreError {
+    /// An error of SQLite while doing `step`.
+    pub fn sqlite(step: &'static str, source: rusqlite::Error) -> StoreError {
+        let source = Arc::new(source);
+        if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            StoreError::Full(source)
+        } else {
+            StoreError::Sqlite { step, source }
+        }
+    }
+
+    /// What a caller can do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            StoreError::Full(_) => ErrorClass::Full,
+            StoreError::Busy { .. } | StoreError::Deadline { .. } => ErrorClass::Busy,
+            StoreError::Closed => ErrorClass::Unavailable,
+            StoreError::Sqlite { .. } | StoreError::Unreadable { .. } | StoreError::Open(_) => {
+                ErrorClass::Internal
+            }
+        }
+    }
+}
+
+impl From<SqliteError> for StoreError {
+    fn from(error: SqliteError) -> StoreError {
+        StoreError::Open(Arc::new(error))
+    }
+}

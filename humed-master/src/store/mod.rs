@@ -1,0 +1,27 @@
+//! What the master knows, and the only room that keeps anything.
+//!
+//! Events are a log; runs, latest runs and the registry of agents are its consequences, written in the same transaction.
+//! Rooms hold the narrow traits of `traits.rs`, never a backend. The meaning of a question is
+//! [`EventFilter::matches`](hume_core::filter::EventFilter::matches); SQL only makes it fast.
+
+#[cfg(test)]
+mod contract;
+mod error;
+mod predicate;
+mod presence;
+mod sqlite;
+mod traits;
+mod types;
+
+pub use error::StoreError;
+pub use sqlite::{SqliteStore, StoreConfig, Writer};
+pub use traits::{BoxFuture, EventReader, EventWriter, Inventory, Reader, RunReader, Sessions};
+pub use types::{
+    Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EventPage,
+    Gap, HostRecord, QueueStatus, RunEvents, RunPage, RunRecord, SessionNo, Sighting, StoreSize, TaskRecord,
+};
+
+/// Events answered with one run; its summary tells how many there are.
+pub const RUN_EVENTS_MAX: usize = 10_000;
+/// Items of a list that has no pages: tasks, hosts, agents.
+pub const LIST_ITEMS_MAX: usize = 10_000;

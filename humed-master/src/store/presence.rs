@@ -1,0 +1,108 @@
+//! Who is connected right now: kept in memory, because a disk need not be woken for every heartbeat.
+//!
+//! After a restart nobody is connected until he says so. The registry on disk lags by at most [`WRITE_EVERY_US`].
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hume_core::{AgentId, Timestamp};
+
+use super::types::{QueueStatus, SessionNo, Sighting};
+
+/// A sign of life is written to disk at most this often per agent.
+pub(super) const WRITE_EVERY_US: i64 = 60_000_000;
+
+/// One live session per agent.
+#[derive(Debug, Default)]
+pub(super) struct Presence(Mutex<HashMap<AgentId, Live>>);
+
+/// A live session.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    session: SessionNo,
+    /// Since when it goes on.
+    pub(super) since: Timestamp,
+    /// When something of it was last heard.
+    pub(super) seen_at: Timestamp,
+    /// The agent's queue, by its latest word.
+    pub(super) queue: QueueStatus,
+    written_at: Timestamp,
+}
+
+impl Presence {
+    /// A session begins.
+    pub(super) fn enter(&self, agent: AgentId, session: SessionNo, queue: QueueStatus, at: Timestamp) {
+        let live = Live { session, since: at, seen_at: at, queue, written_at: at };
+        let mut all = self.all();
+        if all.get(&agent).is_none_or(|known| known.session < session) {
+            all.insert(agent, live);
+        }
+    }
+
+    /// A sign of life; the answer is what should be written to disk, if it is time for that.
+    pub(super) fn seen(&self, sighting: Sighting) -> Option<Sighting> {
+        let mut all = self.all();
+        let live = all.get_mut(&sighting.agent).filter(|live| live.session == sighting.session)?;
+        live.seen_at = sighting.at;
+        if let Some(queue) = sighting.queue {
+            live.queue = queue;
+        }
+        if sighting.at.micros_since(live.written_at) < WRITE_EVERY_US {
+            return None;
+        }
+        live.written_at = sighting.at;
+        Some(Sighting { queue: Some(live.queue.clone()), ..sighting })
+    }
+
+    /// A session ends.
+    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) {
+        let mut all = self.all();
+        if all.get(&agent).is_some_and(|live| live.session == session) {
+            all.remove(&agent);
+        }
+    }
+
+    /// The live session of an agent.
+    pub(super) fn of(&self, agent: AgentId) -> Option<Live> {
+        self.all().get(&agent).cloned()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<AgentId, Live>> {
+        // Every statement leaves the map whole, so a poisoned lock is still right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: [u8; 16] = [7; 16];
+
+    fn sighting(session: u64, at_us: i64) -> Sighting {
+        let at = Timestamp::from_micros(at_us);
+        Sighting { agent: AgentId::from_bytes(AGENT), session: SessionNo(session), queue: None, at }
+    }
+
+    #[test]
+    fn a_session_that_was_superseded_changes_nothing() {
+        let presence = Presence::default();
+        let agent = AgentId::from_bytes(AGENT);
+        presence.enter(agent, SessionNo(2), QueueStatus::default(), Timestamp::EPOCH);
+        presence.enter(agent, SessionNo(1), QueueStatus::default(), Timestamp::EPOCH);
+        assert_eq!(presence.seen(sighting(1, 5)), None);
+        assert_eq!(presence.of(agent).unwrap().seen_at, Timestamp::EPOCH);
+        presence.leave(agent, SessionNo(1));
+        assert!(presence.of(agent).is_some());
+        presence.leave(agent, SessionNo(2));
+        assert!(presence.of(agent).is_none());
+    }
+
+    #[test]
+    fn signs_of_life_reach_the_disk_now_and_then() {
+        let presence = Presence::default();
+        presence.enter(AgentId::from_bytes(AGENT), SessionNo(1), QueueStatus::default(), Timestamp::EPOCH);
+        let due = |at| presence.seen(sighting(1, at)).is_some();
+        assert!(!due(10) && !due(WRITE_EVERY_US - 1) && due(WRITE_EVERY_US) && !due(WRITE_EVERY_US + 1));
+    }
+}

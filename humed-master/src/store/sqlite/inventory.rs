@@ -1,0 +1,119 @@
+//! What there is: tasks by their latest run, hosts, agents, and the size of it all.
+
+use std::path::Path;
+
+use hume_core::{AgentId, HostName, Timestamp};
+use hume_runtime::sqlite;
+use rusqlite::{Row, params};
+
+use super::readers::{Question, read_failed};
+use super::runs;
+use crate::store::LIST_ITEMS_MAX;
+use crate::store::error::StoreError;
+use crate::store::presence::Presence;
+use crate::store::types::{AgentRecord, HostRecord, QueueStatus, RunEvents, StoreSize, TaskRecord};
+
+/// Ends with the columns that [`agent_record`] reads.
+const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, version, address, certificate_expires_us, \
+     queued_events, queued_since_us, last_error, last_error_us, \
+     (SELECT coalesce(sum(stored), 0) FROM epoch WHERE epoch.agent_no = agent.no)";
+
+/// Every task on every host, by name.
+pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Vec<TaskRecord>, StoreError> {
+    let sql = "SELECT run.no, run.agent_no, agent.id, agent.last_seen_us, run.state, task.name, host.name \
+         FROM latest JOIN run ON run.no = latest.run_no JOIN agent ON agent.no = run.agent_no \
+         JOIN task ON task.no = latest.task_no JOIN host ON host.no = latest.host_no \
+         ORDER BY task.name, host.name LIMIT ?1";
+    list(question, sql, |row| {
+        let latest = runs::record(question, presence, row, RunEvents::Omit)?;
+        let task = parse("task", &text(row, 5)?)?;
+        Ok(TaskRecord { task, host: parse("host", &text(row, 6)?)?, latest })
+    })
+}
+
+/// Every host, by name.
+pub(super) fn hosts(question: &Question<'_>, presence: &Presence) -> Result<Vec<HostRecord>, StoreError> {
+    let sql = format!(
+        "SELECT host.name, host.events, (SELECT count(*) FROM latest WHERE latest.host_no = host.no), {AGENT_COLUMNS} \
+         FROM host JOIN agent ON agent.no = host.agent_no ORDER BY host.name LIMIT ?1"
+    );
+    list(question, &sql, |row| {
+        Ok(HostRecord {
+            host: parse::<HostName>("host", &text(row, 0)?)?,
+            events: count(row, 1)?,
+            tasks: count(row, 2)?,
+            agent: agent_record(presence, row, 3)?,
+        })
+    })
+}
+
+/// Every agent, by host.
+pub(super) fn agents(question: &Question<'_>, presence: &Presence) -> Result<Vec<AgentRecord>, StoreError> {
+    let sql = format!("SELECT {AGENT_COLUMNS} FROM agent ORDER BY agent.host, agent.no LIMIT ?1");
+    list(question, &sql, |row| agent_record(presence, row, 0))
+}
+
+/// How large the store is.
+pub(super) fn size(question: &Question<'_>, path: &Path) -> Result<StoreSize, StoreError> {
+    let events: i64 = question
+        .connection
+        .query_row("SELECT coalesce(sum(events), 0) FROM host", [], |row| row.get(0))
+        .map_err(read_failed)?;
+    let file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    Ok(StoreSize { events: events.unsigned_abs(), bytes: file_bytes + sqlite::wal_bytes(path) })
+}
+
+fn list<T>(
+    question: &Question<'_>,
+    sql: &str,
+    mut item: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = question.connection.prepare_cached(sql).map_err(read_failed)?;
+    let mut rows = statement.query(params![LIST_ITEMS_MAX as i64]).map_err(read_failed)?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next().map_err(read_failed)? {
+        question.check()?;
+        items.push(item(row)?);
+    }
+    Ok(items)
+}
+
+/// Reads [`AGENT_COLUMNS`] from column `first` on; a live session knows better than the disk.
+fn agent_record(presence: &Presence, row: &Row<'_>, first: usize) -> Result<AgentRecord, StoreError> {
+    let time = |column| row.get::<_, Option<i64>>(first + column).map(|us| us.map(Timestamp::from_micros));
+    let agent = AgentId::from_bytes(row.get(first).map_err(read_failed)?);
+    let live = presence.of(agent);
+    let queue = QueueStatus {
+        events: count(row, first + 7)?,
+        since: time(8).map_err(read_failed)?,
+        last_error: row.get(first + 9).map_err(read_failed)?,
+        last_error_at: time(10).map_err(read_failed)?,
+    };
+    Ok(AgentRecord {
+        agent,
+        host: text(row, first + 1)?,
+        connected_since: live.as_ref().map(|live| live.since),
+        left_at: time(2).map_err(read_failed)?,
+        seen_at: match &live {
+            Some(live) => live.seen_at,
+            None => time(3).map_err(read_failed)?.unwrap_or_default(),
+        },
+        version: text(row, first + 4)?,
+        address: text(row, first + 5)?,
+        certificate_expires_at: time(6).map_err(read_failed)?.unwrap_or_default(),
+        queue: live.map_or(queue, |live| live.queue),
+        stored_events: count(row, first + 11)?,
+    })
+}
+
+fn text(row: &Row<'_>, column: usize) -> Result<String, StoreError> {
+    row.get(column).map_err(read_failed)
+}
+
+fn count(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
+    row.get::<_, i64>(column).map(i64::unsigned_abs).map_err(read_failed)
+}
+
+fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable { what: format!("a {what} named {text:?}") })
+}

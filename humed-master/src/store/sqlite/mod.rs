@@ -1,0 +1,223 @@
+//! The store on SQLite: one thread that writes, a few connections that read, one file.
+//!
+//! A clone of [`SqliteStore`] is a handle. [`Writer`] is the thread's body: it ends after [`SqliteStore::close`], or when
+//! the last handle is dropped; whatever was handed in before is on disk then.
+
+mod admit;
+mod cache;
+mod events;
+mod inventory;
+mod readers;
+mod registry;
+mod runs;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hume_core::filter::{EventFilter, RunFilter};
+use hume_core::page::{EventCursor, RunCursor};
+use hume_runtime::sqlite::{self, SqliteOptions};
+use rusqlite::{Connection, OptionalExtension as _};
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+
+use self::readers::Readers;
+use self::writer::Job;
+pub use self::writer::Writer;
+use super::error::StoreError;
+use super::presence::Presence;
+use super::traits::{BoxFuture, EventReader, EventWriter, Inventory, RunReader, Sessions};
+use super::types::{
+    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, HostRecord, RunEvents,
+    RunPage, Sighting, StoreSize, TaskRecord,
+};
+use crate::metrics::Metrics;
+
+/// "hume" and 2 for the master's store, in the header of the file.
+const APPLICATION_ID: i32 = 0x6875_6d02;
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_init.sql")];
+
+/// Jobs that wait for the writer; whoever brings another one waits too.
+const QUEUE_JOBS_MAX: usize = 256;
+/// Page cache of a connection, in KiB.
+const WRITER_CACHE_KIB: u32 = 64 * 1024;
+const READER_CACHE_KIB: u32 = 8 * 1024;
+/// The write-ahead log may grow to this size before it is emptied by force.
+const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The section `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// The database file. Its folder belongs to this daemon alone.
+    pub path: PathBuf,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig { path: PathBuf::from("/var/lib/humed-master/store.db") }
+    }
+}
+
+/// A handle to the store.
+#[derive(Clone)]
+pub struct SqliteStore {
+    id: [u8; 16],
+    path: Arc<Path>,
+    jobs: mpsc::Sender<Job>,
+    readers: Arc<Readers>,
+    presence: Arc<Presence>,
+}
+
+impl SqliteStore {
+    /// Opens the file, making or migrating it. Nothing is written until [`Writer::run`] runs on a thread of its own.
+    /// # Errors
+    /// [`StoreError::Open`]: another program's file, one of a newer version, a damaged or an unreachable one.
+    pub fn open(path: &Path, metrics: Metrics) -> Result<(SqliteStore, Writer), StoreError> {
+        let mut connection = open_writer(path)?;
+        sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
+        let id = store_id(&connection)?;
+        let readers = Arc::new(Readers::open(path, &options(READER_CACHE_KIB))?);
+        let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
+        let writer = Writer::new(connection, path.to_owned(), queue, metrics)?;
+        let presence = Arc::default();
+        Ok((SqliteStore { id, path: path.into(), jobs, readers, presence }, writer))
+    }
+
+    /// Lets the writer finish what was handed in, and end. Whoever comes later is told that the store is closed.
+    pub async fn close(&self) {
+        // An error means that the writer has ended already.
+        let _ = self.jobs.send(Job::Close).await;
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(job(answer)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)
+    }
+}
+
+fn options(cache_kib: u32) -> SqliteOptions {
+    SqliteOptions { cache_kib, wal_keep_bytes: WAL_BYTES_MAX, ..SqliteOptions::default() }
+}
+
+fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    Ok(sqlite::open_writer(path, &options(WRITER_CACHE_KIB))?)
+}
+
+fn store_id(connection: &Connection) -> Result<[u8; 16], StoreError> {
+    let failed = |source| StoreError::sqlite("name", source);
+    let fresh = *hume_runtime::random::uuid().as_bytes();
+    connection
+        .execute("INSERT INTO meta(key, value) VALUES ('store_id', ?1) ON CONFLICT DO NOTHING", [&fresh])
+        .map_err(failed)?;
+    let id = connection
+        .query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| row.get(0))
+        .optional()
+        .map_err(failed)?;
+    id.ok_or_else(|| StoreError::Unreadable { what: "its own id".to_owned() })
+}
+
+impl EventWriter for SqliteStore {
+    fn commit(&self, admissions: Vec<Admission>) -> BoxFuture<'_, Result<Vec<CommitOutcome>, StoreError>> {
+        Box::pin(async move { self.ask(|answer| Job::Commit { admissions, answer }).await? })
+    }
+}
+
+impl Sessions for SqliteStore {
+    fn store_id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn enter(&self, entrance: Entrance) -> BoxFuture<'_, Result<Entered, StoreError>> {
+        Box::pin(async move {
+            let (agent, queue, at) = (entrance.agent, entrance.queue.clone(), entrance.at);
+            let entered = self.ask(|answer| Job::Enter { entrance: Box::new(entrance), answer }).await??;
+            self.presence.enter(agent, entered.session, queue, at);
+            Ok(entered)
+        })
+    }
+
+    fn seen(&self, sighting: Sighting) {
+        if let Some(due) = self.presence.seen(sighting) {
+            // A full queue has better things to do; the next sign of life comes soon.
+            let _ = self.jobs.try_send(Job::Seen(due));
+        }
+    }
+
+    fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.presence.leave(departure.agent, departure.session);
+            self.ask(|answer| Job::Leave { departure, answer }).await?
+        })
+    }
+}
+
+impl EventReader for SqliteStore {
+    fn events(
+        &self,
+        filter: EventFilter,
+        limit: usize,
+        after: Option<EventCursor>,
+    ) -> BoxFuture<'_, Result<EventPage, StoreError>> {
+        Box::pin(self.readers.ask(move |question| events::list(question, &filter, limit, after)))
+    }
+
+    fn count_events(&self, filter: EventFilter) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.readers.ask(move |question| events::count(question, &filter)))
+    }
+}
+
+impl RunReader for SqliteStore {
+    fn runs(
+        &self,
+        filter: RunFilter,
+        limit: usize,
+        after: Option<RunCursor>,
+        events: RunEvents,
+    ) -> BoxFuture<'_, Result<RunPage, StoreError>> {
+        let presence = Arc::clone(&self.presence);
+        Box::pin(
+            self.readers.ask(move |question| runs::list(question, &presence, &filter, limit, after, events)),
+        )
+    }
+
+    fn count_runs(&self, filter: RunFilter) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.readers.ask(move |question| runs::count(question, &filter)))
+    }
+}
+
+impl Inventory for SqliteStore {
+    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskRecord>, StoreError>> {
+        let presence = Arc::clone(&self.presence);
+        Box::pin(self.readers.ask(move |question| inventory::tasks(question, &presence)))
+    }
+
+    fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {
+        let presence = Arc::clone(&self.presence);
+        Box::pin(self.readers.ask(move |question| inventory::hosts(question, &presence)))
+    }
+
+    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentRecord>, StoreError>> {
+        let presence = Arc::clone(&self.presence);
+        Box::pin(self.readers.ask(move |question| inventory::agents(question, &presence)))
+    }
+
+    fn size(&self) -> BoxFuture<'_, Result<StoreSize, StoreError>> {
+        let path = Arc::clone(&self.path);
+        Box::pin(async move {
+            if self.jobs.is_closed() {
+                return Err(StoreError::Closed);
+            }
+            self.readers.ask(move |question| inventory::size(question, &path)).await
+        })
+    }
+}
+
+/// Times of a question, so that the suite need not wait for the real ones.
+const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The registry of agents inside the writer's transaction: who said Hello, with which epochs, and when he was last heard.
+
+use hume_core::{EventId, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::admit::seq_of;
+use super::cache::Cache;
+use crate::store::types::{Cursor, Departure, Entered, Entrance, SessionNo, Sighting};
+
+/// Enters the agent, numbers its session, begins unknown epochs in the order given.
+pub(super) fn enter(
+    connection: &Connection,
+    cache: &mut Cache,
+    entrance: &Entrance,
+) -> rusqlite::Result<Entered> {
+    let Entrance { agent, host, version, address, certificate_expires_at, epochs, queue, at } = entrance;
+    let (agent_no, session_no): (i64, i64) = connection
+        .prepare_cached(
+            "INSERT INTO agent(id, host, session_no, version, address, certificate_expires_us, first_seen_us, \
+             last_seen_us, queued_events, queued_since_us, last_error, last_error_us) \
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10) \
+             ON CONFLICT(id) DO UPDATE SET host = excluded.host, session_no = session_no + 1, \
+             version = excluded.version, address = excluded.address, \
+             certificate_expires_us = excluded.certificate_expires_us, last_seen_us = excluded.last_seen_us, \
+             left_us = NULL, queued_events = excluded.queued_events, queued_since_us = excluded.queued_since_us, \
+             last_error = coalesce(excluded.last_error, last_error), \
+             last_error_us = coalesce(excluded.last_error_us, last_error_us) \
+             RETURNING no, session_no",
+        )?
+        .query_row(
+            params![
+                agent.as_bytes(),
+                host.as_str(),
+                version,
+                address,
+                certificate_expires_at.as_micros(),
+                at.as_micros(),
+                queue.events as i64,
+                queue.since.map(Timestamp::as_micros),
+                queue.last_error,
+                queue.last_error_at.map(Timestamp::as_micros)
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+    let host_no = cache.host_no(connection, host, agent_no)?;
+    connection
+        .prepare_cached("UPDATE host SET agent_no = ?1 WHERE no = ?2 AND agent_no <> ?1")?
+        .execute([agent_no, host_no])?;
+    let cursors = epochs.iter().map(|epoch| begin_epoch(connection, agent_no, epoch.as_bytes()));
+    let cursors = cursors.collect::<rusqlite::Result<_>>()?;
+    Ok(Entered { session: SessionNo(session_no.unsigned_abs()), cursors })
+}
+
+fn begin_epoch(connection: &Connection, agent_no: i64, epoch: &[u8; 16]) -> rusqlite::Result<Cursor> {
+    let known = connection
+        .prepare_cached("SELECT acked, acked_event_id FROM epoch WHERE agent_no = ?1 AND epoch = ?2")?
+        .query_row(params![agent_no, epoch], |row| {
+            let event = row.get::<_, Option<[u8; 16]>>(1)?.map(EventId::from_bytes);
+            Ok(Cursor { seq: seq_of(row.get(0)?), event })
+        })
+        .optional()?;
+    if let Some(cursor) = known {
+        return Ok(cursor);
+    }
+    connection
+        .prepare_cached("INSERT INTO epoch(agent_no, epoch, acked, stored) VALUES (?1, ?2, 0, 0)")?
+        .execute(params![agent_no, epoch])?;
+    Ok(Cursor { seq: seq_of(0), event: None })
+}
+
+/// Notes a sign of life of the newest session.
+pub(super) fn seen(connection: &Connection, sighting: &Sighting) -> rusqlite::Result<()> {
+    let Sighting { agent, session, queue, at } = sighting;
+    let queue = queue.as_ref();
+    connection
+        .prepare_cached(
+            "UPDATE agent SET last_seen_us = ?1, queued_events = coalesce(?2, queued_events), \
+             queued_since_us = CASE WHEN ?2 IS NULL THEN queued_since_us ELSE ?3 END, \
+             last_error = coalesce(?4, last_error), last_error_us = coalesce(?5, last_error_us) \
+             WHERE id = ?6 AND session_no = ?7",
+        )?
+        .execute(params![
+            at.as_micros(),
+            queue.map(|queue| queue.events as i64),
+            queue.and_then(|queue| queue.since).map(Timestamp::as_micros),
+            queue.and_then(|queue| queue.last_error.as_ref()),
+            queue.and_then(|queue| queue.last_error_at).map(Timestamp::as_micros),
+            agent.as_bytes(),
+            session.0 as i64
+        ])?;
+    Ok(())
+}
+
+/// Notes the end of the newest session.
+pub(super) fn leave(connection: &Connection, departure: &Departure) -> rusqlite::Result<()> {
+    let Departure { agent, session, error, at } = departure;
+    connection
+        .prepare_cached(
+            "UPDATE agent SET last_seen_us = max(last_seen_us, ?1), left_us = ?1, last_error = coalesce(?2, last_error), \
+             last_error_us = CASE WHEN ?2 IS NULL THEN last_error_us ELSE ?1 END WHERE id = ?3 AND session_no = ?4",
+        )?
+        .execute(params![at.as_micros(), error, agent.as_bytes(), session.0 as i64])?;
+    Ok(())
+}

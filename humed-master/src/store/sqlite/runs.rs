@@ -1,0 +1,120 @@
+//! Runs, newest start first: the stored fold of each, with its gaps and, if asked for, its events.
+
+use hume_core::filter::RunFilter;
+use hume_core::page::{Page, RunCursor};
+use hume_core::run::RunState;
+use hume_core::{AgentId, Seq, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Row, params, params_from_iter};
+
+use super::events;
+use super::readers::{Question, read_failed};
+use crate::store::RUN_EVENTS_MAX;
+use crate::store::error::StoreError;
+use crate::store::predicate::RunPredicate;
+use crate::store::presence::Presence;
+use crate::store::types::{Gap, RunEvents, RunPage, RunRecord};
+
+/// Events of one page of runs; with more, the page ends after the run at hand.
+const PAGE_EVENTS_MAX: usize = 2 * RUN_EVENTS_MAX;
+/// Gaps told of one run: one is enough to make it incomplete.
+const RUN_GAPS_MAX: usize = 100;
+
+/// See [`RunReader::runs`](crate::store::RunReader::runs).
+pub(super) fn list(
+    question: &Question<'_>,
+    presence: &Presence,
+    filter: &RunFilter,
+    limit: usize,
+    after: Option<RunCursor>,
+    with_events: RunEvents,
+) -> Result<RunPage, StoreError> {
+    let RunPredicate { from, conditions } = RunPredicate::new(filter, after);
+    let sql = format!(
+        "SELECT run.no, run.agent_no, agent.id, agent.last_seen_us, run.state FROM {from} \
+         JOIN agent ON agent.no = run.agent_no WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT ?",
+        conditions.text()
+    );
+    // One more than the page holds, to learn whether another page follows.
+    let values = conditions.values.into_iter().chain([Value::Integer(limit as i64 + 1)]);
+    let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
+    let mut rows = statement.query(params_from_iter(values)).map_err(read_failed)?;
+    let (mut items, mut events) = (Vec::new(), 0);
+    while let Some(row) = rows.next().map_err(read_failed)? {
+        question.check()?;
+        if items.len() >= limit || events > PAGE_EVENTS_MAX {
+            let next = items.last().map(cursor_of);
+            return Ok(Page { items, next });
+        }
+        let record = record(question, presence, row, with_events)?;
+        events += record.events.len();
+        items.push(record);
+    }
+    Ok(Page { items, next: None })
+}
+
+/// See [`RunReader::count_runs`](crate::store::RunReader::count_runs).
+pub(super) fn count(question: &Question<'_>, filter: &RunFilter) -> Result<u64, StoreError> {
+    let RunPredicate { from, conditions } = RunPredicate::new(filter, None);
+    let sql = format!("SELECT count(*) FROM {from} WHERE {}", conditions.text());
+    let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
+    let count: i64 =
+        statement.query_row(params_from_iter(conditions.values), |row| row.get(0)).map_err(read_failed)?;
+    Ok(count.unsigned_abs())
+}
+
+fn cursor_of(record: &RunRecord) -> RunCursor {
+    RunCursor { started_at: record.state.started_at(), run: record.state.id() }
+}
+
+/// Reads the numbers of run and agent, the agent's id, its last sign of life on disk, and the state.
+pub(super) fn record(
+    question: &Question<'_>,
+    presence: &Presence,
+    row: &Row<'_>,
+    with_events: RunEvents,
+) -> Result<RunRecord, StoreError> {
+    let run_no: i64 = row.get(0).map_err(read_failed)?;
+    let agent_no: i64 = row.get(1).map_err(read_failed)?;
+    let agent = AgentId::from_bytes(row.get(2).map_err(read_failed)?);
+    let on_disk = Timestamp::from_micros(row.get(3).map_err(read_failed)?);
+    let state = parse_state(row.get_ref(4).map_err(read_failed)?.as_str().unwrap_or_default())?;
+    let gaps = gaps_of(question, agent_no, &state)?;
+    let events = match with_events {
+        RunEvents::Omit => Vec::new(),
+        RunEvents::Include => events::of_run(question, run_no, RUN_EVENTS_MAX)?,
+    };
+    let agent_seen_at = presence.of(agent).map_or(on_disk, |live| live.seen_at);
+    Ok(RunRecord { state, gaps, events, agent_seen_at })
+}
+
+/// The fold as it was stored.
+pub(super) fn parse_state(text: &str) -> Result<RunState, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Unreadable { what: format!("the state of a run: {error}") })
+}
+
+fn gaps_of(question: &Question<'_>, agent_no: i64, state: &RunState) -> Result<Vec<Gap>, StoreError> {
+    let mut statement = question
+        .connection
+        .prepare_cached(
+            "SELECT from_seq, to_seq, reason FROM gap \
+             WHERE epoch_no = (SELECT no FROM epoch WHERE agent_no = ?1 AND epoch = ?2) ORDER BY from_seq",
+        )
+        .map_err(read_failed)?;
+    let mut gaps = Vec::new();
+    for span in state.spans() {
+        let epoch = span.epoch();
+        let mut rows = statement.query(params![agent_no, epoch.as_bytes()]).map_err(read_failed)?;
+        while let Some(row) = rows.next().map_err(read_failed)? {
+            let seq = |column| {
+                row.get::<_, i64>(column).map(|seq| Seq::new(seq.unsigned_abs()).unwrap_or_default())
+            };
+            let (from, to) = (seq(0).map_err(read_failed)?, seq(1).map_err(read_failed)?);
+            if span.meets(epoch, from, to) && gaps.len() < RUN_GAPS_MAX {
+                gaps.push(Gap { epoch, from, to, reason: row.get(2).map_err(read_failed)? });
+            }
+        }
+    }
+    Ok(gaps)
+}

@@ -1,0 +1,266 @@
+//! The SQLite store keeps the contract, and refuses files it must not touch.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hume_core::filter::{EventFilter, Latest, RunFilter};
+use hume_core::{AgentId, Epoch, HostName, Seq, TaskName, Timestamp};
+use hume_proto::event::EventBytes;
+use hume_proto::relay::GapReason;
+use hume_runtime::sqlite::SqliteError;
+use tempfile::TempDir;
+
+use super::{SqliteStore, Writer, open_writer};
+use crate::metrics::Metrics;
+use crate::store::contract::{Backend, contract};
+use crate::store::error::StoreError;
+use crate::store::predicate::RunPredicate;
+use crate::store::traits::{EventReader as _, EventWriter as _, Inventory as _, Sessions as _};
+use crate::store::types::{Admission, Content, Entrance, Entry, QueueStatus, SessionNo};
+
+contract!(Started);
+
+/// A store in a folder of its own, its writer on a thread.
+struct Started {
+    store: SqliteStore,
+    folder: Arc<TempDir>,
+    path: PathBuf,
+}
+
+impl Started {
+    fn at(folder: TempDir) -> Started {
+        let path = folder.path().join("store.db");
+        let (store, writer) = open(&path).unwrap();
+        let unique = "CREATE UNIQUE INDEX IF NOT EXISTS event_position ON event(epoch_no, seq)";
+        writer.connection.execute_batch(unique).unwrap();
+        run(writer);
+        Started { store, folder: Arc::new(folder), path }
+    }
+}
+
+fn open(path: &Path) -> Result<(SqliteStore, Writer), StoreError> {
+    SqliteStore::open(path, Metrics::new(Timestamp::EPOCH))
+}
+
+fn run(writer: Writer) -> std::thread::JoinHandle<Result<(), StoreError>> {
+    std::thread::spawn(|| writer.run())
+}
+
+impl Backend for Started {
+    type Store = SqliteStore;
+
+    fn start() -> Started {
+        Started::at(tempfile::tempdir().unwrap())
+    }
+
+    fn store(&self) -> SqliteStore {
+        self.store.clone()
+    }
+
+    fn killed_and_started(&self) -> Started {
+        // What a kill leaves is what the files hold between two commits.
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["store.db", "store.db-wal"] {
+            std::fs::copy(self.folder.path().join(name), folder.path().join(name)).unwrap();
+        }
+        Started::at(folder)
+    }
+}
+
+#[tokio::test]
+async fn a_clean_stop_empties_the_log_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let (store, writer) = open(&path).unwrap();
+    let (id, thread) = (store.store_id(), run(writer));
+    drop(store);
+    thread.join().unwrap().unwrap();
+    assert_eq!(hume_runtime::sqlite::wal_bytes(&path), 0);
+    let (store, _writer) = open(&path).unwrap();
+    assert_eq!(store.store_id(), id);
+}
+
+#[tokio::test]
+async fn a_closed_store_writes_what_was_handed_in_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, writer) = open(&folder.path().join("store.db")).unwrap();
+    let handed_in = async {
+        let (before, ()) = tokio::join!(store.commit(Vec::new()), store.close());
+        before
+    };
+    let thread = run(writer);
+    assert!(handed_in.await.is_ok());
+    thread.join().unwrap().unwrap();
+    assert!(matches!(store.commit(Vec::new()).await, Err(StoreError::Closed)));
+    assert!(matches!(store.size().await, Err(StoreError::Closed)));
+}
+
+#[tokio::test]
+async fn a_store_whose_writer_has_ended_says_so() {
+    let started = Started::start();
+    let (store, writer) = open(&started.path).unwrap();
+    drop(writer);
+    assert!(matches!(store.commit(Vec::new()).await, Err(StoreError::Closed)));
+    assert_eq!(store.count_events(EventFilter::default()).await.unwrap(), 0);
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(open(&path).unwrap());
+    open_writer(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let Err(StoreError::Open(error)) = open(&path) else { panic!("a newer file was opened") };
+    assert!(matches!(*error, SqliteError::Newer { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn a_file_of_another_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    open_writer(&path).unwrap().execute_batch("CREATE TABLE theirs(x)").unwrap();
+    let Err(StoreError::Open(error)) = open(&path) else { panic!("a foreign file was opened") };
+    assert!(matches!(*error, SqliteError::Foreign { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_waits_for_gives_its_connection_back() {
+    let started = Started::start();
+    let readers = &started.store.readers;
+    let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+    for _ in 0..20 {
+        let question = readers.ask(move |question| {
+            question
+                .connection
+                .query_row(endless, [], |row| row.get::<_, i64>(0))
+                .map_err(super::readers::read_failed)
+        });
+        let left = tokio::time::timeout(std::time::Duration::from_millis(5), question).await;
+        assert!(left.is_err());
+    }
+    assert_eq!(started.store.count_events(EventFilter::default()).await.unwrap(), 0);
+}
+
+/// Every question about latest runs begins with the few latest ones, every other one with an index.
+#[test]
+fn questions_about_runs_begin_with_an_index() {
+    let started = Started::start();
+    let connection = open_writer(&started.path).unwrap();
+    for (task, host) in [(true, false), (false, true), (true, true)] {
+        for (latest, expected) in
+            [(Latest::No, "SEARCH run USING INDEX run_"), (Latest::PerTaskAndHost, " latest")]
+        {
+            let filter = RunFilter {
+                task: task.then(|| TaskName::parse("BACKUP").unwrap()),
+                host: host.then(|| HostName::parse("web1").unwrap()),
+                latest,
+                ..RunFilter::default()
+            };
+            let predicate = RunPredicate::new(&filter, None);
+            let sql = format!(
+                "EXPLAIN QUERY PLAN SELECT run.state FROM {} WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT 9",
+                predicate.from,
+                predicate.conditions.text()
+            );
+            let mut statement = connection.prepare(&sql).unwrap();
+            let values = rusqlite::params_from_iter(predicate.conditions.values);
+            let first: String =
+                statement.query_map(values, |row| row.get(3)).unwrap().next().unwrap().unwrap();
+            assert!(first.contains(expected), "{filter:?}: {first}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_fails_is_rolled_back_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, writer) = open(&folder.path().join("store.db")).unwrap();
+    writer.connection.execute_batch("DROP TABLE gap").unwrap();
+    let (good, bad) = ([1; 16], [2; 16]);
+    let handed_in = async {
+        let (first, second) = tokio::join!(store.enter(entrance(good)), store.enter(entrance(bad)));
+        let (good_session, bad_session) = (first.unwrap().session, second.unwrap().session);
+        let gap = Content::Gap { through: Seq::new(3).unwrap(), reason: GapReason::Purged };
+        let poison =
+            Entry::Quarantined { code: "x", detail: String::new(), body: EventBytes::from_raw(vec![0]) };
+        let written = tokio::join!(
+            store.commit(vec![admission(good, good_session, Content::Entries(vec![poison.clone()]))]),
+            store.commit(vec![
+                admission(bad, bad_session, Content::Entries(vec![poison])),
+                Admission { first: Seq::new(2).unwrap(), ..admission(bad, bad_session, gap) },
+            ]),
+        );
+        let again = tokio::join!(store.enter(entrance(good)), store.enter(entrance(bad)));
+        store.close().await;
+        (written, again.0.unwrap().cursors[0].seq, again.1.unwrap().cursors[0].seq)
+    };
+    let thread = run(writer);
+    let ((good, bad), good_cursor, bad_cursor) = handed_in.await;
+    assert!(good.is_ok() && matches!(bad, Err(StoreError::Sqlite { .. })), "{good:?} {bad:?}");
+    assert_eq!((good_cursor.get(), bad_cursor.get()), (1, 0));
+    thread.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_nothing_and_everything_again_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let (store, writer) = open(&path).unwrap();
+    let pages: i64 = writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    writer.connection.pragma_update(None, "max_page_count", pages + 20).unwrap();
+    let thread = run(writer);
+    let session = store.enter(entrance([1; 16])).await.unwrap().session;
+    let large = |byte| {
+        let body = EventBytes::from_raw(vec![byte; 30_000]);
+        Content::Entries(vec![Entry::Quarantined { code: "x", detail: String::new(), body }])
+    };
+    let mut stored = 0;
+    let refusal = loop {
+        let first = Seq::new(stored + 1).unwrap();
+        let admission = Admission { first, ..admission([1; 16], session, large(1)) };
+        match store.commit(vec![admission]).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 100, "the disk never fills");
+    };
+    assert!(matches!(refusal, StoreError::Full(_)), "{refusal:?}");
+    assert_eq!(refusal.class(), hume_core::ErrorClass::Full);
+    // Still there, and what was answered is still known.
+    let cursor = store.enter(entrance([1; 16])).await.unwrap().cursors[0];
+    assert_eq!(cursor.seq.get(), stored);
+    store.close().await;
+    thread.join().unwrap().unwrap();
+
+    let (store, writer) = open(&path).unwrap();
+    let thread = run(writer);
+    let session = store.enter(entrance([1; 16])).await.unwrap().session;
+    let first = Seq::new(stored + 1).unwrap();
+    store.commit(vec![Admission { first, ..admission([1; 16], session, large(2)) }]).await.unwrap();
+    store.close().await;
+    thread.join().unwrap().unwrap();
+}
+
+fn entrance(agent: [u8; 16]) -> Entrance {
+    Entrance {
+        agent: AgentId::from_bytes(agent),
+        host: HostName::parse("web1").unwrap(),
+        version: String::new(),
+        address: String::new(),
+        certificate_expires_at: Timestamp::EPOCH,
+        epochs: vec![Epoch::from_bytes([3; 16])],
+        queue: QueueStatus::default(),
+        at: Timestamp::EPOCH,
+    }
+}
+
+fn admission(agent: [u8; 16], session: SessionNo, content: Content) -> Admission {
+    Admission {
+        agent: AgentId::from_bytes(agent),
+        session,
+        epoch: Epoch::from_bytes([3; 16]),
+        first: Seq::new(1).unwrap(),
+        arrived_at: Timestamp::EPOCH,
+        content,
+    }
+}

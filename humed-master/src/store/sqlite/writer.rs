@@ -1,0 +1,335 @@
+//! The one thread that writes: it drains the queue, writes all of it in one transaction, and answers after the commit.
+//!
+//! No timer gathers jobs: while one group is being synced the next gathers by itself. A job that fails is rolled back
+//! alone; when the commit fails, every job of the group is told so. After a failed sync the pages in memory may be
+//! cleaner than the disk, so nothing is appended to that log: it is emptied into the database and reopened, or the
+//! daemon ends.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hume_core::Timestamp;
+use hume_runtime::sqlite::{self, Checkpoint};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::admit::admit;
+use super::cache::Cache;
+use super::{WAL_BYTES_MAX, open_writer, registry};
+use crate::metrics::Metrics;
+use crate::store::error::StoreError;
+use crate::store::types::{Admission, CommitOutcome, Content, Departure, Entered, Entrance, Sighting};
+
+/// Entries and other jobs of one transaction; what is queued beyond waits for the next.
+const GROUP_WEIGHT_MAX: usize = 8000;
+/// Pages in the log at which it is copied into the database when nobody waits, and when somebody does.
+const CHECKPOINT_IDLE_PAGES: u64 = 1000;
+const CHECKPOINT_BUSY_PAGES: u64 = 4000;
+/// After a reader kept the log from being emptied, it is left alone for this long.
+const TRUNCATE_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is to be written, and where the answer goes.
+pub(super) enum Job {
+    /// See [`EventWriter::commit`](crate::store::EventWriter::commit).
+    Commit { admissions: Vec<Admission>, answer: oneshot::Sender<Result<Vec<CommitOutcome>, StoreError>> },
+    /// See [`Sessions::enter`](crate::store::Sessions::enter).
+    Enter { entrance: Box<Entrance>, answer: oneshot::Sender<Result<Entered, StoreError>> },
+    /// See [`Sessions::leave`](crate::store::Sessions::leave).
+    Leave { departure: Departure, answer: oneshot::Sender<Result<(), StoreError>> },
+    /// See [`Sessions::seen`](crate::store::Sessions::seen); nobody waits.
+    Seen(Sighting),
+    /// Write no more; nobody waits.
+    Close,
+}
+
+impl Job {
+    fn weight(&self) -> usize {
+        match self {
+            Job::Commit { admissions, .. } => admissions.iter().map(weight_of).sum(),
+            Job::Enter { .. } | Job::Leave { .. } | Job::Seen(_) | Job::Close => 1,
+        }
+    }
+
+    fn refuse(self, error: &StoreError) {
+        // Whoever no longer waits has gone; that is his business.
+        match self {
+            Job::Commit { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Enter { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Leave { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Seen(_) | Job::Close => {}
+        }
+    }
+}
+
+fn weight_of(admission: &Admission) -> usize {
+    match &admission.content {
+        Content::Entries(entries) => entries.len().max(1),
+        Content::Gap { .. } => 1,
+    }
+}
+
+/// A job that was done in the transaction; its answer is told after the commit.
+enum Done {
+    Commit(oneshot::Sender<Result<Vec<CommitOutcome>, StoreError>>, Vec<CommitOutcome>),
+    Enter(oneshot::Sender<Result<Entered, StoreError>>, Entered),
+    Leave(oneshot::Sender<Result<(), StoreError>>),
+    /// Nobody waits.
+    Unasked,
+    /// Failed, rolled back and told so.
+    Refused(StoreError),
+}
+
+impl Done {
+    fn tell(self, committed: &Result<(), StoreError>, metrics: &Metrics) {
+        let result = committed.clone();
+        match self {
+            Done::Commit(answer, outcomes) => {
+                if committed.is_ok() {
+                    count(&outcomes, metrics);
+                }
+                drop(answer.send(result.map(|()| outcomes)));
+            }
+            Done::Enter(answer, entered) => drop(answer.send(result.map(|()| entered))),
+            Done::Leave(answer) => drop(answer.send(result)),
+            Done::Unasked | Done::Refused(_) => {}
+        }
+    }
+
+    /// Why the whole transaction is gone after this job.
+    fn cause(&self) -> StoreError {
+        match self {
+            Done::Refused(error) => error.clone(),
+            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Unasked => StoreError::Closed,
+        }
+    }
+}
+
+fn count(outcomes: &[CommitOutcome], metrics: &Metrics) {
+    for outcome in outcomes {
+        if let CommitOutcome::Stored { events, quarantined, .. } = outcome {
+            metrics.ingested(*events, *quarantined);
+        }
+    }
+}
+
+/// The body of the writing thread.
+pub struct Writer {
+    pub(super) connection: Connection,
+    path: PathBuf,
+    queue: mpsc::Receiver<Job>,
+    cache: Cache,
+    /// Times of arrival never run backwards within a store.
+    arrived_at: Timestamp,
+    truncate_again: Option<Instant>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        path: PathBuf,
+        queue: mpsc::Receiver<Job>,
+        metrics: Metrics,
+    ) -> Result<Writer, StoreError> {
+        let newest = "SELECT coalesce((SELECT arrived_us FROM event ORDER BY id DESC LIMIT 1), 0)";
+        let arrived_us = connection
+            .query_row(newest, [], |row| row.get(0))
+            .map_err(|source| StoreError::sqlite("read", source))?;
+        let arrived_at = Timestamp::from_micros(arrived_us);
+        Ok(Writer {
+            connection,
+            path,
+            queue,
+            cache: Cache::default(),
+            arrived_at,
+            truncate_again: None,
+            metrics,
+        })
+    }
+
+    /// Writes until the store is closed or its last handle dropped, then empties the log.
+    /// # Errors
+    /// The disk cannot be trusted any more.
+    pub fn run(mut self) -> Result<(), StoreError> {
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut weight = first.weight();
+            let mut group = vec![first];
+            while weight < GROUP_WEIGHT_MAX {
+                let Ok(job) = self.queue.try_recv() else { break };
+                weight += job.weight();
+                group.push(job);
+            }
+            if group.iter().any(|job| matches!(job, Job::Close)) {
+                // Whatever is queued by now is still written; then the queue is empty for good.
+                self.queue.close();
+            }
+            let started = Instant::now();
+            let written = self.write(group);
+            self.metrics.committed(started.elapsed());
+            if let Err(error) = written {
+                // Whoever waited has been told; here only the file itself is at stake.
+                self.cache.forget();
+                if is_fault_of_disk(&error) {
+                    self.repair(&error)?;
+                }
+            }
+            self.cache.trim();
+            self.checkpoint();
+        }
+        sqlite::checkpoint(&self.connection, Checkpoint::Truncate)?;
+        Ok(())
+    }
+
+    /// One transaction; all jobs are answered.
+    fn write(&mut self, group: Vec<Job>) -> Result<(), StoreError> {
+        let Writer { connection, cache, arrived_at, metrics, .. } = self;
+        let mut jobs = group.into_iter();
+        let mut done = Vec::with_capacity(jobs.len());
+        let committed = transact(connection, |transaction| {
+            for job in jobs.by_ref() {
+                done.push(apply(transaction, cache, arrived_at, job));
+                if transaction.is_autocommit() {
+                    // SQLite has rolled back all of it: the disk is full, or fails.
+                    return Err(done.last().map_or(StoreError::Closed, Done::cause));
+                }
+            }
+            Ok(())
+        });
+        for done in done {
+            done.tell(&committed, metrics);
+        }
+        if let Err(error) = &committed {
+            jobs.for_each(|job| job.refuse(error));
+        }
+        committed
+    }
+
+    /// After a fault of the disk: moves all that was committed out of the log, and starts with a new one.
+    fn repair(&mut self, fault: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(error = fault as &dyn std::error::Error, "the disk fails: reopening the store");
+        sqlite::checkpoint(&self.connection, Checkpoint::Truncate)?;
+        self.connection = open_writer(&self.path)?;
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) {
+        let result = if sqlite::wal_bytes(&self.path) > WAL_BYTES_MAX && self.may_truncate() {
+            sqlite::checkpoint(&self.connection, Checkpoint::Truncate).map(|report| {
+                self.truncate_again = report.busy.then(|| Instant::now() + TRUNCATE_PAUSE);
+            })
+        } else {
+            let limit = if self.queue.is_empty() { CHECKPOINT_IDLE_PAGES } else { CHECKPOINT_BUSY_PAGES };
+            match pages_to_copy(&self.connection) {
+                Ok(pages) if pages >= limit => {
+                    sqlite::checkpoint(&self.connection, Checkpoint::Passive).map(|_| ())
+                }
+                Ok(_) => Ok(()),
+                Err(source) => Err(sqlite::SqliteError::Step { step: "measure the log of", source }),
+            }
+        };
+        if let Err(error) = result {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not move the log into the store");
+        }
+    }
+
+    fn may_truncate(&self) -> bool {
+        self.truncate_again.is_none_or(|again| Instant::now() >= again)
+    }
+}
+
+fn transact(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let failed = |source| StoreError::sqlite("write to", source);
+    let mut transaction = Transaction::new(connection, TransactionBehavior::Immediate).map_err(failed)?;
+    work(&mut transaction)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Does one job within a savepoint, so that its failure is its own.
+fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut Timestamp, job: Job) -> Done {
+    let failed = |source| StoreError::sqlite("write to", source);
+    match job {
+        Job::Commit { admissions, answer } => {
+            let outcomes = saved(transaction, cache, |connection, cache| {
+                let admissions = admissions.into_iter().map(|mut admission| {
+                    *arrived_at = admission.arrived_at.max(*arrived_at);
+                    admission.arrived_at = *arrived_at;
+                    admit(connection, cache, admission)
+                });
+                admissions.collect::<Result<Vec<_>, _>>()
+            });
+            match outcomes {
+                Ok(outcomes) => Done::Commit(answer, outcomes),
+                Err(error) => refused(answer, error),
+            }
+        }
+        Job::Enter { entrance, answer } => {
+            let entered = saved(transaction, cache, |connection, cache| {
+                registry::enter(connection, cache, &entrance).map_err(failed)
+            });
+            match entered {
+                Ok(entered) => Done::Enter(answer, entered),
+                Err(error) => refused(answer, error),
+            }
+        }
+        Job::Leave { departure, answer } => {
+            let left = saved(transaction, cache, |connection, _| {
+                registry::leave(connection, &departure).map_err(failed)
+            });
+            match left {
+                Ok(()) => Done::Leave(answer),
+                Err(error) => refused(answer, error),
+            }
+        }
+        Job::Close => Done::Unasked,
+        Job::Seen(sighting) => {
+            let seen = saved(transaction, cache, |connection, _| {
+                registry::seen(connection, &sighting).map_err(failed)
+            });
+            match seen {
+                Ok(()) => Done::Unasked,
+                Err(error) => Done::Refused(error),
+            }
+        }
+    }
+}
+
+fn refused<T>(answer: oneshot::Sender<Result<T, StoreError>>, error: StoreError) -> Done {
+    drop(answer.send(Err(error.clone())));
+    Done::Refused(error)
+}
+
+fn saved<T>(
+    transaction: &mut Transaction<'_>,
+    cache: &mut Cache,
+    work: impl FnOnce(&Connection, &mut Cache) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let failed = |source| StoreError::sqlite("write to", source);
+    let savepoint = transaction.savepoint().map_err(failed)?;
+    let result = work(&savepoint, cache).and_then(|value| savepoint.commit().map_err(failed).map(|()| value));
+    if result.is_err() {
+        cache.forget();
+    }
+    result
+}
+
+fn is_fault_of_disk(error: &StoreError) -> bool {
+    match error {
+        StoreError::Sqlite { source, .. } => source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure),
+        StoreError::Full(_)
+        | StoreError::Busy { .. }
+        | StoreError::Deadline { .. }
+        | StoreError::Closed
+        | StoreError::Unreadable { .. }
+        | StoreError::Open(_) => false,
+    }
+}
+
+/// Pages of the log that are not in the database yet.
+fn pages_to_copy(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (in_log, copied) = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
+    Ok(u64::try_from(in_log - copied).unwrap_or(0))
+}

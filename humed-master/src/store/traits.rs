@@ -1,0 +1,90 @@
+//! What a store is: one narrow trait per customer, so a room's constructor says what the room can do.
+//!
+//! Every backend passes the suite in `contract.rs`. The traits can be made into objects: a boxed future costs nothing
+//! next to a transaction.
+
+use std::pin::Pin;
+
+use hume_core::filter::{EventFilter, RunFilter};
+use hume_core::page::{EventCursor, RunCursor};
+
+use super::error::StoreError;
+use super::types::{
+    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, HostRecord, RunEvents,
+    RunPage, Sighting, StoreSize, TaskRecord,
+};
+
+/// A future that can be named.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// For the room that lets events in.
+pub trait EventWriter: Send + Sync {
+    /// Writes each admission whole or not at all, in this order; answers one outcome each, after they are on disk.
+    /// # Errors
+    /// Nothing of this call was kept: the same admissions can be given again.
+    fn commit(&self, admissions: Vec<Admission>) -> BoxFuture<'_, Result<Vec<CommitOutcome>, StoreError>>;
+}
+
+/// For the room that knows who is connected.
+pub trait Sessions: Send + Sync {
+    /// Names this store; another name means that it was created or restored.
+    fn store_id(&self) -> [u8; 16];
+
+    /// Enters the agent into the registry, numbers the session, and begins the epochs it did not know.
+    fn enter(&self, entrance: Entrance) -> BoxFuture<'_, Result<Entered, StoreError>>;
+
+    /// Notes a sign of life; cheap, and on disk only now and then. Ignored for a session that is not the newest.
+    fn seen(&self, sighting: Sighting);
+
+    /// Notes the end of a session. Ignored for a session that is not the newest.
+    fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// For rooms that list events.
+pub trait EventReader: Send + Sync {
+    /// At most `limit` events, newest first. A short page with a `next` is legal: it was long to search for.
+    fn events(
+        &self,
+        filter: EventFilter,
+        limit: usize,
+        after: Option<EventCursor>,
+    ) -> BoxFuture<'_, Result<EventPage, StoreError>>;
+
+    /// How many events match.
+    fn count_events(&self, filter: EventFilter) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
+
+/// For rooms that list runs.
+pub trait RunReader: Send + Sync {
+    /// At most `limit` runs, newest start first. A short page with a `next` is legal.
+    fn runs(
+        &self,
+        filter: RunFilter,
+        limit: usize,
+        after: Option<RunCursor>,
+        events: RunEvents,
+    ) -> BoxFuture<'_, Result<RunPage, StoreError>>;
+
+    /// How many runs match.
+    fn count_runs(&self, filter: RunFilter) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
+
+/// For rooms that show what there is.
+pub trait Inventory: Send + Sync {
+    /// Every task on every host, by name: at most [`LIST_ITEMS_MAX`](super::LIST_ITEMS_MAX).
+    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskRecord>, StoreError>>;
+
+    /// Every host, by name, likewise bounded.
+    fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>>;
+
+    /// Every agent, by host, likewise bounded.
+    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentRecord>, StoreError>>;
+
+    /// How large it is. Answers only if the store does.
+    fn size(&self) -> BoxFuture<'_, Result<StoreSize, StoreError>>;
+}
+
+/// All that the web room asks.
+pub trait Reader: EventReader + RunReader + Inventory {}
+
+impl<T: EventReader + RunReader + Inventory> Reader for T {}

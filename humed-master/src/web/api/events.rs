@@ -1,0 +1,31 @@
+//! `/events`: a page of events, or their number.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hume_core::page::EventCursor;
+use hume_proto::rest::{Count, EventJson, EventList, EventQuery, page_items};
+
+use super::super::params::Params;
+use super::super::problem::Refusal;
+use super::super::state::WebState;
+
+pub(super) async fn list(
+    State(state): State<WebState>,
+    Params(query): Params<EventQuery>,
+) -> Result<Response, Refusal> {
+    let filter = query.filter()?;
+    let limit = page_items(query.limit)?;
+    let after = query.cursor.as_deref().map(str::parse::<EventCursor>).transpose()?;
+    if query.count == Some(true) {
+        let count = state.store.count_events(filter).await?;
+        return Ok(Json(Count { source: state.source(), count }).into_response());
+    }
+    let page = state.store.events(filter, limit, after).await?;
+    Ok(Json(EventList {
+        source: state.source(),
+        events: page.items.iter().map(EventJson::from).collect(),
+        next: page.next.map(|cursor| cursor.to_string()),
+    })
+    .into_response())
+}

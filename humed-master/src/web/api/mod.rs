@@ -1,0 +1,25 @@
+//! `/api/v1`: one file per kind of answer.
+
+mod events;
+mod inventory;
+mod runs;
+
+use axum::Router;
+use axum::routing::get;
+
+use super::problem;
+use super::state::WebState;
+
+/// All paths below `/api/v1`.
+pub(super) fn router() -> Router<WebState> {
+    Router::new()
+        .route("/events", get(events::list))
+        .route("/runs", get(runs::list))
+        .route("/latest", get(runs::latest))
+        .route("/tasks", get(inventory::tasks))
+        .route("/hosts", get(inventory::hosts))
+        .route("/agents", get(inventory::agents))
+        .route("/status", get(inventory::status))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::wrong_method)
+}

@@ -1,0 +1,46 @@
+//! `/runs` and `/latest`: a page of runs, or their number.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hume_core::filter::Latest;
+use hume_core::page::RunCursor;
+use hume_proto::rest::{Count, RunList, RunQuery, page_items};
+use hume_runtime::clock;
+
+use super::super::params::Params;
+use super::super::problem::Refusal;
+use super::super::shapes;
+use super::super::state::WebState;
+use crate::store::RunEvents;
+
+pub(super) async fn list(state: State<WebState>, query: Params<RunQuery>) -> Result<Response, Refusal> {
+    answer(state, query, Latest::No).await
+}
+
+pub(super) async fn latest(state: State<WebState>, query: Params<RunQuery>) -> Result<Response, Refusal> {
+    answer(state, query, Latest::PerTaskAndHost).await
+}
+
+async fn answer(
+    State(state): State<WebState>,
+    Params(query): Params<RunQuery>,
+    latest: Latest,
+) -> Result<Response, Refusal> {
+    let filter = query.filter(latest)?;
+    let limit = page_items(query.limit)?;
+    let after = query.cursor.as_deref().map(str::parse::<RunCursor>).transpose()?;
+    if query.count == Some(true) {
+        let count = state.store.count_runs(filter).await?;
+        return Ok(Json(Count { source: state.source(), count }).into_response());
+    }
+    let events = if query.events == Some(true) { RunEvents::Include } else { RunEvents::Omit };
+    let page = state.store.runs(filter, limit, after, events).await?;
+    let now = clock::now();
+    Ok(Json(RunList {
+        source: state.source(),
+        runs: page.items.iter().map(|record| shapes::run(record, now)).collect(),
+        next: page.next.map(|cursor| cursor.to_string()),
+    })
+    .into_response())
+}

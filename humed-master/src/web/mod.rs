@@ -1,0 +1,84 @@
+//! Questions and their answers: `/api/v1` over HTTPS with a token, and over a Unix socket for local administrators.
+//!
+//! Only reads. `/healthz` and `/readyz` need no token, `/metrics` as configured. Handler state is in `state.rs`, below the
+//! handlers; the shapes are those of `hume_proto::rest`, the same on every daemon.
+
+mod api;
+mod auth;
+mod health;
+mod params;
+mod problem;
+mod serve;
+mod shapes;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::get;
+use serde::Deserialize;
+
+pub use self::auth::{Guard, TokenConfig};
+pub use self::serve::{CONNECTIONS_MAX, serve_tls, serve_unix};
+pub use self::state::WebState;
+
+/// The section `[web]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebConfig {
+    /// Where HTTPS is spoken.
+    pub listen: SocketAddr,
+    /// Where the same API is, without a token.
+    pub socket: PathBuf,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsAccess,
+    /// Who may ask over HTTPS.
+    pub token: Vec<TokenConfig>,
+}
+
+/// Who may read `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsAccess {
+    /// Anybody who reaches the port.
+    #[default]
+    Open,
+    /// Those with a token.
+    Token,
+}
+
+impl Default for WebConfig {
+    fn default() -> WebConfig {
+        WebConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4864)),
+            socket: PathBuf::from("/run/hume-master/api.sock"),
+            metrics: MetricsAccess::default(),
+            token: Vec::new(),
+        }
+    }
+}
+
+/// Everything that can be asked, behind `guard`.
+pub fn router(state: WebState, guard: &Guard) -> Router {
+    let check = |guard: &Guard| middleware::from_fn_with_state(guard.clone(), auth::check);
+    let api = api::router().layer(check(guard));
+    let metrics = Router::new().route("/metrics", get(health::metrics));
+    let metrics = match guard.metrics() {
+        MetricsAccess::Open => metrics,
+        MetricsAccess::Token => metrics.layer(check(guard)),
+    };
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(metrics)
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(middleware::map_response(problem::no_store))
+        .layer(middleware::from_fn(problem::bound_question))
+        .with_state(state)
+}

@@ -1,0 +1,131 @@
+//! Serves the router on TLS connections and on a Unix socket; every wait for a client is bounded.
+//!
+//! Each connection is a child of the task group. At the stop a connection finishes the request at hand; a client that is
+//! too slow for that is cut off.
+
+use std::time::Duration;
+
+use axum::Router;
+use hume_runtime::accept::Accepted;
+use hume_runtime::task_group::{Spawner, Stop};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+/// Connections at the same time, on each of the two ways in.
+pub const CONNECTIONS_MAX: usize = 512;
+/// A client must have sent the head of its request within this time; an idle connection is closed after it.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+const STREAMS_MAX: u32 = 32;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// At the stop a request at hand may take this long.
+const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+/// Without file descriptors there is nothing to do but to wait for some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// Serves connections whose handshake is done, until `stop`.
+/// # Errors
+/// None; the shape is that of a task.
+pub async fn serve_tls(
+    router: Router,
+    mut accepted: mpsc::Receiver<Accepted>,
+    connections: Spawner,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.wait() => return Ok(()),
+            accepted = accepted.recv() => accepted,
+        };
+        let Some(Accepted { stream, .. }) = accepted else {
+            // The accept loop has ended, which only the stop brings about.
+            stop.wait().await;
+            return Ok(());
+        };
+        let version = if stream.alpn() == Some(b"h2") { Version::Http2 } else { Version::Http1 };
+        let connection = connection(router.clone(), stream, version, stop.clone());
+        if let Err(error) = connections.try_spawn("web connection", connection) {
+            tracing::debug!(%error, "dropped a connection");
+        }
+    }
+}
+
+/// Serves the connections of a Unix socket, until `stop`.
+/// # Errors
+/// None; the shape is that of a task.
+pub async fn serve_unix(
+    router: Router,
+    listener: UnixListener,
+    connections: Spawner,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.wait() => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection on the socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = connection(router.clone(), stream, Version::Http1, stop.clone());
+        if let Err(error) = connections.try_spawn("socket connection", connection) {
+            tracing::debug!(%error, "dropped a connection");
+        }
+    }
+}
+
+async fn connection<I>(router: Router, stream: I, version: Version, stop: Stop)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let builder = match version {
+        Version::Http1 => builder.http1_only(),
+        Version::Http2 => builder.http2_only(),
+    };
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.wait() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(FINISH_TIME_MAX, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended badly");
+    }
+}

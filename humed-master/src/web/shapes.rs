@@ -1,0 +1,138 @@
+//! Records of the store in the JSON shapes of the API, and the rules about agents that are not heard.
+
+use hume_core::Timestamp;
+use hume_core::level::Level;
+use hume_proto::rest::{AgentJson, EventJson, GapJson, HostJson, RunContext, RunJson, TaskJson, epoch_text};
+
+use crate::store::{AgentRecord, Gap, HostRecord, RunRecord, TaskRecord};
+
+/// An agent that was not heard for this long may be gone with its runs: they are shown as lost.
+pub(super) const AGENT_LOST_AFTER_US: i64 = 5 * 60 * 1_000_000;
+/// A connected agent that was not heard for this long is called silent: six heartbeats.
+pub(super) const AGENT_SILENT_AFTER_US: i64 = 60 * 1_000_000;
+
+/// How an agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AgentState {
+    Connected,
+    Silent,
+    Disconnected,
+}
+
+impl AgentState {
+    /// The state of an agent, and since when.
+    pub(super) fn of(agent: &AgentRecord, now: Timestamp) -> (AgentState, Timestamp) {
+        match agent.connected_since {
+            Some(_) if now.micros_since(agent.seen_at) > AGENT_SILENT_AFTER_US => {
+                (AgentState::Silent, agent.seen_at)
+            }
+            Some(since) => (AgentState::Connected, since),
+            None => (AgentState::Disconnected, agent.left_at.unwrap_or(agent.seen_at)),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            AgentState::Connected => "connected",
+            AgentState::Silent => "silent",
+            AgentState::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// A run as it is shown at `now`.
+pub(super) fn run(record: &RunRecord, now: Timestamp) -> RunJson {
+    let RunRecord { state, gaps, events, agent_seen_at } = record;
+    let agent_silent = now.micros_since(*agent_seen_at) > AGENT_LOST_AFTER_US;
+    let context = RunContext { now, agent_silent, gaps: gaps.iter().map(gap).collect() };
+    RunJson::new(state, context, events.iter().map(EventJson::from).collect())
+}
+
+fn gap(gap: &Gap) -> GapJson {
+    let Gap { epoch, from, to, reason } = gap;
+    GapJson { epoch: epoch_text(*epoch), from: from.get(), to: to.get(), reason: reason.clone() }
+}
+
+/// A task on a host.
+pub(super) fn task(record: &TaskRecord, now: Timestamp) -> TaskJson {
+    let TaskRecord { task, host, latest } = record;
+    let counts = latest.state.by_level();
+    let shown = run(latest, now);
+    TaskJson {
+        task: task.as_str().to_owned(),
+        host: host.as_str().to_owned(),
+        run: shown.id,
+        status: shown.status,
+        severity: shown.severity,
+        started_at: shown.started_at,
+        ended_at: shown.ended_at,
+        duration_ms: shown.duration_ms,
+        errors: counts[Level::Error.index()] + counts[Level::Critical.index()],
+    }
+}
+
+/// A host.
+pub(super) fn host(record: &HostRecord, now: Timestamp) -> HostJson {
+    let HostRecord { host, agent, tasks, events } = record;
+    let (state, _) = AgentState::of(agent, now);
+    HostJson {
+        host: host.as_str().to_owned(),
+        agent: Some(agent.agent),
+        state: state.as_str().to_owned(),
+        last_seen: Some(agent.seen_at),
+        tasks: *tasks,
+        events: *events,
+    }
+}
+
+/// An agent.
+pub(super) fn agent(record: &AgentRecord, now: Timestamp) -> AgentJson {
+    let (state, since) = AgentState::of(record, now);
+    AgentJson {
+        agent: Some(record.agent),
+        host: record.host.clone(),
+        state: state.as_str().to_owned(),
+        since: Some(since),
+        last_seen: Some(record.seen_at),
+        version: Some(record.version.clone()),
+        address: Some(record.address.clone()),
+        certificate_expires_at: Some(record.certificate_expires_at),
+        queued_events: record.queue.events,
+        queued_since: record.queue.since,
+        acked_events: record.stored_events,
+        last_error: record.queue.last_error.clone(),
+        last_error_at: record.queue.last_error_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hume_core::AgentId;
+
+    fn agent_record(connected_since: Option<i64>, left_at: Option<i64>, seen_at: i64) -> AgentRecord {
+        let at = Timestamp::from_micros;
+        AgentRecord {
+            agent: AgentId::from_bytes([1; 16]),
+            host: "web1".to_owned(),
+            connected_since: connected_since.map(at),
+            left_at: left_at.map(at),
+            seen_at: at(seen_at),
+            version: String::new(),
+            address: String::new(),
+            certificate_expires_at: Timestamp::EPOCH,
+            queue: crate::store::QueueStatus::default(),
+            stored_events: 0,
+        }
+    }
+
+    #[test]
+    fn an_agent_is_connected_silent_or_gone_and_it_is_said_since_when() {
+        let at = Timestamp::from_micros;
+        let state = |record| AgentState::of(&record, at(100_000_000));
+        assert_eq!(state(agent_record(Some(5), None, 99_000_000)), (AgentState::Connected, at(5)));
+        assert_eq!(state(agent_record(Some(5), None, 39_000_000)), (AgentState::Silent, at(39_000_000)));
+        assert_eq!(state(agent_record(None, Some(7), 6)), (AgentState::Disconnected, at(7)));
+        assert_eq!(state(agent_record(None, None, 6)), (AgentState::Disconnected, at(6)));
+    }
+}

@@ -1,0 +1,264 @@
+//! Through the router: every answer and every failure has its shape.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use hume_core::event::{Command, Correlation, EventKind, Process, RunRef};
+use hume_core::{AgentId, Epoch, Event, EventId, HostName, Level, RunId, Seq, TaskName, Timestamp};
+use hume_proto::event::EventBytes;
+use hume_proto::rest::{AgentList, Count, EventList, HostList, Problem, RunList, StatusReport, TaskList};
+use hume_runtime::{clock, tls};
+use serde::de::DeserializeOwned;
+use tower::ServiceExt as _;
+
+use super::{Guard, MetricsAccess, WebConfig, WebState, router};
+use crate::metrics::Metrics;
+use crate::store::{
+    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, Sessions as _, SqliteStore,
+};
+
+const AGENT: [u8; 16] = [1; 16];
+const EPOCH: [u8; 16] = [2; 16];
+const TOKEN: &str = "hume_test";
+
+struct Site {
+    tls: Router,
+    socket: Router,
+    store: SqliteStore,
+    _folder: tempfile::TempDir,
+}
+
+/// A site whose agent was last heard at `seen_at`, with one run of three events, still going on.
+async fn site(seen_at: Timestamp) -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new(clock::now());
+    let (store, writer) = SqliteStore::open(&folder.path().join("store.db"), metrics.clone()).unwrap();
+    std::thread::spawn(|| writer.run());
+    let agent = AgentId::from_bytes(AGENT);
+    let entrance = Entrance {
+        agent,
+        host: HostName::parse("web1").unwrap(),
+        version: "0.1.0".to_owned(),
+        address: "192.0.2.1:1".to_owned(),
+        certificate_expires_at: Timestamp::from_micros(1),
+        epochs: vec![Epoch::from_bytes(EPOCH)],
+        queue: QueueStatus::default(),
+        at: seen_at,
+    };
+    let session = store.enter(entrance).await.unwrap().session;
+    let entries = (1..=3).map(|number| {
+        let event = event(number);
+        Entry::Event { body: EventBytes::encode(&event), event: Box::new(event) }
+    });
+    let admission = Admission {
+        agent,
+        session,
+        epoch: Epoch::from_bytes(EPOCH),
+        first: Seq::new(1).unwrap(),
+        arrived_at: seen_at,
+        content: Content::Entries(entries.collect()),
+    };
+    store.commit(vec![admission]).await.unwrap();
+    let state = WebState::new(Arc::new(store.clone()), metrics.clone(), "m1");
+    let config: WebConfig = hume_runtime::config::parse(
+        std::path::Path::new("m.toml"),
+        &format!(
+            "metrics = \"token\"\n[[token]]\nname = \"admin\"\nsha256 = \"{}\"\n",
+            tls::sha256_hex(TOKEN.as_bytes())
+        ),
+    )
+    .unwrap();
+    assert_eq!(config.metrics, MetricsAccess::Token);
+    Site {
+        tls: router(state.clone(), &Guard::with_tokens(&config, metrics.clone())),
+        socket: router(state, &Guard::of_socket(metrics)),
+        store,
+        _folder: folder,
+    }
+}
+
+fn event(number: u8) -> Event {
+    Event {
+        id: EventId::from_bytes([number; 16]),
+        kind: EventKind::Reported,
+        time: Timestamp::from_micros(i64::from(number) * 1_000_000),
+        received_at: Timestamp::from_micros(i64::from(number) * 1_000_000),
+        boot_clock: None,
+        host: HostName::parse("web1").unwrap(),
+        task: TaskName::parse("BACKUP").unwrap(),
+        tags: Vec::new(),
+        level: if number == 2 { Level::Error } else { Level::Info },
+        command: (number == 1).then_some(Command::CounterStart),
+        flag: None,
+        message: format!("message {number}"),
+        truncated_from: None,
+        extra: Vec::new(),
+        exit: None,
+        line: None,
+        process: Process::default(),
+        run: Some(RunRef { id: RunId::from_bytes([9; 16]), correlation: Correlation::Ancestry }),
+        finding: None,
+        flags: Vec::new(),
+    }
+}
+
+async fn ask(
+    router: &Router,
+    method: Method,
+    uri: &str,
+    token: Option<&str>,
+) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::builder().method(method).uri(uri);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn get<T: DeserializeOwned>(router: &Router, uri: &str) -> T {
+    let (status, headers, body) = ask(router, Method::GET, uri, Some(TOKEN)).await;
+    assert_eq!(status, StatusCode::OK, "{uri}: {body}");
+    assert_eq!(
+        (&headers[CONTENT_TYPE], &headers[CACHE_CONTROL]),
+        (&"application/json".parse().unwrap(), &"no-store".parse().unwrap())
+    );
+    serde_json::from_str(&body).unwrap()
+}
+
+async fn problem(router: &Router, method: Method, uri: &str) -> Problem {
+    let (status, headers, body) = ask(router, method, uri, Some(TOKEN)).await;
+    assert_eq!(headers[CONTENT_TYPE], "application/problem+json", "{uri}: {body}");
+    let problem: Problem = serde_json::from_str(&body).unwrap();
+    assert_eq!(problem.status, status.as_u16());
+    problem
+}
+
+#[tokio::test]
+async fn every_path_answers_in_its_shape() {
+    let site = site(clock::now()).await;
+    for router in [&site.tls, &site.socket] {
+        let events: EventList = get(router, "/api/v1/events?limit=2").await;
+        assert_eq!(events.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 2]);
+        let next = events.next.unwrap();
+        let rest: EventList = get(router, &format!("/api/v1/events?limit=2&cursor={next}")).await;
+        assert_eq!((rest.events.len(), rest.next), (1, None));
+        assert_eq!(rest.source.name, "m1");
+        let count: Count = get(router, "/api/v1/events?level=error&task=BACKUP&count=true").await;
+        assert_eq!(count.count, 1);
+        let runs: RunList = get(router, "/api/v1/runs").await;
+        assert_eq!((runs.runs.len(), runs.runs[0].events.len()), (1, 0));
+        let count: Count = get(router, "/api/v1/runs?count=true").await;
+        assert_eq!(count.count, 1);
+        let latest: RunList = get(router, "/api/v1/latest?task=BACKUP&host=web1&events=true").await;
+        assert_eq!(latest.runs[0].events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((latest.runs[0].status.as_str(), latest.runs[0].summary.by_level.error), ("running", 1));
+        let tasks: TaskList = get(router, "/api/v1/tasks").await;
+        assert_eq!((tasks.tasks[0].status.as_str(), tasks.tasks[0].errors), ("running", 1));
+        let hosts: HostList = get(router, "/api/v1/hosts").await;
+        assert_eq!((hosts.hosts[0].state.as_str(), hosts.hosts[0].events), ("connected", 3));
+        let agents: AgentList = get(router, "/api/v1/agents").await;
+        assert_eq!((agents.agents[0].state.as_str(), agents.agents[0].acked_events), ("connected", 3));
+        let status: StatusReport = get(router, "/api/v1/status").await;
+        assert_eq!((status.state.as_str(), status.events, status.agents.len()), ("ready", 3, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_lost_when_its_agent_was_not_heard_for_too_long() {
+    let long_ago = clock::now().plus_micros(-super::shapes::AGENT_LOST_AFTER_US - 1_000_000);
+    let site = site(long_ago).await;
+    let latest: RunList = get(&site.tls, "/api/v1/latest").await;
+    assert_eq!((latest.runs[0].status.as_str(), latest.runs[0].severity), ("lost", 3));
+    let agents: AgentList = get(&site.tls, "/api/v1/agents").await;
+    assert_eq!(agents.agents[0].state, "silent");
+}
+
+#[tokio::test]
+async fn without_a_valid_token_nothing_is_told_not_even_what_there_is() {
+    let site = site(clock::now()).await;
+    for (uri, token) in [
+        ("/api/v1/events", None),
+        ("/api/v1/events", Some("hume_wrong")),
+        ("/api/v1/nothing", None),
+        ("/api/v1/events?nonsense=1", None),
+        ("/metrics", None),
+    ] {
+        let (status, headers, body) = ask(&site.tls, Method::GET, uri, token).await;
+        assert_eq!(
+            (status, &headers[WWW_AUTHENTICATE]),
+            (StatusCode::UNAUTHORIZED, &"Bearer".parse().unwrap()),
+            "{uri}"
+        );
+        let problem: Problem = serde_json::from_str(&body).unwrap();
+        assert_eq!((problem.code.as_str(), problem.field), ("unauthenticated", None));
+    }
+    let (status, _, _) = ask(&site.socket, Method::GET, "/api/v1/events", None).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, _, figures) = ask(&site.tls, Method::GET, "/metrics", Some(TOKEN)).await;
+    assert!(figures.contains("hume_master_refused_total{reason=\"token\"} 5"), "{figures}");
+    assert!(figures.contains("hume_master_agents{state=\"connected\"} 1"), "{figures}");
+    assert!(figures.contains("hume_master_ingested_events_total 3"), "{figures}");
+}
+
+#[tokio::test]
+async fn a_wrong_question_is_a_problem_that_names_the_parameter() {
+    let site = site(clock::now()).await;
+    for (uri, field) in [
+        ("/api/v1/events?levle=error", "levle"),
+        ("/api/v1/events?level=loud", "level"),
+        ("/api/v1/events?limit=many", "limit"),
+        ("/api/v1/events?limit=0", "limit"),
+        ("/api/v1/events?limit=1&limit=2", "limit"),
+        ("/api/v1/events?cursor=r1.1.x", "cursor"),
+        ("/api/v1/events?count=perhaps", "count"),
+        ("/api/v1/runs?since=noon", "since"),
+        ("/api/v1/latest?run=1", "run"),
+        ("/api/v1/tasks?x=1", "x"),
+        ("/api/v1/status?x=1", "x"),
+    ] {
+        let problem = problem(&site.tls, Method::GET, uri).await;
+        assert_eq!((problem.status, problem.code.as_str()), (400, "invalid"), "{uri}");
+        assert_eq!(problem.field.as_deref(), Some(field), "{uri}: {}", problem.detail);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_path_method_or_length_is_a_problem_too() {
+    let site = site(clock::now()).await;
+    for uri in ["/", "/api", "/api/v1", "/api/v1/", "/api/v1/nothing", "/api/v2/events"] {
+        let found = problem(&site.tls, Method::GET, uri).await;
+        assert_eq!((found.status, found.code.as_str()), (404, "not_found"), "{uri}");
+    }
+    for uri in ["/api/v1/events", "/healthz", "/metrics"] {
+        let (status, headers, body) = ask(&site.tls, Method::POST, uri, Some(TOKEN)).await;
+        assert_eq!(
+            (status, &headers[CONTENT_TYPE]),
+            (StatusCode::METHOD_NOT_ALLOWED, &"application/problem+json".parse().unwrap())
+        );
+        assert!(headers[ALLOW].to_str().unwrap().contains("GET"), "{uri}: {headers:?} {body}");
+    }
+    let long = format!("/api/v1/events?grep={}", "x".repeat(20_000));
+    assert_eq!(problem(&site.tls, Method::GET, &long).await.status, 414);
+}
+
+#[tokio::test]
+async fn ready_means_that_the_store_answers() {
+    let site = site(clock::now()).await;
+    assert_eq!(ask(&site.tls, Method::GET, "/healthz", None).await.0, StatusCode::OK);
+    assert_eq!(ask(&site.tls, Method::GET, "/readyz", None).await.0, StatusCode::OK);
+    site.store.close().await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while ask(&site.tls, Method::GET, "/readyz", None).await.0 == StatusCode::OK {
+        assert!(tokio::time::Instant::now() < deadline, "a closed store seems ready");
+        tokio::task::yield_now().await;
+    }
+    let problem = problem(&site.tls, Method::GET, "/readyz").await;
+    assert_eq!((problem.status, problem.code.as_str()), (503, "unavailable"));
+    assert_eq!(ask(&site.tls, Method::GET, "/healthz", None).await.0, StatusCode::OK);
+}
