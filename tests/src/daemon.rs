@@ -1,0 +1,142 @@
+//! One daemon as a child process: started, killed or asked to stop, and always ended with its owner.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process;
+use crate::wait::{SOON, wait_for, wait_until};
+
+/// A daemon that was asked to stop ends within this time: that is the contract.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Lines of its log that are printed when a test fails.
+const TAIL_LINES: usize = 40;
+
+/// A daemon, running or not. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Daemon {
+    program: &'static str,
+    config: PathBuf,
+    log: PathBuf,
+    variables: Mutex<Vec<(&'static str, String)>>,
+    child: Mutex<Option<Child>>,
+}
+
+impl Daemon {
+    pub(crate) fn new(program: &'static str, config: PathBuf, log: PathBuf) -> Daemon {
+        Daemon { program, config, log, variables: Mutex::default(), child: Mutex::default() }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts it, without waiting until it is ready. It must not be running.
+    pub fn spawn(&self) {
+        let mut child = self.child();
+        assert!(child.is_none(), "{} runs already", self.program);
+        let open = || File::options().create(true).append(true).open(&self.log);
+        let out = open().expect("a log in the site's folder can be opened");
+        let err = out.try_clone().expect("a file can be shared");
+        let mut command = process::command(self.program);
+        command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(out).stderr(err);
+        let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        command.envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
+        *child = Some(command.spawn().expect("a program that exists can be started"));
+    }
+
+    /// Starts it and waits for `is_ready`; false if it ended instead.
+    pub(crate) fn start(&self, mut is_ready: impl FnMut() -> bool) -> bool {
+        self.spawn();
+        let what = format!("{} is ready, see {}", self.program, self.log.display());
+        wait_for(&what, SOON, || match self.ended() {
+            Some(_) => Some(false),
+            None => is_ready().then_some(true),
+        })
+    }
+
+    /// A variable of its environment, from the next start on.
+    pub fn set_variable(&self, name: &'static str, value: &str) {
+        let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        variables.push((name, value.to_owned()));
+    }
+
+    /// How it ended, if it did; it may be started again then.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        let mut child = self.child();
+        let status = child.as_mut()?.try_wait().expect("a child can be waited for")?;
+        *child = None;
+        Some(status)
+    }
+
+    /// True while its process lives.
+    pub fn is_running(&self) -> bool {
+        let mut child = self.child();
+        child.as_mut().is_some_and(|child| child.try_wait().expect("a child can be waited for").is_none())
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child().as_ref().map(Child::id)
+    }
+
+    /// `kill -9`, and waits until it is gone. False if it did not run.
+    pub fn kill9(&self) -> bool {
+        let Some(mut child) = self.child().take() else { return false };
+        let was_alive = child.try_wait().expect("a child can be waited for").is_none();
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a child can be waited for");
+        was_alive
+    }
+
+    /// SIGTERM; its exit code, which must come within ten seconds.
+    #[track_caller]
+    pub fn stop(&self) -> i32 {
+        self.signal(Signal::TERM);
+        let what = format!("{} has ended after SIGTERM", self.program);
+        let status = wait_for(&what, STOP_TIME_MAX, || self.ended());
+        assert!(status.code().is_some(), "{} was ended by a signal: {status}", self.program);
+        status.code().unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child();
+        let child = child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), signal).expect("a child can be sent a signal");
+    }
+
+    /// Everything it logged so far, in all its lives.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until it logged this.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_until(&format!("{} logs {text:?}", self.program), SOON, || self.log().contains(text));
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+            #[expect(clippy::print_stderr, reason = "the test fails, and this is why")]
+            {
+                eprintln!("--- the end of {}\n{}", self.log.display(), tail.join("\n"));
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! A whole site in a short temporary folder: real processes, real TLS, real SQLite, and nothing left behind.
+//!
+//! [`Site`] makes a CA and a master by `humeconfig`, [`Agent`]s come from it. The programs are those beside the test's own
+//! executable: `cargo build --workspace` makes them. Nothing here sleeps; [`wait_until`] looks for a condition until a
+//! deadline. Every process is ended by its own id when its owner is dropped, and when a test fails the end of each
+//! daemon's log is printed.
+
+mod agent;
+mod daemon;
+pub mod events;
+pub mod http;
+mod master;
+pub mod process;
+mod site;
+pub mod tls;
+mod wait;
+
+pub use agent::Agent;
+pub use daemon::Daemon;
+pub use http::HttpAnswer;
+pub use master::Master;
+pub use process::Output;
+pub use site::{Folder, Site};
+pub use wait::{SOON, wait_for, wait_until};

@@ -1,0 +1,13 @@
+//! The rules of the house that no compiler knows, held by reading the sources as text.
+//!
+//! Each test collects every violation and prints it as `file:line: what is wrong`.
+
+mod docs;
+mod files;
+mod rooms;
+mod source;
+
+/// Fails with all violations at once, if there are any.
+fn none_of(violations: &[String]) {
+    assert!(violations.is_empty(), "{} found:\n{}\n", violations.len(), violations.join("\n"));
+}
