@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::AgentId;
-use hume_runtime::notify;
 use hume_runtime::signal::Hangups;
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
+use hume_runtime::tls::Roots;
+use hume_runtime::{exit, notify};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -37,6 +38,31 @@ pub enum StartError {
     /// The query socket cannot be bound.
     #[error(transparent)]
     Web(#[from] hume_runtime::socket::SocketError),
+}
+
+impl StartError {
+    /// The exit code that tells an administrator or a supervisor what to do.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Identity(_) => exit::CONFIG,
+            StartError::Spool(SpoolError::Lock(_)) | StartError::Web(_) | StartError::Intake(_) => {
+                exit::UNAVAILABLE
+            }
+            StartError::Spool(_) => exit::IO,
+        }
+    }
+}
+
+/// Reads the certificates and the key that the configuration names.
+///
+/// # Errors
+/// [`ConnectError`], naming what cannot be used.
+pub fn check(config: &Config) -> Result<(), ConnectError> {
+    if let Some(master) = &config.master {
+        uplink::identity(master)?;
+        Roots::load(&master.ca)?;
+    }
+    Ok(())
 }
 
 /// A started agent.

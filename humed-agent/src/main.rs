@@ -1,14 +1,14 @@
 //! `humed-agent`: arguments → configuration → agent → exit code.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use hume_runtime::{exit, log, signal, tls};
-use humed_agent::agent::{Agent, StartError};
+use humed_agent::agent::{self, Agent};
 use humed_agent::args::{Action, Args};
 use humed_agent::config::Config;
-use humed_agent::uplink;
 use tracing::{error, info};
 
 fn main() -> ExitCode {
@@ -21,16 +21,11 @@ fn main() -> ExitCode {
         }
     };
     tls::install_provider();
-    match start(args) {
-        Ok(code) => code,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the log may not be open yet")]
-            {
-                eprintln!("humed-agent: {error:#}");
-            }
-            exit::CONFIG.into()
-        }
-    }
+    start(args).unwrap_or_else(|error| {
+        // The log may not be open yet; without a stderr nobody is there to be told.
+        let _ = writeln!(std::io::stderr(), "humed-agent: {error:#}");
+        exit::CONFIG.into()
+    })
 }
 
 fn start(args: Args) -> anyhow::Result<ExitCode> {
@@ -40,14 +35,8 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     }
     match args.action {
         Some(Action::CheckConfig) => {
-            if let Some(master) = &config.master {
-                uplink::identity(master)?;
-                tls::Roots::load(&master.ca)?;
-            }
-            #[expect(clippy::print_stdout, reason = "the answer to check-config")]
-            {
-                println!("{}: ok", args.config.display());
-            }
+            agent::check(&config)?;
+            writeln!(std::io::stdout(), "{}: ok", args.config.display())?;
             Ok(ExitCode::SUCCESS)
         }
         None => {
@@ -64,14 +53,7 @@ async fn run(config: Config, file: PathBuf) -> ExitCode {
     let agent = match Agent::start(config).await {
         Ok(agent) => agent,
         Err(error) => {
-            let code = match &error {
-                StartError::Identity(_) => exit::CONFIG,
-                StartError::Spool(humed_agent::spool::SpoolError::Lock(_)) | StartError::Web(_) => {
-                    exit::UNAVAILABLE
-                }
-                StartError::Intake(_) => exit::UNAVAILABLE,
-                StartError::Spool(_) => exit::IO,
-            };
+            let code = error.exit_code();
             error!(error = %format!("{:#}", anyhow::Error::from(error)), "humed-agent cannot start");
             return code.into();
         }

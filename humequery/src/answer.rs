@@ -1,0 +1,65 @@
+//! What came back: one page of a listing, or a whole small report.
+
+use hume_proto::rest::{
+    AgentList, Count, EventList, HostList, RunJson, RunList, Source, StatusReport, TaskList,
+};
+use serde::Serialize;
+
+/// One answer, as it is handed to a format.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Events, newest first.
+    Events(EventList),
+    /// Runs, newest first.
+    Runs(RunList),
+    /// One run of each task on each host, newest first, with its events.
+    Latest(LatestList),
+    /// A number.
+    Count(Count),
+    /// Tasks by name.
+    Tasks(TaskList),
+    /// Hosts by name.
+    Hosts(HostList),
+    /// Agents by host.
+    Agents(AgentList),
+    /// How the daemon is.
+    Status(StatusReport),
+}
+
+/// What `--latest --format json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LatestList {
+    /// Who answers.
+    pub source: Source,
+    /// Newest first, with their events.
+    pub runs: Vec<RunJson>,
+}
+
+impl Answer {
+    /// True when nothing was found. A number is an answer, and so is a status.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Answer::Events(list) => list.events.is_empty(),
+            Answer::Runs(list) => list.runs.is_empty(),
+            Answer::Latest(list) => list.runs.is_empty(),
+            Answer::Tasks(list) => list.tasks.is_empty(),
+            Answer::Hosts(list) => list.hosts.is_empty(),
+            Answer::Agents(list) => list.agents.is_empty(),
+            Answer::Count(_) | Answer::Status(_) => false,
+        }
+    }
+
+    /// The cursor of the next page.
+    pub fn next(&self) -> Option<&str> {
+        match self {
+            Answer::Events(list) => list.next.as_deref(),
+            Answer::Runs(list) => list.next.as_deref(),
+            Answer::Latest(_)
+            | Answer::Count(_)
+            | Answer::Tasks(_)
+            | Answer::Hosts(_)
+            | Answer::Agents(_)
+            | Answer::Status(_) => None,
+        }
+    }
+}

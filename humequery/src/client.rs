@@ -1,0 +1,456 @@
+//! One question over HTTP, one answer or an error that says what to do.
+//!
+//! Bounds: `--timeout` for connecting and for the whole of an answer, [`ANSWER_BYTES_MAX`] for its size, no redirects.
+//! The token leaves only towards the place it was given for, and never in the clear beyond this machine.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hume_core::ErrorClass;
+use hume_proto::rest::Problem;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Certificate, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::whom::{Place, Whom};
+
+/// Largest answer that is read.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest token, in bytes.
+pub const TOKEN_BYTES_MAX: u64 = 4096;
+
+/// Why there is no answer. [`ClientError::advice`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A file that the flags name cannot be read.
+    #[error("could not read the {what} {path}", path = path.display())]
+    Read {
+        /// `CA` or `token file`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that the flags name holds something else.
+    #[error("the {what} {path} {reason}", path = path.display())]
+    Content {
+        /// `CA` or `token file`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; continues the sentence.
+        reason: String,
+    },
+    /// The client could not be set up.
+    #[error("could not prepare the question to {place}")]
+    Setup {
+        /// Who was to be asked.
+        place: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Nobody could be reached, or the connection broke.
+    #[error("could not ask {url}")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+        /// What to do about it.
+        advice: Option<String>,
+    },
+    /// It took too long.
+    #[error("no answer from {url} within {limit:?}")]
+    Timeout {
+        /// What was asked.
+        url: String,
+        /// `--timeout`.
+        limit: Duration,
+    },
+    /// The daemon refused, in the words of problem+json.
+    #[error(
+        "{url} refused ({status}): {detail}{}",
+        field.as_ref().map(|field| format!(" (parameter {field})")).unwrap_or_default()
+    )]
+    Refused {
+        /// What was asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// Its class.
+        class: ErrorClass,
+        /// What happened.
+        detail: String,
+        /// Which parameter was wrong.
+        field: Option<String>,
+        /// Whether a token was shown.
+        with_token: bool,
+    },
+    /// Somebody else answered.
+    #[error("{url} did not answer as hume does: {what}")]
+    Foreign {
+        /// What was asked.
+        url: String,
+        /// What came instead.
+        what: String,
+    },
+    /// The answer is not the JSON that was asked for.
+    #[error("{url} answered with something that is no answer to the question")]
+    Garbage {
+        /// What was asked.
+        url: String,
+        /// Where it goes wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The answer is larger than [`ANSWER_BYTES_MAX`].
+    #[error("{url} answered with more than {} MiB", ANSWER_BYTES_MAX / (1024 * 1024))]
+    TooLarge {
+        /// What was asked.
+        url: String,
+    },
+    /// The pages do not follow on each other.
+    #[error("{url} answered with pages that do not fit together: {what}")]
+    Pages {
+        /// What was asked.
+        url: String,
+        /// How.
+        what: &'static str,
+    },
+}
+
+impl ClientError {
+    /// What to do about it, where that is known; continues the message after a semicolon.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            ClientError::Read { what: "CA", .. } | ClientError::Content { what: "CA", .. } => {
+                Some("name the master's ca.pem with --ca".to_owned())
+            }
+            ClientError::Read { .. } | ClientError::Content { .. } => {
+                Some("name the file with the token with --token-file".to_owned())
+            }
+            ClientError::Setup { .. } => Some("name the master's CA with --ca FILE".to_owned()),
+            ClientError::Unreachable { advice, .. } => advice.clone(),
+            ClientError::Timeout { .. } => Some("raise --timeout, or ask for less".to_owned()),
+            ClientError::Refused { class: ErrorClass::Unauthenticated, with_token, .. } => {
+                Some(if *with_token {
+                    "the token is not known there: check --token-file".to_owned()
+                } else {
+                    "name the file with the token with --token-file (or HUMEQUERY_TOKEN_FILE)".to_owned()
+                })
+            }
+            ClientError::Refused { .. } | ClientError::Pages { .. } => None,
+            ClientError::Foreign { .. } => Some(
+                "is it the web address of a humed-master (port 4864), or a daemon's api.sock?".to_owned(),
+            ),
+            ClientError::Garbage { .. } => Some("do both ends have the same version of hume?".to_owned()),
+            ClientError::TooLarge { .. } => Some("ask for less: --limit, --since, or --run".to_owned()),
+        }
+    }
+}
+
+/// Asks one place.
+pub struct Client {
+    http: reqwest::Client,
+    place: Place,
+    timeout: Duration,
+    with_ca: bool,
+    with_token: bool,
+}
+
+/// A client, and what the user should hear about its papers.
+pub struct Opened {
+    /// The client.
+    pub client: Client,
+    /// A warning, such as a token that everybody can read.
+    pub warning: Option<String>,
+}
+
+impl Client {
+    /// Reads CA and token. Connects to nobody yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Read`], [`ClientError::Content`] or [`ClientError::Setup`].
+    pub fn open(whom: Whom, timeout: Duration) -> Result<Opened, ClientError> {
+        let Whom { place, ca, token_file, found: _ } = whom;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut warning = None;
+        if let Some(path) = &token_file {
+            let token = read_token(path)?;
+            warning = token.warning;
+            headers.insert(AUTHORIZATION, token.bearer);
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("humequery/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .timeout(timeout)
+            .connect_timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only();
+        builder = match (&place, &ca) {
+            // Without TLS no CA is loaded: the machine may have none. And no proxy sees a token in the clear.
+            (Place::Socket(path), _) => builder.tls_certs_only([]).no_proxy().unix_socket(path.as_path()),
+            (Place::Web(url), _) if url.scheme() == "http" => builder.tls_certs_only([]).no_proxy(),
+            (Place::Web(_), Some(ca)) => builder.tls_certs_only(read_ca(ca)?),
+            (Place::Web(_), None) => builder,
+        };
+        let http =
+            builder.build().map_err(|source| ClientError::Setup { place: place.to_string(), source })?;
+        let client = Client { http, place, timeout, with_ca: ca.is_some(), with_token: token_file.is_some() };
+        Ok(Opened { client, warning })
+    }
+
+    /// Asks `/api/v1/<what>` with these parameters.
+    ///
+    /// # Errors
+    /// [`ClientError`], with the URL that was asked.
+    pub async fn get<Q, A>(&self, what: &'static str, query: &Q) -> Result<A, ClientError>
+    where
+        Q: Serialize + Sync,
+        A: DeserializeOwned,
+    {
+        let url = self.name(what);
+        let target = match &self.place {
+            // Over a socket the host of the URL is only a header.
+            Place::Socket(_) => format!("http://localhost/api/v1/{what}"),
+            Place::Web(base) => format!("{base}api/v1/{what}"),
+        };
+        let response =
+            self.http.get(target).query(query).send().await.map_err(|error| self.broken(&url, error))?;
+        let status = response.status();
+        let is_json = has_json(&response);
+        let moved = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+        let body = self.body(&url, response).await?;
+        if status == StatusCode::OK && is_json {
+            return serde_json::from_slice(&body).map_err(|source| ClientError::Garbage { url, source });
+        }
+        Err(self.refused(url, status, moved.as_deref(), &body))
+    }
+
+    /// What an error calls the thing that was asked.
+    pub fn name(&self, what: &str) -> String {
+        match &self.place {
+            Place::Socket(path) => format!("unix:{} /api/v1/{what}", path.display()),
+            Place::Web(base) => format!("{base}api/v1/{what}"),
+        }
+    }
+
+    async fn body(&self, url: &str, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        let too_large = || ClientError::TooLarge { url: url.to_owned() };
+        if response.content_length().is_some_and(|bytes| bytes > ANSWER_BYTES_MAX as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(url, error))? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn broken(&self, url: &str, error: reqwest::Error) -> ClientError {
+        let url = url.to_owned();
+        if error.is_timeout() {
+            return ClientError::Timeout { url, limit: self.timeout };
+        }
+        let source = error.without_url();
+        let advice = advice(&self.place, &source, self.with_ca);
+        ClientError::Unreachable { url, source, advice }
+    }
+
+    fn refused(&self, url: String, status: StatusCode, moved: Option<&str>, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => ClientError::Refused {
+                url,
+                status: status.as_u16(),
+                class: problem.class(),
+                detail: problem.detail,
+                field: problem.field,
+                with_token: self.with_token,
+            },
+            Err(_) => ClientError::Foreign {
+                url,
+                what: match moved {
+                    Some(to) if status.is_redirection() => format!("status {status}, it moved to {to}"),
+                    _ => format!("status {status} and no JSON"),
+                },
+            },
+        }
+    }
+}
+
+fn has_json(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// What to do about a connection that failed.
+fn advice(place: &Place, error: &reqwest::Error, with_ca: bool) -> Option<String> {
+    let (io_kind, tls) = causes(error);
+    if let Some(tls) = tls {
+        return tls_advice(tls, with_ca).map(str::to_owned);
+    }
+    let advice = match (place, io_kind?) {
+        (Place::Socket(_), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            "is the daemon of this socket running?"
+        }
+        (Place::Socket(_), io::ErrorKind::PermissionDenied) => "is this user in the group hume?",
+        (Place::Web(_), io::ErrorKind::ConnectionRefused) => {
+            "is humed-master running there? Its web port is 4864 unless configured otherwise"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// The kind of the I/O error and the TLS error in the chain of causes.
+fn causes(error: &reqwest::Error) -> (Option<io::ErrorKind>, Option<&rustls::Error>) {
+    let mut io_kind = None;
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return (io_kind, Some(tls));
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            io_kind = Some(error.kind());
+            if let Some(tls) = wrapped_tls(error) {
+                return (io_kind, Some(tls));
+            }
+        }
+        next = cause.source();
+    }
+    (io_kind, None)
+}
+
+/// The TLS error in an I/O error, however often it was wrapped: an I/O error names the cause of what it wraps as its own.
+fn wrapped_tls(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref::<rustls::Error>().or_else(|| wrapped_tls(inner.downcast_ref::<io::Error>()?))
+}
+
+fn tls_advice(error: &rustls::Error, with_ca: bool) -> Option<&'static str> {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            // A CA of the same name but another key shows as a bad signature.
+            Bad::UnknownIssuer | Bad::BadSignature => Some(if with_ca {
+                "its certificate is of another CA: check --ca"
+            } else {
+                "name the CA of this master with --ca FILE"
+            }),
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                Some("use a name that its certificate has, or add this one with humeconfig init --name")
+            }
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                Some("its certificate has expired, or the clock here is wrong")
+            }
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                Some("its certificate is not valid yet, or the clock here is wrong")
+            }
+            _ => None,
+        },
+        rustls::Error::InvalidMessage(_) => {
+            Some("that port does not speak TLS; the web port of a master is 4864")
+        }
+        _ => None,
+    }
+}
+
+struct Token {
+    bearer: HeaderValue,
+    warning: Option<String>,
+}
+
+fn read_token(path: &Path) -> Result<Token, ClientError> {
+    const WHAT: &str = "token file";
+    let failed = |source| ClientError::Read { what: WHAT, path: path.to_owned(), source };
+    let wrong =
+        |reason: &str| ClientError::Content { what: WHAT, path: path.to_owned(), reason: reason.to_owned() };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().map_err(failed)?);
+    let mut text = Vec::new();
+    file.take(TOKEN_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+    let token = text.trim_ascii();
+    if token.is_empty() {
+        return Err(wrong("is empty"));
+    }
+    if text.len() as u64 > TOKEN_BYTES_MAX || !token.iter().all(u8::is_ascii_graphic) {
+        return Err(wrong("does not hold a token, which is one word on one line"));
+    }
+    let mut bearer = HeaderValue::from_bytes(&[b"Bearer ", token].concat())
+        .map_err(|_| wrong("does not hold a token, which is one word on one line"))?;
+    bearer.set_sensitive(true);
+    let everybody_reads = mode & 0o004 != 0;
+    let warning = everybody_reads.then(|| {
+        format!("every user of this machine can read the token in {}; chmod 600 it", path.display())
+    });
+    Ok(Token { bearer, warning })
+}
+
+fn read_ca(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    const WHAT: &str = "CA";
+    let wrong = |reason: String| ClientError::Content { what: WHAT, path: path.to_owned(), reason };
+    let pem = std::fs::read(path).map_err(|source| ClientError::Read {
+        what: WHAT,
+        path: path.to_owned(),
+        source,
+    })?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| wrong("is not PEM".to_owned()))?;
+    if certificates.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(certificates) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_trimmed_hidden_and_one_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "hume_abc\n").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        let token = read_token(&path).unwrap();
+        assert_eq!(token.bearer.as_bytes(), b"Bearer hume_abc");
+        assert_eq!(format!("{:?}", token.bearer), "Sensitive");
+        assert_eq!(token.warning, None);
+
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(read_token(&path).unwrap().warning.unwrap().contains("chmod 600"));
+
+        for wrong in ["", " \n", "two words", "-----BEGIN\nKEY", &"x".repeat(5000)] {
+            std::fs::write(&path, wrong).unwrap();
+            assert!(matches!(read_token(&path), Err(ClientError::Content { .. })), "{wrong}");
+        }
+        assert!(matches!(read_token(&folder.path().join("none")), Err(ClientError::Read { .. })));
+    }
+
+    #[test]
+    fn a_ca_file_must_hold_a_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, "not PEM at all").unwrap();
+        assert!(matches!(read_ca(&path), Err(ClientError::Content { .. })));
+    }
+
+    #[test]
+    fn the_advice_for_a_foreign_ca_depends_on_whether_one_was_named() {
+        for bad in [rustls::CertificateError::UnknownIssuer, rustls::CertificateError::BadSignature] {
+            let error = rustls::Error::InvalidCertificate(bad);
+            assert!(tls_advice(&error, true).unwrap().contains("check --ca"));
+            assert!(tls_advice(&error, false).unwrap().contains("--ca FILE"));
+        }
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        assert!(tls_advice(&expired, true).unwrap().contains("expired"));
+    }
+}

@@ -1,0 +1,356 @@
+//! A header line, then one item a line (RFC 4180). Lists inside a cell: tags by comma, flags by comma, extra as JSON.
+//!
+//! The data stays true: control characters are kept, and a cell that starts with `=`, `+`, `-` or `@` is not
+//! disarmed, because a script that reads it back would see something else. Runs are one line each, without their events.
+
+use std::io::{self, Write};
+
+use csv::Writer;
+use hume_proto::rest::{AgentJson, EventJson, ExitJson, HostJson, RunJson, TaskJson};
+
+use super::format::Format;
+use crate::answer::Answer;
+use crate::ask::Pages;
+
+/// `--format csv`.
+#[derive(Debug, Default)]
+pub struct Csv {
+    header_written: bool,
+}
+
+impl Format for Csv {
+    fn pages(&self) -> Pages {
+        Pages::AsTheyCome
+    }
+
+    fn write(&mut self, answer: &Answer, to: &mut dyn Write) -> io::Result<()> {
+        match answer {
+            Answer::Events(list) => self.rows(&EVENT, list.events.iter().map(event), to),
+            Answer::Runs(list) => self.rows(&RUN, list.runs.iter().map(run), to),
+            Answer::Latest(list) => self.rows(&RUN, list.runs.iter().map(run), to),
+            Answer::Count(count) => writeln!(to, "{}", count.count),
+            Answer::Tasks(list) => self.rows(&TASK, list.tasks.iter().map(task), to),
+            Answer::Hosts(list) => self.rows(&HOST, list.hosts.iter().map(host), to),
+            Answer::Agents(list) => self.rows(&AGENT, list.agents.iter().map(agent), to),
+            Answer::Status(report) => {
+                let queued: u64 = report.agents.iter().map(|agent| agent.queued_events).sum();
+                let row = [
+                    match report.source.kind {
+                        hume_proto::rest::SourceKind::Master => "master".to_owned(),
+                        hume_proto::rest::SourceKind::Agent => "agent".to_owned(),
+                    },
+                    report.source.name.clone(),
+                    report.version.clone(),
+                    report.started_at.to_string(),
+                    report.state.clone(),
+                    report.events.to_string(),
+                    report.store_bytes.to_string(),
+                    report.agents.len().to_string(),
+                    queued.to_string(),
+                ];
+                self.rows(&STATUS, [row].into_iter(), to)
+            }
+        }
+    }
+}
+
+impl Csv {
+    fn rows<const N: usize>(
+        &mut self,
+        header: &[&str; N],
+        rows: impl Iterator<Item = [String; N]>,
+        to: &mut dyn Write,
+    ) -> io::Result<()> {
+        let mut writer = Writer::from_writer(to);
+        if !self.header_written {
+            writer.write_record(header).map_err(as_io)?;
+            self.header_written = true;
+        }
+        for row in rows {
+            writer.write_record(row).map_err(as_io)?;
+        }
+        writer.flush()
+    }
+}
+
+/// The cause as it is: a reader that hung up must stay recognisable.
+fn as_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
+const EVENT: [&str; 30] = [
+    "id",
+    "kind",
+    "task",
+    "host",
+    "agent",
+    "epoch",
+    "seq",
+    "run",
+    "time",
+    "received_at",
+    "arrived_at",
+    "level",
+    "command",
+    "flag",
+    "message",
+    "truncated_from",
+    "tags",
+    "extra",
+    "exit_code",
+    "exit_signal",
+    "user",
+    "uid",
+    "pid",
+    "script",
+    "line",
+    "unit",
+    "tree",
+    "correlation",
+    "reason",
+    "flags",
+];
+
+fn event(event: &EventJson) -> [String; 30] {
+    let EventJson {
+        id,
+        kind,
+        task,
+        host,
+        agent,
+        epoch,
+        seq,
+        run,
+        time,
+        received_at,
+        arrived_at,
+        level,
+        command,
+        flag,
+        message,
+        truncated_from,
+        tags,
+        extra,
+        exit,
+        user,
+        uid,
+        pid,
+        script,
+        line,
+        unit,
+        tree,
+        correlation,
+        reason,
+        flags,
+    } = event;
+    let (exit_code, exit_signal) = exit_cells(*exit);
+    [
+        id.to_string(),
+        kind.clone(),
+        task.clone(),
+        host.clone(),
+        cell(agent.as_ref()),
+        epoch.clone(),
+        seq.to_string(),
+        cell(run.as_ref()),
+        time.to_string(),
+        received_at.to_string(),
+        cell(arrived_at.as_ref()),
+        level.clone(),
+        cell(command.as_ref()),
+        cell(flag.as_ref()),
+        message.clone(),
+        cell(truncated_from.as_ref()),
+        tags.join(","),
+        if extra.is_empty() { String::new() } else { serde_json::to_string(extra).unwrap_or_default() },
+        exit_code,
+        exit_signal,
+        cell(user.as_ref()),
+        cell(uid.as_ref()),
+        cell(pid.as_ref()),
+        cell(script.as_ref()),
+        cell(line.as_ref()),
+        cell(unit.as_ref()),
+        cell(tree.as_ref()),
+        cell(correlation.as_ref()),
+        cell(reason.as_ref()),
+        flags.join(","),
+    ]
+}
+
+const RUN: [&str; 29] = [
+    "id",
+    "task",
+    "host",
+    "agent",
+    "phase",
+    "status",
+    "outcome",
+    "reason",
+    "severity",
+    "flags",
+    "correlation",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "active_ms",
+    "paused_ms",
+    "exit_code",
+    "exit_signal",
+    "complete",
+    "events",
+    "debug",
+    "info",
+    "ok",
+    "warning",
+    "error",
+    "critical",
+    "unknown",
+    "first_error_at",
+    "first_error",
+];
+
+fn run(run: &RunJson) -> [String; 29] {
+    let by_level = &run.summary.by_level;
+    let first_error = run.summary.first_error.as_ref();
+    let (exit_code, exit_signal) = exit_cells(run.exit);
+    [
+        run.id.to_string(),
+        run.task.clone(),
+        run.host.clone(),
+        cell(run.agent.as_ref()),
+        run.phase.clone(),
+        run.status.clone(),
+        cell(run.outcome.as_ref()),
+        cell(run.reason.as_ref()),
+        run.severity.to_string(),
+        run.flags.join(","),
+        run.correlation.clone(),
+        run.started_at.to_string(),
+        cell(run.ended_at.as_ref()),
+        run.duration_ms.to_string(),
+        run.active_ms.to_string(),
+        run.paused_ms.to_string(),
+        exit_code,
+        exit_signal,
+        run.complete.to_string(),
+        run.summary.events.to_string(),
+        by_level.debug.to_string(),
+        by_level.info.to_string(),
+        by_level.ok.to_string(),
+        by_level.warning.to_string(),
+        by_level.error.to_string(),
+        by_level.critical.to_string(),
+        by_level.unknown.to_string(),
+        cell(first_error.map(|error| error.time).as_ref()),
+        first_error.map(|error| error.message.clone()).unwrap_or_default(),
+    ]
+}
+
+const TASK: [&str; 9] =
+    ["task", "host", "run", "status", "severity", "started_at", "ended_at", "duration_ms", "errors"];
+
+fn task(task: &TaskJson) -> [String; 9] {
+    let TaskJson { task, host, run, status, severity, started_at, ended_at, duration_ms, errors } = task;
+    [
+        task.clone(),
+        host.clone(),
+        run.to_string(),
+        status.clone(),
+        severity.to_string(),
+        started_at.to_string(),
+        cell(ended_at.as_ref()),
+        duration_ms.to_string(),
+        errors.to_string(),
+    ]
+}
+
+const HOST: [&str; 6] = ["host", "agent", "state", "last_seen", "tasks", "events"];
+
+fn host(host: &HostJson) -> [String; 6] {
+    let HostJson { host, agent, state, last_seen, tasks, events } = host;
+    [
+        host.clone(),
+        cell(agent.as_ref()),
+        state.clone(),
+        cell(last_seen.as_ref()),
+        tasks.to_string(),
+        events.to_string(),
+    ]
+}
+
+const AGENT: [&str; 13] = [
+    "host",
+    "agent",
+    "state",
+    "since",
+    "last_seen",
+    "version",
+    "address",
+    "certificate_expires_at",
+    "queued_events",
+    "queued_since",
+    "acked_events",
+    "last_error",
+    "last_error_at",
+];
+
+fn agent(agent: &AgentJson) -> [String; 13] {
+    let AgentJson {
+        agent,
+        host,
+        state,
+        since,
+        last_seen,
+        version,
+        address,
+        certificate_expires_at,
+        queued_events,
+        queued_since,
+        acked_events,
+        last_error,
+        last_error_at,
+    } = agent;
+    [
+        host.clone(),
+        cell(agent.as_ref()),
+        state.clone(),
+        cell(since.as_ref()),
+        cell(last_seen.as_ref()),
+        cell(version.as_ref()),
+        cell(address.as_ref()),
+        cell(certificate_expires_at.as_ref()),
+        queued_events.to_string(),
+        cell(queued_since.as_ref()),
+        acked_events.to_string(),
+        cell(last_error.as_ref()),
+        cell(last_error_at.as_ref()),
+    ]
+}
+
+const STATUS: [&str; 9] = [
+    "source_kind",
+    "source_name",
+    "version",
+    "started_at",
+    "state",
+    "events",
+    "store_bytes",
+    "agents",
+    "queued_events",
+];
+
+/// Empty for what is not known.
+fn cell<T: ToString>(value: Option<&T>) -> String {
+    value.map(T::to_string).unwrap_or_default()
+}
+
+fn exit_cells(exit: Option<ExitJson>) -> (String, String) {
+    match exit {
+        Some(ExitJson { code, signal }) => (cell(code.as_ref()), cell(signal.as_ref())),
+        None => (String::new(), String::new()),
+    }
+}

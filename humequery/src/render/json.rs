@@ -1,0 +1,37 @@
+//! One object, indented, exactly as documented for `/api/v1`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::format::Format;
+use crate::answer::Answer;
+use crate::ask::Pages;
+
+/// `--format json`.
+#[derive(Debug)]
+pub struct Json;
+
+impl Format for Json {
+    fn pages(&self) -> Pages {
+        Pages::Merged
+    }
+
+    fn write(&mut self, answer: &Answer, to: &mut dyn Write) -> io::Result<()> {
+        match answer {
+            Answer::Events(list) => object(list, to),
+            Answer::Runs(list) => object(list, to),
+            Answer::Latest(list) => object(list, to),
+            Answer::Count(count) => object(count, to),
+            Answer::Tasks(list) => object(list, to),
+            Answer::Hosts(list) => object(list, to),
+            Answer::Agents(list) => object(list, to),
+            Answer::Status(report) => object(report, to),
+        }
+    }
+}
+
+fn object<T: Serialize>(value: &T, to: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *to, value)?;
+    to.write_all(b"\n")
+}

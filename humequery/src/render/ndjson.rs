@@ -1,0 +1,41 @@
+//! One item a line: events, runs, tasks, hosts or agents. A number and a status are one line.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::format::Format;
+use crate::answer::Answer;
+use crate::ask::Pages;
+
+/// `--format ndjson`.
+#[derive(Debug)]
+pub struct Ndjson;
+
+impl Format for Ndjson {
+    fn pages(&self) -> Pages {
+        Pages::AsTheyCome
+    }
+
+    fn write(&mut self, answer: &Answer, to: &mut dyn Write) -> io::Result<()> {
+        match answer {
+            Answer::Events(list) => lines(&list.events, to),
+            Answer::Runs(list) => lines(&list.runs, to),
+            Answer::Latest(list) => lines(&list.runs, to),
+            Answer::Count(count) => line(count, to),
+            Answer::Tasks(list) => lines(&list.tasks, to),
+            Answer::Hosts(list) => lines(&list.hosts, to),
+            Answer::Agents(list) => lines(&list.agents, to),
+            Answer::Status(report) => line(report, to),
+        }
+    }
+}
+
+fn lines<T: Serialize>(items: &[T], to: &mut dyn Write) -> io::Result<()> {
+    items.iter().try_for_each(|item| line(item, to))
+}
+
+fn line<T: Serialize>(item: &T, to: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *to, item)?;
+    to.write_all(b"\n")
+}

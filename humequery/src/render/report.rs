@@ -1,0 +1,155 @@
+//! Tables about tasks, hosts, agents and the daemon itself, and words they share with the others.
+
+use std::io::{self, Write};
+
+use hume_proto::rest::{AgentJson, HostList, Source, SourceKind, StatusReport, TaskList};
+
+use super::layout::{Column, Grid, Line, hang};
+use super::moment::{Times, bytes, duration};
+use super::table::{View, task_name};
+use super::text::{Ink, Span};
+
+/// `master hume1`
+pub(super) fn source_words(source: &Source) -> String {
+    let kind = match source.kind {
+        SourceKind::Master => "master",
+        SourceKind::Agent => "agent",
+    };
+    format!("{kind} {}", source.name)
+}
+
+pub(super) fn tasks(list: &TaskList, view: &View, to: &mut dyn Write) -> io::Result<()> {
+    let times = Times::new(&view.zone, list.tasks.iter().map(|task| task.started_at));
+    let columns = vec![
+        Column::left("TASK"),
+        Column::left("HOST"),
+        Column::left("STATUS"),
+        Column::left(&times.heading("STARTED")),
+        Column::right("TOOK"),
+        Column::right("ERRORS"),
+    ];
+    let mut grid = Grid::new(columns, "RUN");
+    for task in &list.tasks {
+        let cells = vec![
+            Span::plain(task_name(&task.task)),
+            Span::plain(&task.host),
+            Span::word(&task.status),
+            Span::plain(&times.text(task.started_at)),
+            Span::plain(&duration(task.duration_ms)),
+            Span::plain(&task.errors.to_string()),
+        ];
+        grid.push(cells, vec![Span::plain(&task.run.to_string())]);
+    }
+    grid.write(view.width, view.colour, to)
+}
+
+pub(super) fn hosts(list: &HostList, view: &View, to: &mut dyn Write) -> io::Result<()> {
+    let times = Times::new(&view.zone, list.hosts.iter().filter_map(|host| host.last_seen));
+    let columns = vec![
+        Column::left("HOST"),
+        Column::left("STATE"),
+        Column::left(&times.heading("LAST SEEN")),
+        Column::right("TASKS"),
+        Column::right("EVENTS"),
+    ];
+    let mut grid = Grid::new(columns, "AGENT");
+    for host in &list.hosts {
+        let cells = vec![
+            Span::plain(&host.host),
+            Span::word(&host.state),
+            Span::plain(&times.text_or_dash(host.last_seen)),
+            Span::plain(&host.tasks.to_string()),
+            Span::plain(&host.events.to_string()),
+        ];
+        let agent = host.agent.map_or_else(|| "-".to_owned(), |agent| agent.to_string());
+        grid.push(cells, vec![Span::plain(&agent)]);
+    }
+    grid.write(view.width, view.colour, to)
+}
+
+pub(super) fn agents(agents: &[AgentJson], view: &View, to: &mut dyn Write) -> io::Result<()> {
+    let shown = agents
+        .iter()
+        .flat_map(|agent| [agent.since, agent.last_seen, agent.queued_since, agent.last_error_at])
+        .flatten();
+    let times = Times::new(&view.zone, shown);
+    let columns = vec![
+        Column::left("HOST"),
+        Column::left("STATE"),
+        Column::left(&times.heading("SINCE")),
+        Column::right("QUEUED"),
+        Column::right("ACKED"),
+        Column::left("VERSION"),
+    ];
+    let mut grid = Grid::new(columns, "NOTE");
+    // A fleet is a line each with what needs attention; a single agent is shown whole.
+    let facts = if agents.len() == 1 { all_facts } else { open_matters };
+    for agent in agents {
+        let cells = vec![
+            Span::plain(&agent.host),
+            Span::word(&agent.state),
+            Span::plain(&times.text_or_dash(agent.since)),
+            Span::plain(&agent.queued_events.to_string()),
+            Span::plain(&agent.acked_events.to_string()),
+            Span::plain(agent.version.as_deref().unwrap_or("-")),
+        ];
+        grid.push(cells, facts(agent, &times));
+    }
+    grid.write(view.width, view.colour, to)
+}
+
+/// What somebody may have to look after, a fact a line.
+fn open_matters(agent: &AgentJson, times: &Times) -> Vec<Span> {
+    let mut facts = Vec::new();
+    if let Some(since) = agent.queued_since {
+        facts.push(Span::new(Ink::Warning, &format!("queued since {}", times.text(since))));
+    }
+    if let Some(error) = &agent.last_error {
+        let when = agent.last_error_at.map(|at| format!(" at {}", times.text(at))).unwrap_or_default();
+        facts.push(Span::new(Ink::Bad, &format!("last error{when}: {error}")));
+    }
+    if let (Some(seen), false) = (agent.last_seen, agent.state == "connected") {
+        facts.push(Span::plain(&format!("last seen {}", times.text(seen))));
+    }
+    facts
+}
+
+/// The same, and what else is known of an agent.
+fn all_facts(agent: &AgentJson, times: &Times) -> Vec<Span> {
+    let mut facts = open_matters(agent, times);
+    if let Some(address) = &agent.address {
+        facts.push(Span::plain(&format!("address {address}")));
+    }
+    if let Some(end) = agent.certificate_expires_at {
+        facts.push(Span::plain(&format!("certificate ends {}", times.date(end))));
+    }
+    if let Some(id) = agent.agent {
+        facts.push(Span::new(Ink::Faint, &format!("agent {id}")));
+    }
+    facts
+}
+
+pub(super) fn status(report: &StatusReport, view: &View, to: &mut dyn Write) -> io::Result<()> {
+    /// Width of the names and a gap.
+    const LABEL: usize = 10;
+    let StatusReport { source, version, started_at, state, events, store_bytes, agents: known } = report;
+    let started = Times::new(&view.zone, [*started_at].into_iter());
+    for (label, ink, text) in [
+        ("source", Ink::Strong, source_words(source)),
+        ("state", Ink::of_word(state), state.clone()),
+        ("version", Ink::Plain, version.clone()),
+        ("started", Ink::Plain, started.full(*started_at)),
+        ("events", Ink::Plain, events.to_string()),
+        ("store", Ink::Plain, bytes(*store_bytes)),
+    ] {
+        let mut line = Line::default();
+        line.put(0, Span::new(Ink::Faint, label));
+        let lines = hang(line, LABEL, &[Span::new(ink, &text)], view.width);
+        lines.iter().try_for_each(|line| line.write(view.colour, to))?;
+    }
+    if known.is_empty() {
+        return Ok(());
+    }
+    writeln!(to)?;
+    agents(known, view, to)
+}

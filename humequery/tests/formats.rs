@@ -1,0 +1,127 @@
+//! Every form of every answer, from fixed answers: what is printed is reviewed when it changes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is test code, also what stands outside of a test function"
+)]
+
+use hume_proto::rest::RunList;
+use humequery::answer::{Answer, LatestList};
+use humequery::args::FormatName;
+use humequery::render::text::Colour;
+use humequery::render::{View, format};
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+
+fn read<T: DeserializeOwned>(name: &str) -> T {
+    let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn answers() -> Vec<(&'static str, Answer)> {
+    let RunList { source, runs, next: _ } = read("latest");
+    vec![
+        ("events", Answer::Events(read("events"))),
+        ("runs", Answer::Runs(read("runs"))),
+        ("runs_events", Answer::Runs(read("latest"))),
+        ("latest", Answer::Latest(LatestList { source, runs })),
+        ("count", Answer::Count(read("count"))),
+        ("tasks", Answer::Tasks(read("tasks"))),
+        ("hosts", Answer::Hosts(read("hosts"))),
+        ("agents", Answer::Agents(read("agents"))),
+        ("status", Answer::Status(read("status"))),
+        ("status_agent", Answer::Status(read("status_agent"))),
+    ]
+}
+
+fn shown(answer: &Answer, name: FormatName, width: Option<usize>, colour: Colour) -> String {
+    let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    let mut out = Vec::new();
+    format(name, View { width, colour, zone }).write(answer, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_table_on_a_terminal_of_80_columns() {
+    for (name, answer) in answers() {
+        let text = shown(&answer, FormatName::Table, Some(80), Colour::Off);
+        insta::assert_snapshot!(format!("table_80_{name}"), text);
+    }
+}
+
+#[test]
+fn a_table_in_a_pipe_has_no_bound() {
+    for (name, answer) in answers() {
+        let text = shown(&answer, FormatName::Table, None, Colour::Off);
+        insta::assert_snapshot!(format!("table_pipe_{name}"), text);
+    }
+}
+
+#[test]
+fn json_is_one_object() {
+    for (name, answer) in answers() {
+        let text = shown(&answer, FormatName::Json, None, Colour::Off);
+        let _: serde_json::Value = serde_json::from_str(&text).unwrap();
+        insta::assert_snapshot!(format!("json_{name}"), text);
+    }
+}
+
+#[test]
+fn ndjson_is_one_object_a_line() {
+    for (name, answer) in answers() {
+        let text = shown(&answer, FormatName::Ndjson, None, Colour::Off);
+        for line in text.lines() {
+            let _: serde_json::Value = serde_json::from_str(line).unwrap();
+        }
+        insta::assert_snapshot!(format!("ndjson_{name}"), text);
+    }
+}
+
+#[test]
+fn csv_reads_back_as_it_was() {
+    for (name, answer) in answers() {
+        let text = shown(&answer, FormatName::Csv, None, Colour::Off);
+        insta::assert_snapshot!(format!("csv_{name}"), text);
+    }
+    let (_, answer) = answers().remove(0);
+    let text = shown(&answer, FormatName::Csv, None, Colour::Off);
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let message = reader.headers().unwrap().iter().position(|name| name == "message").unwrap();
+    let messages: Vec<String> = reader.records().map(|row| row.unwrap()[message].to_owned()).collect();
+    let Answer::Events(list) = answer else { panic!("not events") };
+    assert_eq!(messages, list.events.iter().map(|event| event.message.clone()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_header_of_csv_is_written_once_for_all_pages() {
+    let (_, answer) = answers().remove(0);
+    let zone = TimeZone::UTC;
+    let mut csv = format(FormatName::Csv, View { width: None, colour: Colour::Off, zone });
+    let mut out = Vec::new();
+    csv.write(&answer, &mut out).unwrap();
+    csv.write(&answer, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.matches("truncated_from").count(), 1);
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    for (name, answer) in answers() {
+        let plain = shown(&answer, FormatName::Table, Some(80), Colour::Off);
+        let colour = shown(&answer, FormatName::Table, Some(80), Colour::On);
+        let stripped = anstream::adapter::strip_str(&colour).to_string();
+        assert_eq!(stripped, plain, "{name}");
+        assert!(name == "count" || colour != plain, "{name}");
+        assert!(!plain.contains('\x1b') && !plain.contains('\u{202e}'), "{name}");
+    }
+}
+
+#[test]
+fn no_form_but_the_table_knows_colour() {
+    for (name, answer) in answers() {
+        for form in [FormatName::Json, FormatName::Ndjson, FormatName::Csv] {
+            let (on, off) = (shown(&answer, form, None, Colour::On), shown(&answer, form, None, Colour::Off));
+            assert_eq!(on, off, "{name}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Real TLS: which certificates are believed, and what is said about those that are not.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is test code, also what stands outside of a test function"
+)]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// A CA of this name; two of the same name have different keys.
+fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), Issuer::new(params, key))
+}
+
+/// Asks a server once that shows a certificate of `issuer` for `server_name`.
+fn ask(issuer: &Issuer<'static, KeyPair>, server_name: &str, ca_pem: Option<&str>) -> Output {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new([server_name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket);
+        let mut request = [0; 4096];
+        // A client that does not believe the certificate hangs up here.
+        if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
+            let body = r#"{"source":{"kind":"master","name":"m"},"count":7}"#;
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let output = humequery(folder.path(), &url, ca_pem);
+    server.join().unwrap();
+    output
+}
+
+fn humequery(folder: &Path, url: &str, ca_pem: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_humequery"));
+    command.env_clear().env("HOME", folder).args(["--url", url, "--count"]);
+    if let Some(pem) = ca_pem {
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, pem).unwrap();
+        command.arg("--ca").arg(ca);
+    }
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn assert_refused(output: &Output, advice: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("invalid peer certificate"), "{text}");
+    assert!(text.contains(advice), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_certificate_of_the_named_ca_is_believed() {
+    let (pem, issuer) = authority("hume CA");
+    let output = ask(&issuer, "localhost", Some(&pem));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.stdout, b"7\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_certificate_of_another_ca_is_not_even_if_that_has_the_same_name() {
+    let (_, issuer) = authority("hume CA");
+    let (same_name, _) = authority("hume CA");
+    let (other_name, _) = authority("another CA");
+    assert_refused(
+        &ask(&issuer, "localhost", Some(&same_name)),
+        "its certificate is of another CA: check --ca",
+    );
+    assert_refused(
+        &ask(&issuer, "localhost", Some(&other_name)),
+        "its certificate is of another CA: check --ca",
+    );
+}
+
+#[test]
+fn a_certificate_for_another_name_is_not() {
+    let (pem, issuer) = authority("hume CA");
+    assert_refused(&ask(&issuer, "elsewhere", Some(&pem)), "use a name that its certificate has");
+}
+
+#[test]
+fn without_a_ca_the_advice_is_to_name_it() {
+    let (_, issuer) = authority("hume CA");
+    let output = ask_without_roots(&issuer);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("--ca FILE"), "{text}");
+}
+
+/// A machine may have CAs of its own or none at all; both end with the same advice.
+fn ask_without_roots(issuer: &Issuer<'static, KeyPair>) -> Output {
+    ask(issuer, "localhost", None)
+}
