@@ -45,9 +45,8 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Identity(_) => exit::CONFIG,
-            StartError::Spool(SpoolError::Lock(_)) | StartError::Web(_) | StartError::Intake(_) => {
-                exit::UNAVAILABLE
-            }
+            StartError::Spool(SpoolError::Lock(_)) => exit::TEMPORARY,
+            StartError::Web(_) | StartError::Intake(_) => exit::UNAVAILABLE,
             StartError::Spool(_) => exit::IO,
         }
     }

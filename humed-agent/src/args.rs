@@ -14,8 +14,10 @@ use clap::{Parser, Subcommand};
 Runs in the foreground and logs on standard error; systemd is told when it is ready.
 SIGTERM ends it cleanly within 10 seconds: what was accepted is on disk, and goes on at the next start.
 
-Exit codes: 0 stopped as asked, 64 usage, 69 a socket or the spool is in use, 70 a fault of the program,
-74 the disk failed, 78 the configuration or a certificate is wrong.
+Exit codes: 0 stopped as asked, 64 usage, 69 a socket cannot be had, 70 a fault of the program, 74 the disk
+failed, 75 another agent has the spool, 78 the configuration or a certificate is wrong.
+
+SIGHUP reads the configuration and says what is wrong with it; certificates are read at every connection anyway.
 
 Examples:
   humed-agent --config /etc/hume/agent.toml

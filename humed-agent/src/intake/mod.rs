@@ -1,7 +1,7 @@
 //! The door of this host: what is within bounds is handed on with the kernel's word on who said it; the rest is refused by name.
 //!
 //! Lines come over the socket, or as files in the drop folder when the agent was away. The folder goes first: what fell
-//! into it earlier is recorded before the next line is answered. Limits: [`CONNECTIONS_MAX`], and those of [`connection`].
+//! into it earlier is recorded before the next line is answered. Limits: [`CONNECTIONS_MAX`], and those of `connection`.
 
 mod config;
 mod connection;

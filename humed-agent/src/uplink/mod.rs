@@ -1,7 +1,7 @@
 //! What is in the spool reaches the master: in order, at least once, by itself after any absence.
 //!
 //! One session at a time. Between sessions it waits a random part of a pause that doubles, which starts anew after a
-//! session of [`HEALTHY_AFTER`] with an acknowledgement. The spool is told what the master acknowledged and nothing else.
+//! session of a minute with an acknowledgement. The spool is told what the master acknowledged and nothing else.
 
 mod config;
 mod connect;
