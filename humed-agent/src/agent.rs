@@ -94,7 +94,8 @@ impl Agent {
         let (records, recorder) = runs::open(writer.clone(), reader.clone(), rebooted).await?;
         tasks.spawn("runs", |stop| recorder.run(stop));
 
-        let web = Web::bind(&config.web, host.clone(), reader.clone(), writer.clone(), Arc::clone(&metrics))?;
+        let questions = spool.questions.clone();
+        let web = Web::bind(&config.web, host.clone(), questions, writer.clone(), Arc::clone(&metrics))?;
         tasks.spawn("web", |stop| web.run(stop));
 
         if let (Some(master), Some(agent)) = (config.master, agent) {

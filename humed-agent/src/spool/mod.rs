@@ -37,8 +37,10 @@ const FILE_NAME: &str = "spool.db";
 pub struct Spool {
     /// Appends, acknowledges.
     pub writer: SpoolWriter,
-    /// Answers questions.
+    /// Reads for the agent itself.
     pub reader: SpoolReader,
+    /// Reads for those who ask: however much they ask, the agent goes on.
+    pub questions: SpoolReader,
     /// The boot in which the spool was last used, when another than this.
     pub earlier_boot: Option<BootId>,
     _lock: DirLock,
@@ -70,10 +72,11 @@ impl Spool {
             Some(epoch) => epoch,
             None => types::create_epoch(&connection, Epoch::from_bytes(random::bytes()), clock::now())?,
         };
-        let reader = SpoolReader::new(path.clone(), options, agent);
+        let reader = SpoolReader::new(path.clone(), options.clone(), agent);
+        let questions = SpoolReader::new(path.clone(), options, agent);
         let keeping = config.keeping(agent.is_some());
         let writer = writer::start(tasks, connection, &path, epoch, agent, keeping)?;
-        Ok(Spool { writer, reader, earlier_boot, _lock: lock })
+        Ok(Spool { writer, reader, questions, earlier_boot, _lock: lock })
     }
 
     /// Numbers for status and metrics, read without asking the disk.

@@ -185,19 +185,19 @@ impl SpoolReader {
         .await
     }
 
-    /// The events of a run in order, those of every kind.
+    /// The first events of a run in order, those of every kind, at most `events_max`.
     ///
     /// # Errors
     /// [`SpoolError`] if the file cannot be read.
-    pub async fn run_events(&self, run: RunId) -> Result<Vec<StoredEvent>, SpoolError> {
+    pub async fn run_events(&self, run: RunId, events_max: usize) -> Result<Vec<StoredEvent>, SpoolError> {
         let agent = self.agent();
         self.ask(move |connection| {
             let sql = format!(
                 "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no
-                  WHERE run = ?1 ORDER BY event.epoch_no, event.seq"
+                  WHERE run = ?1 ORDER BY event.epoch_no, event.seq LIMIT ?2"
             );
             let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([run.as_bytes()])?;
+            let mut rows = statement.query(rusqlite::params![run.as_bytes(), events_max as i64])?;
             let mut events = Vec::new();
             while let Some(row) = rows.next()? {
                 events.push(stored(row, agent)?.1);

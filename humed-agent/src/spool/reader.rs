@@ -1,7 +1,10 @@
 //! Reads the spool on connections of its own: batches for the uplink, pages for questions. Removes nothing.
+//!
+//! At most [`READS_MAX`] reads go on at once, each for at most [`READ_TIME_MAX`]: an old snapshot holds up checkpoints.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hume_core::correlate::OpenRun;
 use hume_core::name::{Epoch, EventId, Seq};
@@ -9,11 +12,16 @@ use hume_core::{AgentId, HostName, RunId, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_runtime::sqlite::{self, SqliteOptions};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::Semaphore;
 
 use super::types::{self, EpochRow, OpenRunRow, SpoolError, id_from};
 
-/// Connections kept for later.
-const IDLE_CONNECTIONS_MAX: usize = 4;
+/// Reads at once; more wait.
+const READS_MAX: usize = 4;
+/// A read is ended after this time.
+const READ_TIME_MAX: Duration = Duration::from_secs(10);
+/// Steps of a statement between two looks at the time.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Answers questions about the spool. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,11 +30,18 @@ pub struct SpoolReader {
     options: SqliteOptions,
     agent: Option<AgentId>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    places: Arc<Semaphore>,
 }
 
 impl SpoolReader {
     pub(super) fn new(path: PathBuf, options: SqliteOptions, agent: Option<AgentId>) -> SpoolReader {
-        SpoolReader { path, options, agent, idle: Arc::default() }
+        SpoolReader {
+            path,
+            options,
+            agent,
+            idle: Arc::default(),
+            places: Arc::new(Semaphore::new(READS_MAX)),
+        }
     }
 
     /// The agent whose spool it is; none without a master.
@@ -35,23 +50,33 @@ impl SpoolReader {
     }
 
     /// Runs `question` on a connection, away from the async threads.
+    ///
+    /// # Errors
+    /// [`SpoolError::TooSlow`] after [`READ_TIME_MAX`], and what the question itself fails with.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Connection) -> Result<T, SpoolError> + Send + 'static,
     ) -> Result<T, SpoolError> {
         let reader = self.clone();
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| SpoolError::Closed)?;
         let answer = tokio::task::spawn_blocking(move || {
+            let _place = place;
             let kept = reader.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match kept {
+            let mut connection = match kept {
                 Some(connection) => connection,
                 None => sqlite::open_reader(&reader.path, &reader.options)?,
             };
+            let started = Instant::now();
+            let overdue = move || started.elapsed() > READ_TIME_MAX;
+            connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(overdue))?;
             let answer = question(&connection);
-            let mut idle = reader.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE_CONNECTIONS_MAX {
-                idle.push(connection);
+            reader.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            match answer {
+                Err(SpoolError::Sql(error)) if types::is_ended(&error) => {
+                    Err(SpoolError::TooSlow { seconds: READ_TIME_MAX.as_secs() })
+                }
+                other => other,
             }
-            answer
         });
         answer.await.map_err(|_| SpoolError::Closed)?
     }

@@ -231,7 +231,7 @@ async fn the_fold_of_a_run_is_that_of_its_events_and_latest_is_one_per_task_and_
     let all = reader.runs(RunFilter::default(), Viewer::Administrator, None, 100).await.unwrap();
     assert_eq!(all.items.len(), 5);
     for run in &all.items {
-        let events = reader.run_events(run.id()).await.unwrap();
+        let events = reader.run_events(run.id(), 1000).await.unwrap();
         let mut fold = hume_core::run::RunState::open(&events[0]).unwrap();
         for stored in &events[1..] {
             fold.apply(stored);

@@ -21,6 +21,12 @@ pub enum SpoolError {
     /// More waits for the writer than it takes.
     #[error("the spool is busy: {JOBS_MAX} jobs wait", JOBS_MAX = super::JOBS_MAX)]
     Busy,
+    /// A question took too long and was ended.
+    #[error("the question took longer than {seconds} s: ask for less")]
+    TooSlow {
+        /// The limit.
+        seconds: u64,
+    },
     /// The writer has ended.
     #[error("the spool is closed")]
     Closed,
@@ -51,7 +57,7 @@ impl SpoolError {
     pub fn class(&self) -> ErrorClass {
         match self {
             SpoolError::Full { .. } => ErrorClass::Full,
-            SpoolError::Busy => ErrorClass::Busy,
+            SpoolError::Busy | SpoolError::TooSlow { .. } => ErrorClass::Busy,
             SpoolError::Closed => ErrorClass::Unavailable,
             SpoolError::Lock(_)
             | SpoolError::Open(_)
@@ -65,6 +71,11 @@ impl SpoolError {
 /// True when SQLite ran out of room, by its own bound or the disk's.
 pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// True when a progress handler ended the statement.
+pub(super) fn is_ended(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted)
 }
 
 /// Where events were put.

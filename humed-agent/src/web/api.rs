@@ -20,6 +20,11 @@ use super::state::{Caller, Shared};
 use crate::metrics::UplinkState;
 use crate::spool::{SpoolError, Viewer};
 
+/// Events that come with one run.
+const RUN_EVENTS_MAX: usize = 10_000;
+/// Events that come with all runs of one answer.
+const ANSWER_EVENTS_MAX: usize = 20_000;
+
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
 fn query<T>(asked: Asked<T>) -> Result<T, Failure> {
@@ -79,8 +84,13 @@ async fn list_runs(
     let page = shared.reader.runs(filter, caller.viewer(), cursor, page_items(asked.limit)?).await?;
     let with_events = asked.events.unwrap_or(false);
     let mut runs = Vec::with_capacity(page.items.len());
+    let mut events_left = if with_events { ANSWER_EVENTS_MAX } else { 0 };
     for run in &page.items {
-        let events = if with_events { shared.reader.run_events(run.id()).await? } else { Vec::new() };
+        let events = match events_left.min(RUN_EVENTS_MAX) {
+            0 => Vec::new(),
+            events_max => shared.reader.run_events(run.id(), events_max).await?,
+        };
+        events_left -= events.len();
         // The agent's own spool has no gaps: what it forgot, it forgot in order and by its retention.
         let context = RunContext { now: clock::now(), agent_silent: false, gaps: Vec::new() };
         runs.push(RunJson::new(run, context, events.iter().map(EventJson::from).collect()));
