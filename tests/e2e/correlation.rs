@@ -1,185 +1,394 @@
-//! Which run an event belongs to, with real processes: two copies of one script at once, through every way a shell calls.
+//! Every event lands in the run of its own copy of a script, whichever way the script calls `hume`.
 
-use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::process::{Child, Stdio};
 
 use hume_tests::events::{by_run, items, messages, text};
-use hume_tests::{SOON, Site, process};
-use serde_json::Value;
+use hume_tests::{Agent, SOON, Site, process, wait_for, wait_until};
+use serde_json::{Value, json};
 
-/// Reports in every way a shell knows, each event with the number of its copy. The copies meet at two files, so that
-/// both have started before either reports, and both have reported before either stops.
-const EVERY_WAY: &str = r#"#!/bin/bash
-copy=$1; meet=$2
-say() { hume -t EVERY_WAY -x copy="$copy" -m "$1"; }
-wait_for() { for _ in $(seq 3000); do [ "$(ls "$meet" | grep -c "^$1")" = 2 ] && return; read -rt 0.01 < "$meet/../pipe"; done; exit 9; }
-hume -c counter-start -t EVERY_WAY -x copy="$copy" -m start
-touch "$meet/started-$copy"; wait_for started
-hume -t EVERY_WAY -x copy="$copy" -m direct
-( hume -t EVERY_WAY -x copy="$copy" -m subshell; : )
-( ( hume -t EVERY_WAY -x copy="$copy" -m "subshell in a subshell"; : ); : )
-echo text | hume -t EVERY_WAY -x copy="$copy" -m "end of a pipeline"
-hume -t EVERY_WAY -x copy="$copy" -m "start of a pipeline" | cat
-ignored=$(hume -t EVERY_WAY -x copy="$copy" -m "command substitution")
-hume -t EVERY_WAY -x copy="$copy" -m background & wait $!
-( sleep 0.05; hume -t EVERY_WAY -x copy="$copy" -m "background subshell" ) & wait $!
-say function
-$(say "function in a substitution")
-echo xargs | xargs hume -t EVERY_WAY -x copy="$copy" -m
-timeout 60 hume -t EVERY_WAY -x copy="$copy" -m timeout
-setsid -w hume -t EVERY_WAY -x copy="$copy" -m setsid
-setsid -w sh -c 'hume -t EVERY_WAY -x copy="$0" -m "setsid and a shell"' "$copy"
-sh -c 'hume -t EVERY_WAY -x copy="$0" -m "nested sh"; :' "$copy"
-sh -c 'sh -c "hume -t EVERY_WAY -x copy=$0 -m \"sh in sh\"; :"; :' "$copy"
-nice nohup env hume -t EVERY_WAY -x copy="$copy" -m "nice nohup env" 2>/dev/null
-timeout 60 sh -c 'echo x | ( xargs -I{} hume -t EVERY_WAY -x copy="$0" -m "all together"; : )' "$copy"
-hume -t EVERY_WAY -x copy="$copy" --flag reported -m flag
-touch "$meet/reported-$copy"; wait_for reported
-hume -c counter-stop -t EVERY_WAY -x copy="$copy" -m stop
+/// One copy. `$1` is its number, `$2` the file by which it says that it has started; then it waits for a line on stdin,
+/// so that both copies have started before either goes on.
+const COPY: &str = r#"
+copy=$1
+say() { hume -t TWINS -x copy="$copy" -m "$1"; }
+hume -c counter-start -t TWINS -x copy="$copy" -m "start"
+: > "$2"
+read -r _
+hume -t TWINS -x copy="$copy" -m "direct call"
+( hume -t TWINS -x copy="$copy" -m "subshell" )
+( true; hume -t TWINS -x copy="$copy" -m "subshell of several commands"; true )
+( ( true; hume -t TWINS -x copy="$copy" -m "subshell in a subshell"; true ); true )
+echo "first of a pipeline" | hume -t TWINS -x copy="$copy" -m -
+true | hume -t TWINS -x copy="$copy" -m "last of a pipeline" | cat
+true | { true; hume -t TWINS -x copy="$copy" -m "group in a pipeline"; true; }
+ignored=$(hume -t TWINS -x copy="$copy" -m "substitution")
+ignored=$(true; hume -t TWINS -x copy="$copy" -m "substitution of several commands"; echo done)
+cat <(hume -t TWINS -x copy="$copy" -m "process substitution")
+hume -t TWINS -x copy="$copy" -m "background" &
+wait
+( true; hume -t TWINS -x copy="$copy" -m "subshell in the background"; true ) &
+wait
+say "function"
+say "function in the background" &
+wait
+echo "xargs" | xargs -I{} hume -t TWINS -x copy="$copy" -m "{}"
+printf '%s\n' "xargs one of two at once" "xargs two of two at once" | xargs -P 2 -I{} hume -t TWINS -x copy="$copy" -m "{}"
+timeout 60 hume -t TWINS -x copy="$copy" -m "timeout"
+timeout 60 sh -c 'hume -t TWINS -x copy="$1" -m "shell under timeout"; true' _ "$copy"
+setsid -w hume -t TWINS -x copy="$copy" -m "setsid"
+setsid -w sh -c 'hume -t TWINS -x copy="$1" -m "shell under setsid"; true' _ "$copy"
+nice nohup env hume -t TWINS -x copy="$copy" -m "nice nohup env" 2> /dev/null
+sh -c 'hume -t TWINS -x copy="$1" -m "shell text"' _ "$copy"
+sh -c 'sh -c "hume -t TWINS -x copy=$1 -m \"nested shells\"; true"; true' _ "$copy"
+bash -c '( sh -c "hume -t TWINS -x copy=$1 -m \"all of it nested\"; true"; true ) | cat; true' _ "$copy"
+find / -maxdepth 0 -exec hume -t TWINS -x copy="$copy" -m "find" \;
+hume -t TWINS -x copy="$copy" -L ok -c flag --flag half -m "flag"
+hume -c counter-stop -t TWINS -x copy="$copy" -m "stop"
 "#;
 
-/// Events of one copy.
-const EVENTS_PER_COPY: usize = 21;
-const ROUNDS: usize = 3;
+/// What each copy says, once.
+const MESSAGES: [&str; 29] = [
+    "start",
+    "direct call",
+    "subshell",
+    "subshell of several commands",
+    "subshell in a subshell",
+    "first of a pipeline",
+    "last of a pipeline",
+    "group in a pipeline",
+    "substitution",
+    "substitution of several commands",
+    "process substitution",
+    "background",
+    "subshell in the background",
+    "function",
+    "function in the background",
+    "xargs",
+    "xargs one of two at once",
+    "xargs two of two at once",
+    "timeout",
+    "shell under timeout",
+    "setsid",
+    "shell under setsid",
+    "nice nohup env",
+    "shell text",
+    "nested shells",
+    "all of it nested",
+    "find",
+    "flag",
+    "stop",
+];
 
-#[test]
-fn two_copies_of_one_script_at_once_never_share_an_event() {
-    let site = Site::new();
-    let agent = site.agent("web1");
+/// Times that two copies are started at once.
+const ROUNDS: usize = 4;
+
+/// Starts a copy, up to where it waits for the other one.
+fn start_copy(agent: &Agent, script: &str, number: usize) -> Child {
+    let ready = agent.dir().join(format!("ready.{number}"));
+    let ready_text = ready.to_str().unwrap();
+    let words = ["bash", script, &number.to_string(), ready_text];
+    let mut copy = process::start(agent.shell(&words).stdin(Stdio::piped()));
+    wait_until("the copy has started", SOON, || {
+        ready.exists() || copy.try_wait().is_ok_and(|ended| ended.is_some())
+    });
+    copy
+}
+
+/// Runs two copies at once, `ROUNDS` times. `started` is called when both have started.
+fn run_copies(agent: &Agent) {
+    let script = agent.script("copy.sh", COPY);
     for round in 0..ROUNDS {
-        let meet = agent.dir().join(format!("meet{round}"));
-        std::fs::create_dir(&meet).unwrap();
-        let pipe = agent.dir().join("pipe");
-        if !pipe.exists() {
-            process::run(agent.shell(&["mkfifo", pipe.to_str().unwrap()]).stdin(Stdio::null())).ok();
+        let mut copies = [2 * round, 2 * round + 1].map(|number| start_copy(agent, &script, number));
+        for copy in &mut copies {
+            copy.stdin.take().unwrap().write_all(b"go\n").unwrap();
         }
-        // A pipe that somebody holds open and nobody writes to: reading from it is a wait that ends by its limit.
-        let hold = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
-        let script = agent.script("every_way.sh", EVERY_WAY);
-        let copies: Vec<_> = (0..2)
-            .map(|copy| {
-                let name = format!("{round}-{copy}");
-                let mut command = agent.shell(&["bash", &script, &name, meet.to_str().unwrap()]);
-                process::start(command.stdin(Stdio::null()))
-            })
-            .collect();
         for copy in copies {
-            process::finish(copy, "bash every_way.sh").ok();
+            let output = process::finish(copy, "a copy");
+            output.ok();
+            assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "hume says nothing");
         }
-        drop(hold);
     }
-    agent.wait_until_drained(SOON);
-    let events = site.master().query_lines(&["-t", "EVERY_WAY"]);
-    assert_eq!(events.len(), 2 * ROUNDS * EVENTS_PER_COPY, "{:?}", messages(&events));
-    let runs = by_run(&events);
-    assert_eq!(runs.len(), 2 * ROUNDS);
-    for (run, events) in &runs {
-        let copies: BTreeSet<&str> = events.iter().map(|event| text(&event["extra"], "copy")).collect();
-        assert_eq!(copies.len(), 1, "run {run} holds events of several copies: {events:#?}");
-        assert_eq!(events.len(), EVENTS_PER_COPY, "run {run} lacks events: {events:#?}");
-        assert!(events.iter().all(|event| text(event, "correlation") == "ancestry"), "{events:#?}");
-    }
-    let shown = site.master().query_json(&["-t", "EVERY_WAY", "--runs"]);
-    for run in items(&shown, "runs") {
-        assert_eq!((text(run, "phase"), run["complete"].as_bool()), ("ended", Some(true)), "{run:#}");
-    }
-    let overlapped =
-        items(&shown, "runs").iter().filter(|run| run["flags"] == serde_json::json!(["overlapped"]));
-    assert_eq!(overlapped.count(), ROUNDS, "the newer of each two is flagged: {shown:#}");
 }
 
+/// Every run holds all that its own copy said and nothing else.
 #[track_caller]
-fn latest(site: &Site, task: &str) -> Value {
-    let answer = site.master().query_json(&["-t", task, "--latest"]);
-    let runs = items(&answer, "runs");
-    assert_eq!(runs.len(), 1, "{answer:#}");
-    runs[0].clone()
-}
-
-#[test]
-fn a_second_start_by_the_same_script_supersedes_its_first_run() {
-    let site = Site::new();
-    let agent = site.agent("web1");
-    let script = agent.script(
-        "again.sh",
-        "#!/bin/bash\nfor try in 1 2; do hume -c counter-start -t AGAIN -m \"try $try\"; done\nhume -c counter-stop -t AGAIN\n",
-    );
-    process::run(&mut agent.shell(&["bash", &script])).ok();
-    agent.wait_until_drained(SOON);
-    let answer = site.master().query_json(&["-t", "AGAIN", "--runs"]);
-    let runs = items(&answer, "runs");
-    assert_eq!(runs.len(), 2, "{answer:#}");
-    assert_eq!((text(&runs[0], "status"), &runs[0]["reason"]), ("ok", &Value::Null));
-    assert_eq!((text(&runs[1], "outcome"), text(&runs[1], "reason")), ("aborted", "superseded"));
-    let told = site.master().query_lines(&["-t", "AGAIN", "--kind", "run"]);
-    assert_eq!(told.len(), 1);
-    assert_eq!(
-        site.master().query_lines(&["-t", "AGAIN"]).len(),
-        3,
-        "only what was reported is listed and counted"
-    );
-}
-
-#[test]
-fn a_run_key_joins_processes_that_have_nothing_in_common() {
-    let site = Site::new();
-    let agent = site.agent("web1");
-    for (words, expected) in [
-        (vec!["-c", "counter-start", "-t", "KEYED", "--run-id", "k1", "-m", "start"], 1),
-        (vec!["-t", "KEYED", "--run-id", "k1", "-m", "middle"], 1),
-        (vec!["-t", "KEYED", "--run-id", "k2", "-m", "another key"], 2),
-        (vec!["-c", "counter-stop", "-t", "KEYED", "--run-id", "k1", "-m", "stop"], 2),
-    ] {
-        agent.hume(&words).ok();
-        assert_eq!(agent.query_json(&["-t", "KEYED", "--runs", "--count"])["count"], expected);
+fn check_copies(events: &[Value]) {
+    assert_eq!(events.len(), 2 * ROUNDS * MESSAGES.len());
+    let mut copy_of_run = BTreeMap::new();
+    let mut strays = Vec::new();
+    for event in events {
+        let (run, copy) = (text(event, "run"), text(&event["extra"], "copy"));
+        if *copy_of_run.entry(run).or_insert(copy) != copy {
+            strays.push(format!("{:?} of copy {copy}", event["message"]));
+        }
     }
-    let events = agent.query_lines(&["-t", "KEYED"]);
-    let sizes: BTreeSet<usize> = by_run(&events).values().map(Vec::len).collect();
-    assert_eq!(sizes, BTreeSet::from([1, 3]));
-    assert!(events.iter().all(|event| text(event, "correlation") == "explicit"));
+    assert!(strays.is_empty(), "in the wrong run: {strays:#?}");
+    assert_eq!(copy_of_run.len(), 2 * ROUNDS);
+    let expected = BTreeSet::from(MESSAGES);
+    for events in by_run(events).values() {
+        assert_eq!(events.len(), MESSAGES.len());
+        assert_eq!(events.iter().map(|event| text(event, "message")).collect::<BTreeSet<_>>(), expected);
+    }
+}
+
+/// Each run has ended by its stop, and in each pair the one that started later is the overlapping one.
+#[track_caller]
+fn check_runs(runs: &[Value]) {
+    assert_eq!(runs.len(), 2 * ROUNDS);
+    for run in runs {
+        assert_eq!((&run["phase"], &run["reason"]), (&json!("ended"), &Value::Null), "{run:#}");
+        assert_eq!((&run["correlation"], &run["complete"]), (&json!("ancestry"), &json!(true)), "{run:#}");
+    }
+    // Newest first.
+    for pair in runs.chunks(2) {
+        assert_eq!(pair[0]["flags"], json!(["overlapped"]), "{:#}", pair[0]);
+        assert_eq!(pair[0]["status"], "warning");
+        assert_eq!(pair[1]["flags"], json!([]), "{:#}", pair[1]);
+        assert_eq!(pair[1]["status"], "ok");
+    }
 }
 
 #[test]
-fn a_script_that_never_starts_a_run_gets_one_and_a_plain_note_does_not() {
+fn two_copies_of_one_script_at_once_never_mix_whichever_way_they_call() {
     let site = Site::new();
     let agent = site.agent("web1");
-    let script =
-        agent.script("plain.sh", "#!/bin/bash\nhume -t PLAIN -m one\n(hume -t PLAIN -m two; :)\nhume note\n");
-    process::run(&mut agent.shell(&["bash", &script])).ok();
+    run_copies(&agent);
+    check_copies(&agent.query_lines(&["-t", "TWINS"]));
     agent.wait_until_drained(SOON);
-    let run = latest(&site, "PLAIN");
-    assert_eq!(messages(items(&run, "events")), ["one", "two"]);
-    assert_eq!(run["flags"], serde_json::json!(["implicit"]));
-    let notes = site.master().query_lines(&["--grep", "note"]);
-    assert_eq!(notes.len(), 1);
-    assert_eq!(notes[0]["run"], Value::Null);
+    check_copies(&site.master().query_lines(&["-t", "TWINS"]));
+    check_runs(&site.master().query_lines(&["--runs", "-t", "TWINS"]));
+    check_runs(&agent.query_lines(&["--runs", "-t", "TWINS"]));
 }
 
 #[test]
-fn a_script_that_is_killed_leaves_an_aborted_run_also_after_the_agent_was_started_anew() {
+fn two_copies_that_report_while_the_agent_is_away_do_not_mix_either() {
+    let site = Site::new();
+    let agent = site.prepare_agent("web1");
+    run_copies(&agent);
+    let files = fs::read_dir(agent.drop_dir()).unwrap().count();
+    assert_eq!(files, 2 * ROUNDS * MESSAGES.len());
+    agent.start();
+    agent.wait_until_drained(SOON);
+    check_copies(&site.master().query_lines(&["-t", "TWINS"]));
+    check_runs(&site.master().query_lines(&["--runs", "-t", "TWINS"]));
+}
+
+#[test]
+fn two_copies_do_not_mix_while_the_agent_is_killed_again_and_again() {
     let site = Site::new();
     let agent = site.agent("web1");
-    let pipe = agent.dir().join("never");
-    process::run(&mut agent.shell(&["mkfifo", pipe.to_str().unwrap()])).ok();
-    let text_of = format!("#!/bin/bash\nhume -c counter-start -t DIES\nread -r _ < '{}'\n", pipe.display());
-    let script = agent.script("dies.sh", &text_of);
-    for restart in [false, true] {
-        let mut command = agent.shell(&["bash", &script]);
-        let mut child = process::start(command.stdin(Stdio::null()));
-        hume_tests::wait_until("the run is open", SOON, || {
-            agent.query_json(&["-t", "DIES", "--latest"])["runs"][0]["phase"] == "running"
-        });
-        if restart {
+    std::thread::scope(|scope| {
+        let copies = scope.spawn(|| run_copies(&agent));
+        let mut kills = 0;
+        while !copies.is_finished() || kills < 3 {
             agent.kill9();
+            kills += 1;
             agent.start();
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        hume_tests::wait_until("the master knows that the script is gone", SOON, || {
-            let answer = site.master().query_json(&["-t", "DIES", "--latest"]);
-            let run = &answer["runs"][0];
-            run["outcome"] == "aborted" && run["reason"] == "process_gone" && run["status"] == "failed"
-        });
+    });
+    agent.wait_until_drained(SOON);
+    check_copies(&site.master().query_lines(&["-t", "TWINS"]));
+}
+
+/// Runs a bash script that reports to the agent, to its end.
+fn run_script(agent: &Agent, text: &str) {
+    let script = agent.script("script.sh", text);
+    process::run(&mut agent.shell(&["bash", &script])).ok();
+}
+
+/// The runs of a task at the agent, oldest first, with their events.
+fn runs_of(agent: &Agent, task: &str) -> Vec<Value> {
+    let mut runs = agent.query_lines(&["--runs", "--events", "-t", task]);
+    runs.reverse();
+    runs
+}
+
+#[test]
+fn a_second_start_by_the_same_script_ends_the_first_run_as_superseded() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    run_script(
+        &agent,
+        "hume -c counter-start -t TWICE -m one
+         hume -t TWICE -m 'in one'
+         hume -c counter-start -t TWICE -m two
+         hume -t TWICE -m 'in two'
+         hume -c counter-stop -t TWICE -m done",
+    );
+    agent.wait_until_drained(SOON);
+    let mut of_master = site.master().query_lines(&["--runs", "--events", "-t", "TWICE"]);
+    of_master.reverse();
+    for runs in [runs_of(&agent, "TWICE"), of_master] {
+        let [first, second] = runs.as_slice() else { unreachable!("two runs: {runs:#?}") };
+        assert_eq!((&first["outcome"], &first["reason"]), (&json!("aborted"), &json!("superseded")));
+        assert_eq!((&first["status"], &first["severity"]), (&json!("failed"), &json!(2)));
+        assert_eq!(first["summary"]["events"], 2, "what nobody reported is not counted");
+        let said = |run: &Value| -> Vec<String> {
+            let reported = items(run, "events").iter().filter(|event| event["kind"] == "reported");
+            reported.map(|event| text(event, "message").to_owned()).collect()
+        };
+        assert_eq!(
+            (said(first), said(second)),
+            (vec!["one".into(), "in one".into()], vec!["two".into(), "in two".into(), "done".into()])
+        );
+        assert_eq!((&second["outcome"], &second["flags"]), (&json!("ok"), &json!([])));
     }
-    assert_eq!(site.master().query_json(&["-t", "DIES", "--runs", "--count"])["count"], 2);
+    // The end that nobody reported is an event of its own kind, shown only when asked for.
+    assert_eq!(site.master().query_lines(&["-t", "TWICE"]).len(), 5);
+    let found = site.master().query_lines(&["-t", "TWICE", "--kind", "run"]);
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0]["kind"], &found[0]["reason"]), (&json!("run"), &json!("superseded")));
+    assert_eq!(site.master().query_lines(&["-t", "TWICE", "--kind", "all"]).len(), 6);
+}
+
+#[test]
+fn a_script_that_goes_away_without_a_stop_is_aborted_and_its_error_is_kept() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    run_script(
+        &agent,
+        "hume -c counter-start -t GONE -m start; hume -t GONE -L error -m 'disk is full'; exit 0",
+    );
+    let run = wait_for("the run is aborted", SOON, || {
+        site.master().query_lines(&["--runs", "-t", "GONE"]).pop().filter(|run| run["phase"] == "ended")
+    });
+    assert_eq!((&run["outcome"], &run["reason"]), (&json!("aborted"), &json!("process_gone")));
+    assert_eq!((&run["status"], &run["severity"]), (&json!("failed"), &json!(2)));
+    assert_eq!(run["summary"]["first_error"]["message"], "disk is full");
+}
+
+#[test]
+fn a_script_that_is_gone_before_the_agent_comes_back_is_aborted_too() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let script = agent.script("gone.sh", "hume -c counter-start -t GONE; read -r _; true");
+    let mut script = process::start(agent.shell(&["bash", &script]).stdin(Stdio::piped()));
+    wait_until("the run is open", SOON, || runs_of(&agent, "GONE").len() == 1);
+    agent.kill9();
+    drop(script.stdin.take());
+    process::finish(script, "a script").ok();
+    agent.start();
+    let run = wait_for("the run is aborted", SOON, || {
+        site.master().query_lines(&["--runs", "-t", "GONE"]).pop().filter(|run| run["phase"] == "ended")
+    });
+    assert_eq!((&run["outcome"], &run["reason"]), (&json!("aborted"), &json!("process_gone")));
+}
+
+#[test]
+fn a_running_script_survives_a_restart_of_the_agent_and_its_run_goes_on() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let text = "hume -c counter-start -t LONG -m start; read -r _; hume -t LONG -m middle; read -r _
+                hume -c counter-stop -t LONG -m stop";
+    let script = agent.script("long.sh", text);
+    let mut script = process::start(agent.shell(&["bash", &script]).stdin(Stdio::piped()));
+    let mut stdin = script.stdin.take().unwrap();
+    for events in [1, 2] {
+        wait_until("it has reported", SOON, || agent.count(&["-t", "LONG"]) == events);
+        if events == 1 {
+            agent.kill9();
+        } else {
+            assert_eq!(agent.stop(), 0);
+        }
+        agent.start();
+        assert_eq!(runs_of(&agent, "LONG")[0]["phase"], "running");
+        stdin.write_all(b"go\n").unwrap();
+    }
+    process::finish(script, "a script").ok();
+    let runs = runs_of(&agent, "LONG");
+    let [run] = runs.as_slice() else { unreachable!("one run: {runs:#?}") };
+    assert_eq!(messages(items(run, "events")), ["start", "middle", "stop"]);
+    assert_eq!((&run["outcome"], &run["reason"]), (&json!("ok"), &Value::Null));
+}
+
+#[test]
+fn a_run_key_joins_processes_that_have_nothing_to_do_with_each_other() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    // Another run of the task is open all the time.
+    let bystander = "hume -c counter-start -t KEYED -m bystander; read -r _; hume -c counter-stop -t KEYED";
+    let script = agent.script("bystander.sh", bystander);
+    let mut bystander = process::start(agent.shell(&["bash", &script]).stdin(Stdio::piped()));
+    wait_until("the other run is open", SOON, || agent.count(&["-t", "KEYED"]) == 1);
+    let mut hume = agent.shell(&["bash", "-c", "hume -c counter-start -t KEYED -m start; true"]);
+    process::run(hume.env("HUME_RUN_ID", "build 7")).ok();
+    process::run(
+        agent
+            .reporting(process::command("hume"))
+            .args(["-t", "KEYED", "-m", "by variable"])
+            .env("HUME_RUN_ID", "build 7"),
+    )
+    .ok();
+    agent.hume(&["-t", "KEYED", "--run-id", "build 7", "-m", "by flag"]).ok();
+    agent.submit(&json!({"task": "KEYED", "run_key": "build 7", "message": "by socket"}));
+    agent.hume(&["-t", "KEYED", "--run-id", "build 7", "-c", "counter-stop", "-m", "stop"]).ok();
+    agent.hume(&["-t", "KEYED", "--run-id", "build 8", "-c", "counter-start", "-m", "another"]).ok();
+    drop(bystander.stdin.take());
+    process::finish(bystander, "the other script").ok();
+    let runs = runs_of(&agent, "KEYED");
+    assert_eq!(runs.len(), 3, "{runs:#?}");
+    let keyed = &runs[1];
+    assert_eq!(messages(items(keyed, "events")), ["start", "by variable", "by flag", "by socket", "stop"]);
+    assert_eq!((&keyed["correlation"], &keyed["phase"]), (&json!("explicit"), &json!("ended")));
+    assert_eq!(messages(items(&runs[2], "events")), ["another"]);
+}
+
+#[test]
+fn a_run_key_of_another_task_is_ignored_from_the_environment_and_an_ended_run_is_not_reopened() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    for (task, message) in [("ONE", "start"), ("ONE", "stop")] {
+        let command = format!("counter-{message}");
+        agent.hume(&["-t", task, "--run-id", "k", "-c", &command, "-m", message]).ok();
+    }
+    agent.hume(&["-t", "ONE", "--run-id", "k", "-c", "counter-start", "-m", "again"]).ok();
+    let runs = runs_of(&agent, "ONE");
+    assert_eq!(runs.len(), 2, "an ended run stays ended: {runs:#?}");
+    // The same key in two tasks is two runs.
+    agent.hume(&["-t", "TWO", "--run-id", "k", "-m", "other task"]).ok();
+    assert_eq!(messages(items(&runs_of(&agent, "TWO")[0], "events")), ["other task"]);
+    assert_eq!(runs_of(&agent, "ONE").len(), 2);
+}
+
+#[test]
+fn events_without_a_start_get_an_implicit_run_for_each_script() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    run_script(
+        &agent,
+        "hume -t NOSTART -m one; ( true; hume -t NOSTART -m two; true ); true | hume -t NOSTART -L warning -m three",
+    );
+    let runs = runs_of(&agent, "NOSTART");
+    let [run] = runs.as_slice() else { unreachable!("one run: {runs:#?}") };
+    assert_eq!(messages(&items(run, "events")[..3]), ["one", "two", "three"]);
+    assert_eq!((&run["correlation"], &run["flags"]), (&json!("implicit"), &json!(["implicit"])));
+    assert_eq!(run["summary"]["by_level"]["warning"], 1);
+}
+
+#[test]
+fn a_pause_is_no_active_time_and_a_stop_without_a_start_is_a_run_of_its_own() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    run_script(
+        &agent,
+        "hume -c counter-start -t PAUSED -m start
+         hume -c counter-pause -t PAUSED -m pause
+         hume -c counter-start -t PAUSED -m resume
+         hume -c counter-stop -t PAUSED --exit 3 -m stop
+         hume -c counter-stop -t ENDONLY -x duration=12.5 -m 'only the end'",
+    );
+    let runs = runs_of(&agent, "PAUSED");
+    let [run] = runs.as_slice() else { unreachable!("one run: {runs:#?}") };
+    assert_eq!(messages(items(run, "events")), ["start", "pause", "resume", "stop"]);
+    assert_eq!(run["exit"], json!({"code": 3, "signal": null}));
+    assert_eq!((&run["status"], &run["outcome"]), (&json!("failed"), &json!("failed")));
+    let ms = |key: &str| run[key].as_u64().unwrap();
+    assert!(ms("active_ms") <= ms("duration_ms"));
+    let runs = runs_of(&agent, "ENDONLY");
+    let [run] = runs.as_slice() else { unreachable!("one run: {runs:#?}") };
+    assert_eq!((&run["phase"], &run["flags"]), (&json!("ended"), &json!(["stop_without_start"])));
+    assert_eq!(run["duration_ms"], 12_500, "the start is dated back");
 }

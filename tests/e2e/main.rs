@@ -1,5 +1,10 @@
 //! The promises of hume, kept by real processes: one module for each.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is test code, also what stands outside of a test function"
+)]
+
 mod correlation;
 mod kill9;
 mod main_job;

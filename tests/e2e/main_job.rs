@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use hume_tests::events::{is_api_time, items, messages, text};
+use hume_tests::events::{is_api_time, items, json_lines, messages, text};
 use hume_tests::{Agent, SOON, Site, process, wait_until};
 use serde_json::{Value, json};
 
@@ -280,14 +280,10 @@ const MANY: usize = 1_250;
 
 /// Reports many events, one a message.
 fn report_many(agent: &Agent) {
-    let lines: String = (0..MANY)
-        .map(|number| {
-            let level = if number % 10 == 0 { "warning" } else { "info" };
-            let line =
-                json!({"task": "MANY", "message": format!("event {number}, \"quoted\", ü"), "level": level});
-            format!("{line}\n")
-        })
-        .collect();
+    let lines = json_lines((0..MANY).map(|number| {
+        let level = if number % 10 == 0 { "warning" } else { "info" };
+        json!({"task": "MANY", "message": format!("event {number}, \"quoted\", ü"), "level": level})
+    }));
     let answers = agent.socket_lines(lines.as_bytes());
     assert!(answers.len() == MANY && answers.iter().all(|answer| answer["ok"] == true));
 }
@@ -371,12 +367,10 @@ fn ndjson_has_no_limit_and_csv_is_read_back_as_it_was() {
 fn runs_are_walked_page_by_page_too() {
     let site = Site::new();
     let agent = site.agent("web1");
-    let lines: String = (0..25)
-        .flat_map(|number| ["counter-start", "counter-stop"].map(|command| (number, command)))
-        .map(|(number, command)| {
-            format!("{}\n", json!({"task": "RUNS", "command": command, "run_key": format!("key {number}")}))
-        })
-        .collect();
+    let commands = (0..25).flat_map(|run| ["counter-start", "counter-stop"].map(|command| (run, command)));
+    let lines = json_lines(commands.map(
+        |(number, command)| json!({"task": "RUNS", "command": command, "run_key": format!("key {number}")}),
+    ));
     let answers = agent.socket_lines(lines.as_bytes());
     let opened: Vec<Value> = answers.iter().step_by(2).map(|answer| answer["run"].clone()).collect();
     agent.wait_until_drained(SOON);

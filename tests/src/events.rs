@@ -34,6 +34,16 @@ pub fn by_run(events: &[Value]) -> BTreeMap<String, Vec<&Value>> {
     runs
 }
 
+/// JSON Lines: one value a line.
+pub fn json_lines(values: impl IntoIterator<Item = Value>) -> String {
+    let mut text = String::new();
+    for value in values {
+        text.push_str(&value.to_string());
+        text.push('\n');
+    }
+    text
+}
+
 /// Whether this is a time as the API writes it: RFC 3339, UTC, microseconds.
 pub fn is_api_time(text: &str) -> bool {
     let shape = text.chars().map(|character| if character.is_ascii_digit() { '0' } else { character });

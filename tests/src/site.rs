@@ -44,8 +44,9 @@ impl Folder {
 /// One site: its folder and its master.
 #[derive(Debug)]
 pub struct Site {
-    folder: Arc<Folder>,
     master: Master,
+    // Removed after the master has ended.
+    folder: Arc<Folder>,
 }
 
 impl Site {
@@ -76,7 +77,7 @@ impl Site {
         made.ok();
         let log = folder.path().join("master.log");
         let master = Master::new(dir, log, grpc, http);
-        Site { folder, master }
+        Site { master, folder }
     }
 
     /// The master.

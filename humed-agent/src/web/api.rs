@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use hume_core::ErrorClass;
 use hume_core::Level;
 use hume_core::filter::{EventFilter, Latest, RunFilter};
-use hume_core::page::PAGE_ITEMS_MAX;
+use hume_core::page::{PAGE_ITEMS_MAX, RunCursor};
 use hume_core::run::{RunState, status};
 use hume_proto::rest::{
     AgentJson, AgentList, Count, EventJson, EventList, EventQuery, HostJson, HostList, RunContext, RunJson,
@@ -22,7 +22,7 @@ use crate::spool::{SpoolError, Viewer};
 
 /// Events that come with one run.
 const RUN_EVENTS_MAX: usize = 10_000;
-/// Events that come with all runs of one answer.
+/// A page of runs ends when it has more events than this; the rest is on the next.
 const ANSWER_EVENTS_MAX: usize = 20_000;
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
@@ -83,19 +83,20 @@ async fn list_runs(
     let cursor = asked.cursor.as_deref().map(str::parse).transpose()?;
     let page = shared.reader.runs(filter, caller.viewer(), cursor, page_items(asked.limit)?).await?;
     let with_events = asked.events.unwrap_or(false);
-    let mut runs = Vec::with_capacity(page.items.len());
-    let mut events_left = if with_events { ANSWER_EVENTS_MAX } else { 0 };
+    let (mut runs, mut next, mut events_sum) = (Vec::with_capacity(page.items.len()), page.next, 0);
     for run in &page.items {
-        let events = match events_left.min(RUN_EVENTS_MAX) {
-            0 => Vec::new(),
-            events_max => shared.reader.run_events(run.id(), events_max).await?,
-        };
-        events_left -= events.len();
+        let events =
+            if with_events { shared.reader.run_events(run.id(), RUN_EVENTS_MAX).await? } else { Vec::new() };
+        events_sum += events.len();
         // The agent's own spool has no gaps: what it forgot, it forgot in order and by its retention.
         let context = RunContext { now: clock::now(), agent_silent: false, gaps: Vec::new() };
         runs.push(RunJson::new(run, context, events.iter().map(EventJson::from).collect()));
+        if events_sum > ANSWER_EVENTS_MAX {
+            next = Some(RunCursor { started_at: run.started_at(), run: run.id() });
+            break;
+        }
     }
-    Ok(Json(RunList { source, runs, next: page.next.map(|next| next.to_string()) }).into_response())
+    Ok(Json(RunList { source, runs, next: next.map(|next| next.to_string()) }).into_response())
 }
 
 /// The latest run of every task on every host that the caller may see.
