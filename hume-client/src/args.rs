@@ -18,6 +18,8 @@ pub(crate) const RESERVED: [&str; 8] =
 #[command(
     name = "hume",
     version,
+    // The lines are written to fit; together with the other programs clap would wrap them once more.
+    term_width = 0,
     about = help::ABOUT,
     before_long_help = help::EXAMPLES,
     after_help = help::AFTER_SHORT,
