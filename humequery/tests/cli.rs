@@ -390,8 +390,8 @@ fn a_huge_answer_is_refused_before_it_fills_the_memory() {
 fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
     let server = Server::start(|request| {
         let limit: u64 = request.parameter("limit").unwrap().parse().unwrap();
-        let below: u64 = request.parameter("cursor").map_or(9, |cursor| cursor[3..].parse().unwrap());
-        if limit > 2 {
+        let below: u64 = request.parameter("cursor").map_or(4, |cursor| cursor[3..].parse().unwrap());
+        if limit > 1 {
             return Reply::Endless;
         }
         let last = below.saturating_sub(limit).max(1);
@@ -400,9 +400,9 @@ fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
             &json!({"source": source(), "events": events, "next": (last > 1).then(|| format!("e1.{last}"))}),
         )
     });
-    let output = ask(&server, "--limit 8 --format ndjson --timeout 60s");
+    let output = ask(&server, "--limit 3 --format ndjson --timeout 60s");
     assert_code(&output, 0);
-    assert_eq!(stdout(&output).lines().count(), 8);
+    assert_eq!(stdout(&output).lines().count(), 3);
 }
 
 #[test]
@@ -443,10 +443,10 @@ fn what_came_before_a_failure_is_printed() {
 
 #[test]
 fn a_reader_that_hangs_up_is_no_failure() {
-    let server = events_server(20_000);
+    let server = events_server(5000);
     for format in ["table", "json", "ndjson", "csv"] {
         let mut child = humequery(server.folder())
-            .args(["--url", &server.url(), "--format", format, "--limit", "20000"])
+            .args(["--url", &server.url(), "--format", format, "--limit", "5000"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

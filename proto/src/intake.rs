@@ -305,6 +305,10 @@ pub fn parse(line: &[u8], mint: impl FnOnce() -> EventId) -> Result<Parsed, Line
     if line.len() >= LINE_BYTES_MAX {
         return Err(LineError::TooLong);
     }
+    // A list would be taken for the fields in their order.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err(LineError::Shape("it does not begin with `{`".to_owned()));
+    }
     let raw: DraftLine = serde_json::from_slice(line).map_err(|error| LineError::Shape(error.to_string()))?;
     let token = raw.token.clone();
     Ok(Parsed { draft: raw.into_draft(mint)?, token })
@@ -478,6 +482,14 @@ mod tests {
     fn an_unknown_key_is_refused_by_name() {
         let error = draft(r#"{"tsk":"x"}"#).unwrap_err();
         assert!(error.to_string().contains("`tsk`"), "{error}");
+    }
+
+    #[test]
+    fn a_list_is_not_taken_for_the_fields_in_their_order() {
+        for line in ["[]", "[\"id\"]", "null", "7", "\"text\"", " ["] {
+            assert!(matches!(draft(line), Err(LineError::Shape(_))), "{line}");
+        }
+        assert!(draft(" {\"task\":\"x\"}").is_ok());
     }
 
     #[test]

@@ -5,6 +5,9 @@
     reason = "all of it is test code, also what stands outside of a test function"
 )]
 
+mod bad_input;
 mod correlation;
 mod kill9;
 mod main_job;
+mod outage;
+mod trust;

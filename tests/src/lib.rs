@@ -18,7 +18,7 @@ mod wait;
 pub use agent::Agent;
 pub use daemon::Daemon;
 pub use http::HttpAnswer;
-pub use master::Master;
+pub use master::{Master, Token};
 pub use process::Output;
 pub use site::{Folder, Site};
 pub use wait::{SOON, wait_for, wait_until};

@@ -4,6 +4,7 @@
 //! bound is read, anything else is set aside in `rejected/`. A file goes only after its event is on disk; a crash in
 //! between records the same id again, which changes nothing.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,7 @@ pub(super) struct DropFolder {
 
 /// What to do with a file after it was looked at.
 enum Fate {
+    Gone,
     Remove,
     Reject(String),
     Leave(String),
@@ -145,6 +147,7 @@ impl DropFolder {
         }
     }
 
+    /// One file that cannot be dealt with does not hold up the others; what is not the file's fault ends the import.
     async fn import(&self) -> Result<(), String> {
         let names = names(&self.path).map_err(|error| format!("it cannot be listed: {error}"))?;
         if names.len() == FILES_MAX {
@@ -153,18 +156,21 @@ impl DropFolder {
         let mut taken = 0_u64;
         for name in names {
             let path = self.path.join(&name);
+            let file = path.display();
             match self.take(&path).await {
+                Fate::Gone => {}
                 Fate::Remove => {
-                    std::fs::remove_file(&path)
-                        .map_err(|error| format!("{name} cannot be removed: {error}"))?;
                     taken += 1;
+                    if let Err(error) = std::fs::remove_file(&path) {
+                        warn!(%file, %error, "a recorded file cannot be removed; its event is stored once all the same");
+                    }
                 }
                 Fate::Reject(reason) => {
                     self.desk.metrics.refuse("drop_file");
-                    warn!(file = name, reason, "set a dropped file aside in `rejected`");
-                    let aside = self.path.join(REJECTED).join(&name);
-                    std::fs::rename(&path, aside)
-                        .map_err(|error| format!("{name} cannot be set aside: {error}"))?;
+                    warn!(%file, reason, "set a dropped file aside in `rejected`");
+                    if let Err(error) = std::fs::rename(&path, self.aside(&name)) {
+                        warn!(%file, %error, "it cannot be set aside and stays");
+                    }
                 }
                 Fate::Leave(reason) => return Err(reason),
             }
@@ -176,13 +182,23 @@ impl DropFolder {
         Ok(())
     }
 
+    /// Where a rejected file goes: under its name, or one beside it when that is taken.
+    fn aside(&self, name: &OsStr) -> PathBuf {
+        let folder = self.path.join(REJECTED);
+        let wanted = folder.join(name);
+        if wanted.symlink_metadata().is_err() {
+            return wanted;
+        }
+        let mut other = name.to_owned();
+        other.push(format!(".{}", random::uuid()));
+        folder.join(other)
+    }
+
     async fn take(&self, path: &Path) -> Fate {
         let (bytes, uid) = match read(path) {
             Ok(read) => read,
             Err(Unreadable::Bad(reason)) => return Fate::Reject(reason),
-            Err(Unreadable::Gone) => {
-                return Fate::Leave("a file went away while it was looked at".to_owned());
-            }
+            Err(Unreadable::Gone) => return Fate::Gone,
             Err(Unreadable::Failed(error)) => {
                 return Fate::Leave(format!("{} cannot be read: {error}", path.display()));
             }
@@ -217,12 +233,11 @@ impl DropFolder {
 }
 
 /// Names of files in the folder, in order: not those that begin with a dot, which are still being written.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && name != REJECTED {
+        let name = entry?.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && name != REJECTED {
             names.push(name);
         }
     }
