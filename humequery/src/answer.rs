@@ -33,6 +33,9 @@ pub struct LatestList {
     pub source: Source,
     /// Newest first, with their events.
     pub runs: Vec<RunJson>,
+    /// True when `--limit` cut it short; not printed.
+    #[serde(skip)]
+    pub more: bool,
 }
 
 impl Answer {
@@ -49,17 +52,20 @@ impl Answer {
         }
     }
 
-    /// The cursor of the next page.
-    pub fn next(&self) -> Option<&str> {
-        match self {
+    /// How to see what `--limit` cut off, when there is more.
+    pub fn more(&self) -> Option<String> {
+        let next = match self {
             Answer::Events(list) => list.next.as_deref(),
             Answer::Runs(list) => list.next.as_deref(),
-            Answer::Latest(_)
-            | Answer::Count(_)
+            Answer::Latest(list) => {
+                return list.more.then(|| "there is more: raise --limit".to_owned());
+            }
+            Answer::Count(_)
             | Answer::Tasks(_)
             | Answer::Hosts(_)
             | Answer::Agents(_)
             | Answer::Status(_) => None,
-        }
+        };
+        next.map(|next| format!("there is more: raise --limit, or go on with --cursor {next}"))
     }
 }

@@ -61,8 +61,8 @@ pub async fn ask(
         Question::Latest(query, paging) => {
             let with = |limit, cursor| RunQuery { limit: Some(limit), cursor, ..query.clone() };
             let listing = Listing { what: "latest", page_items: page_of_runs(query), paging };
-            return fetch(client, &listing, with, pages, &mut |RunList { source, runs, next: _ }| {
-                show(&Answer::Latest(LatestList { source, runs }))
+            return fetch(client, &listing, with, pages, &mut |RunList { source, runs, next }| {
+                show(&Answer::Latest(LatestList { source, runs, more: next.is_some() }))
             })
             .await;
         }

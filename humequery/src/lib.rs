@@ -86,11 +86,11 @@ async fn show(args: &Args, question: &Question, client: &Client) -> ExitCode {
     let mut format = render::format(args.output.format, view(&args.output));
     let mut stdout = BufWriter::new(io::stdout().lock());
     let mut found = false;
-    let mut next = None;
+    let mut more = None;
     let pages = format.pages();
     let asked = ask::ask(client, question, pages, &mut |answer: &Answer| {
         found |= !answer.is_empty();
-        next = answer.next().map(str::to_owned);
+        more = answer.more();
         format.write(answer, &mut stdout)
     })
     .await;
@@ -108,9 +108,10 @@ async fn show(args: &Args, question: &Question, client: &Client) -> ExitCode {
         let hint = near_names(args.output.format, question, client).await;
         talk(&hint.map_or_else(|| sentence.clone(), |hint| format!("{sentence}; {hint}")));
     }
-    // JSON has the cursor in it; the others would not say that there is more.
-    if let (Some(next), FormatName::Table | FormatName::Csv) = (next, args.output.format) {
-        talk(&format!("there is more: raise --limit, or go on with --cursor {next}"));
+    // Who set a limit knows of it, unless they go from page to page.
+    let unexpected = args.asked.limit.is_none() || args.asked.cursor.is_some();
+    if let Some(more) = more.filter(|_| unexpected) {
+        talk(&more);
     }
     ExitCode::from(EXIT_ANSWERED)
 }

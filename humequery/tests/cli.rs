@@ -176,6 +176,9 @@ fn ndjson_goes_on_until_there_are_no_more_and_csv_says_that_there_are() {
     assert_eq!(stdout(&csv).lines().count(), 101);
     assert!(stderr(&csv).contains("--cursor e1.2246"), "{}", stderr(&csv));
 
+    let limited = ask(&server, "--format csv --limit 3");
+    assert_eq!(stderr(&limited), "");
+
     let rest = ask(&server, "--format csv --cursor e1.5");
     assert_eq!(stdout(&rest).lines().count(), 5);
     assert_eq!(stderr(&rest), "");

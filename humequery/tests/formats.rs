@@ -24,7 +24,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("events", Answer::Events(read("events"))),
         ("runs", Answer::Runs(read("runs"))),
         ("runs_events", Answer::Runs(read("latest"))),
-        ("latest", Answer::Latest(LatestList { source, runs })),
+        ("latest", Answer::Latest(LatestList { source, runs, more: false })),
         ("count", Answer::Count(read("count"))),
         ("tasks", Answer::Tasks(read("tasks"))),
         ("hosts", Answer::Hosts(read("hosts"))),
