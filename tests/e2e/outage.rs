@@ -36,6 +36,13 @@ fn drop_file(agent: &Agent, name: &str, content: &[u8]) {
     fs::rename(unfinished, agent.drop_dir().join(name)).unwrap();
 }
 
+/// Puts a folder with something in it into the drop folder, whole: the agent may be looking.
+fn drop_folder(agent: &Agent, name: &str) {
+    let unfinished = agent.drop_dir().join(format!(".{name}"));
+    fs::create_dir_all(unfinished.join("inside")).unwrap();
+    fs::rename(unfinished, agent.drop_dir().join(name)).unwrap();
+}
+
 /// Puts an event into the drop folder.
 fn drop_event(agent: &Agent, number: u64, message: &str) {
     let line = json!({"id": id(number), "task": "DROPPED", "message": message});
@@ -209,13 +216,13 @@ fn bad_files_are_set_aside_and_traps_are_not_read() {
         fs::hard_link(&secret, folder.join(format!("g-hard-link-{round}.json"))).unwrap();
         let fifo = folder.join(format!("h-fifo-{round}.json"));
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        fs::create_dir_all(folder.join(format!("i-folder-{round}.json/inside"))).unwrap();
+        drop_folder(&agent, &format!("i-folder-{round}.json"));
     };
     lay_traps("before");
     drop_event(&agent, 1, "good one");
     agent.start();
     lay_traps("while running");
-    // Links and folders make no noise; the next good file does.
+    // Links make no noise; the next good file does.
     drop_event(&agent, 2, "good two");
     wait_until("both good ones are at the master", SOON, || site.master().count(&["-t", "DROPPED"]) == 2);
     wait_until("the folder is empty", SOON, || waiting(&agent).is_empty());
@@ -249,7 +256,7 @@ fn a_file_whose_name_is_not_text_does_not_block_the_others() {
 fn a_file_named_like_one_that_was_rejected_does_not_block_the_others() {
     let site = Site::new();
     let agent = site.agent("web1");
-    fs::create_dir_all(agent.drop_dir().join("!twice.json/inside")).unwrap();
+    drop_folder(&agent, "!twice.json");
     drop_event(&agent, 1, "one");
     wait_until("the folder is empty", SOON, || waiting(&agent).is_empty());
     drop_file(&agent, "!twice.json", b"garbage");
