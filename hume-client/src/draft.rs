@@ -54,7 +54,7 @@ impl Surroundings {
         let caller = CallerLine {
             pid: Some(number(pid)),
             ppid: rustix::process::getppid().map(number),
-            session: rustix::process::getsid(None).ok().map(number),
+            session: session(),
             cwd: std::env::current_dir().ok().as_deref().map(caller_text),
             boottime_us: Some(boottime_ns / 1000),
             ..CallerLine::default()
@@ -72,6 +72,14 @@ pub fn stamped(mut line: DraftLine) -> DraftLine {
     line.time.get_or_insert_with(|| time.to_string());
     line.caller.get_or_insert(caller);
     line
+}
+
+/// The session of this process; none when its leader lies outside the container's process namespace, or when no session
+/// was ever made (a child of a bare init): the kernel calls both 0.
+fn session() -> Option<u32> {
+    // rustix takes 0 for impossible here, and panics.
+    let session = nix::unistd::getsid(None).ok()?;
+    u32::try_from(session.as_raw()).ok().filter(|&number| number != 0)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the clock")]

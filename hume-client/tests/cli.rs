@@ -43,6 +43,26 @@ fn a_stored_event_ends_with_0_and_nothing_is_said() {
 }
 
 #[test]
+fn a_session_that_began_outside_the_container_has_no_number() {
+    let site = Site::new(OK);
+    // In a process namespace of its own; root needs no user namespace for that.
+    let unshare = |words: &[&str]| {
+        let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--user"] };
+        site.command("unshare").args(user).args(["--pid", "--fork"]).args(words).output()
+    };
+    if !unshare(&["true"]).is_ok_and(|output| output.status.success()) {
+        println!("skipped: this machine lets nobody make a process namespace (unshare --pid)");
+        return;
+    }
+    let output = unshare(&[env!("CARGO_BIN_EXE_hume"), "-t", "X", "hi"]).unwrap();
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
+    assert_eq!(site.draft().caller.session, None);
+    assert_eq!(code(&site.hume(["hi"])), 0);
+    let own = nix::unistd::getsid(None).unwrap().as_raw().unsigned_abs();
+    assert_eq!(site.draft().caller.session.unwrap_or(0), own);
+}
+
+#[test]
 fn a_refused_event_is_told_in_one_line_and_never_goes_to_the_drop_folder() {
     for (manner, strict, cause) in [
         (INVALID, 65, "the agent answered invalid: bad level"),
