@@ -98,7 +98,8 @@ fn the_caller_is_described() {
     let caller = accepted(&with(&["x"], &[("INVOCATION_ID", "0123456789abcdef0123456789abcdef")])).caller;
     assert_eq!(caller.pid, Some(std::process::id()));
     assert_eq!(caller.ppid, Some(std::os::unix::process::parent_id()));
-    assert!(caller.session.is_some());
+    let session = nix::unistd::getsid(None).unwrap().as_raw().unsigned_abs();
+    assert_eq!(caller.session.unwrap_or(0), session, "0 is a session led from outside");
     assert_eq!(caller.unit.as_deref(), Some("0123456789abcdef0123456789abcdef"));
     assert_eq!(caller.cwd.as_deref(), std::env::current_dir().unwrap().to_str());
     assert!(caller.boot_clock.unwrap().micros > 0);
