@@ -6,6 +6,7 @@
 use crate::error::BoundError;
 use crate::level::Level;
 use crate::name::{AgentId, BootId, Epoch, EventId, FlagName, HostName, RunId, RunKey, Seq, Tag, TaskName};
+use crate::policy::Overlap;
 use crate::process::Chain;
 use crate::time::Timestamp;
 
@@ -135,12 +136,22 @@ pub enum EventFlag {
     UnmatchedStop,
     /// A run key of another task came with the environment and was ignored.
     KeyIgnored,
+    /// The end of the process that starts this run says nothing about the run.
+    Detached,
+    /// A start that did not happen: another run of the task was open, and only one may be.
+    OverlapRefused,
 }
 
 impl EventFlag {
     /// All flags.
-    pub const ALL: [EventFlag; 4] =
-        [EventFlag::Mangled, EventFlag::Overlapped, EventFlag::UnmatchedStop, EventFlag::KeyIgnored];
+    pub const ALL: [EventFlag; 6] = [
+        EventFlag::Mangled,
+        EventFlag::Overlapped,
+        EventFlag::UnmatchedStop,
+        EventFlag::KeyIgnored,
+        EventFlag::Detached,
+        EventFlag::OverlapRefused,
+    ];
 
     /// The word used in JSON.
     pub fn as_str(self) -> &'static str {
@@ -149,6 +160,8 @@ impl EventFlag {
             EventFlag::Overlapped => "overlapped",
             EventFlag::UnmatchedStop => "unmatched_stop",
             EventFlag::KeyIgnored => "key_ignored",
+            EventFlag::Detached => "detached",
+            EventFlag::OverlapRefused => "overlap_refused",
         }
     }
 
@@ -327,6 +340,8 @@ pub struct Event {
     pub run: Option<RunRef>,
     /// What ended the run, for events of kind `run`.
     pub finding: Option<Finding>,
+    /// When what was found lies in an interval: where that begins; `time` is where it ends.
+    pub not_before: Option<Timestamp>,
     /// What is said of it as a whole; sorted, no doubles.
     pub flags: Vec<EventFlag>,
 }
@@ -371,6 +386,15 @@ pub struct DraftKey {
     pub source: KeySource,
     /// The task it was made for, when the exporter said so.
     pub task: Option<TaskName>,
+}
+
+/// How a start is to be taken while another run of the task is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverlapWish {
+    /// As the policy of the task says.
+    Policy,
+    /// So, whatever the policy says.
+    Only(Overlap),
 }
 
 /// What the caller says of its surroundings; used where the kernel's word is missing, and only for the same uid.
@@ -427,6 +451,10 @@ pub struct Draft {
     pub tree: Option<String>,
     /// The run to join.
     pub key: Option<DraftKey>,
+    /// With a start: the end of the process that starts the run says nothing about the run.
+    pub detach: bool,
+    /// With a start: what to do when another run of the task is open, from a caller that can still decide not to go on.
+    pub overlap: Option<OverlapWish>,
     /// True when `hume` cut or escaped something.
     pub mangled: bool,
     /// The caller's surroundings.
@@ -452,6 +480,8 @@ impl Draft {
             line: None,
             tree: None,
             key: None,
+            detach: false,
+            overlap: None,
             mangled: false,
             caller: Caller::default(),
         }
@@ -498,6 +528,12 @@ impl Draft {
         }
         if self.command.is_some_and(|command| command != Command::Flag) && self.task.is_none() {
             return Err(BoundError::new("task", "is missing: a counter command needs one"));
+        }
+        let is_start = self.command == Some(Command::CounterStart);
+        for (field, is_given) in [("detach", self.detach), ("overlap", self.overlap.is_some())] {
+            if is_given && !is_start {
+                return Err(BoundError::new(field, "belongs to counter-start only"));
+            }
         }
         if let Some(key) = &self.key
             && key.source == KeySource::Flag

@@ -20,10 +20,12 @@ pub mod fit;
 pub mod level;
 pub mod name;
 pub mod page;
+pub mod policy;
 pub mod process;
 pub mod run;
 #[cfg(test)]
 mod run_tests;
+pub mod status;
 pub mod time;
 
 pub use error::{BoundError, ErrorClass};

@@ -1,11 +1,13 @@
-//! What a run is: a fold over its events in order of position, and the status that follows from it.
+//! What a run is: a fold over its events in order of position.
 //!
 //! [`RunState::open`] takes the first event, [`RunState::apply`] each later one; agent and master run the same fold, so they
-//! agree. [`status`] is the rule of what is shown. Nothing here reads a clock or a store.
+//! agree. What is shown of it decides [`crate::status`]. Nothing here reads a clock or a store.
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Position, StoredEvent};
+use crate::event::{
+    BootClock, Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Position, StoredEvent,
+};
 use crate::level::{LEVEL_COUNT, Level};
 use crate::name::{AgentId, BootId, Epoch, EventId, HostName, RunId, Seq, TaskName};
 use crate::time::Timestamp;
@@ -35,96 +37,6 @@ impl Phase {
     }
 }
 
-/// How an ended run went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Nothing worse than info.
-    Ok,
-    /// A warning, or only soft flags.
-    Warning,
-    /// Nobody could tell, or events are missing.
-    Unknown,
-    /// An error, or a bad exit code.
-    Failed,
-    /// Failed, and the worst level was critical.
-    Critical,
-    /// Cut short.
-    Aborted,
-}
-
-impl Outcome {
-    /// The word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Ok => "ok",
-            Outcome::Warning => "warning",
-            Outcome::Unknown => "unknown",
-            Outcome::Failed => "failed",
-            Outcome::Critical => "critical",
-            Outcome::Aborted => "aborted",
-        }
-    }
-}
-
-/// What is shown of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Going on.
-    Running,
-    /// Going on for longer than it may.
-    Overdue,
-    /// Going on as far as is known, but its agent is silent.
-    Lost,
-    /// Ended, critical.
-    Critical,
-    /// Ended badly, or cut short.
-    Failed,
-    /// Ended with a warning.
-    Warning,
-    /// Ended, but nobody can tell how.
-    Unknown,
-    /// Ended well.
-    Ok,
-}
-
-impl Status {
-    /// All that can be shown.
-    pub const ALL: [Status; 8] = [
-        Status::Running,
-        Status::Overdue,
-        Status::Lost,
-        Status::Critical,
-        Status::Failed,
-        Status::Warning,
-        Status::Unknown,
-        Status::Ok,
-    ];
-
-    /// The word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Running => "running",
-            Status::Overdue => "overdue",
-            Status::Lost => "lost",
-            Status::Critical => "critical",
-            Status::Failed => "failed",
-            Status::Warning => "warning",
-            Status::Unknown => "unknown",
-            Status::Ok => "ok",
-        }
-    }
-
-    /// Severity 0 to 3, as a monitoring plugin would exit: ok, warning, critical, unknown.
-    pub fn severity(self) -> u8 {
-        match self {
-            Status::Running | Status::Ok => 0,
-            Status::Overdue | Status::Warning => 1,
-            Status::Critical | Status::Failed => 2,
-            Status::Lost | Status::Unknown => 3,
-        }
-    }
-}
-
 /// What is said of a run as a whole. Flags never hide events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +49,14 @@ pub enum RunFlag {
     StopWithoutStart,
     /// No start opened it.
     Implicit,
+    /// Its end is its own affair: the end of the process that started it says nothing.
+    Detached,
+    /// It took longer than it may.
+    Overran,
+    /// It took less than it should.
+    TooShort,
+    /// Events of it are known to be missing.
+    Incomplete,
 }
 
 impl RunFlag {
@@ -147,14 +67,10 @@ impl RunFlag {
             RunFlag::PreReset => "pre_reset",
             RunFlag::StopWithoutStart => "stop_without_start",
             RunFlag::Implicit => "implicit",
-        }
-    }
-
-    /// True when the flag alone makes an otherwise good run a warning.
-    fn is_soft_warning(self) -> bool {
-        match self {
-            RunFlag::Overlapped => true,
-            RunFlag::PreReset | RunFlag::StopWithoutStart | RunFlag::Implicit => false,
+            RunFlag::Detached => "detached",
+            RunFlag::Overran => "overran",
+            RunFlag::TooShort => "too_short",
+            RunFlag::Incomplete => "incomplete",
         }
     }
 }
@@ -181,6 +97,27 @@ impl Moment {
             _ => self.time.micros_since(earlier.time),
         };
         u64::try_from(micros).unwrap_or(0)
+    }
+}
+
+/// The present, for runs that go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now(Moment);
+
+impl Now {
+    /// On another machine than the run's: only the wall clock can be compared.
+    pub fn elsewhere(time: Timestamp) -> Now {
+        Now(Moment { time, boot: None })
+    }
+
+    /// On the run's own host, where durations do not depend on the wall clock.
+    pub fn here(time: Timestamp, clock: BootClock) -> Now {
+        Now(Moment { time, boot: Some((*clock.boot.as_bytes(), clock.micros)) })
+    }
+
+    /// By the wall clock.
+    pub fn time(self) -> Timestamp {
+        self.0.time
     }
 }
 
@@ -237,6 +174,8 @@ pub struct RunState {
     exit: Option<(bool, i32)>,
     aborted: Option<String>,
     closed: Option<String>,
+    #[serde(default)]
+    ended_after: Option<Timestamp>,
     first_error: Option<FirstError>,
     flags: Vec<RunFlag>,
     spans: Vec<Span>,
@@ -268,6 +207,7 @@ impl RunState {
             exit: None,
             aborted: None,
             closed: None,
+            ended_after: None,
             first_error: None,
             flags: Vec::new(),
             spans: Vec::new(),
@@ -295,7 +235,7 @@ impl RunState {
         self.extend_span(*position);
         if event.kind != EventKind::Reported {
             if let Some(finding) = event.finding {
-                self.conclude(finding, moment);
+                self.conclude(finding, moment, event.not_before);
             }
             return;
         }
@@ -303,13 +243,18 @@ impl RunState {
         if self.aborted.as_deref() == Some(Finding::ProcessGone.as_str()) {
             self.aborted = None;
             self.ended = None;
+            self.ended_after = None;
         }
         self.latest = moment;
         self.events += 1;
         self.by_level[event.level.index()] += 1;
         self.counted[event.level.index()] += 1;
-        if event.flags.contains(&EventFlag::Overlapped) {
-            self.flag(RunFlag::Overlapped);
+        for (said, flag) in
+            [(EventFlag::Overlapped, RunFlag::Overlapped), (EventFlag::Detached, RunFlag::Detached)]
+        {
+            if event.flags.contains(&said) {
+                self.flag(flag);
+            }
         }
         if matches!(event.level, Level::Error | Level::Critical) && self.first_error.is_none() {
             let message = crate::fit::cut(&event.message, FIRST_ERROR_BYTES_MAX).to_owned();
@@ -349,7 +294,7 @@ impl RunState {
         }
     }
 
-    fn conclude(&mut self, finding: Finding, moment: Moment) {
+    fn conclude(&mut self, finding: Finding, moment: Moment, not_before: Option<Timestamp>) {
         if self.ended.is_some() {
             return;
         }
@@ -357,6 +302,7 @@ impl RunState {
         if finding.is_abort() {
             self.aborted = Some(finding.as_str().to_owned());
             self.ended = Some(moment);
+            self.ended_after = not_before;
         } else {
             self.closed = Some(finding.as_str().to_owned());
             // Nothing happened after the latest event: an implicit run ended there.
@@ -439,6 +385,21 @@ impl RunState {
         self.ended.map(|moment| moment.time)
     }
 
+    /// When its end is only known to lie in an interval: where that begins; it ends at [`ended_at`](Self::ended_at).
+    pub fn ended_after(&self) -> Option<Timestamp> {
+        self.ended_after
+    }
+
+    /// True when it was cut short.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.is_some()
+    }
+
+    /// True when nothing is known of how long it took: it was only ever stopped, and the stop did not say.
+    pub fn has_no_length(&self) -> bool {
+        self.flags.contains(&RunFlag::StopWithoutStart) && self.backdated_us == 0
+    }
+
     /// The boot it started in, when known.
     pub fn boot(&self) -> Option<BootId> {
         self.started.boot.map(|(boot, _)| BootId::from_bytes(boot))
@@ -456,28 +417,32 @@ impl RunState {
     }
 
     /// Microseconds from the start (or the last reset) to the end, pauses included; to `now` while it goes on.
-    pub fn duration_us(&self, now: Timestamp) -> u64 {
+    pub fn duration_us(&self, now: Now) -> u64 {
         self.end(now).micros_since(self.clock_from).saturating_add(self.backdated_us)
     }
 
     /// Microseconds paused since the start or the last reset; a pause that still lasts counts to `now`.
-    pub fn paused_us(&self, now: Timestamp) -> u64 {
+    pub fn paused_us(&self, now: Now) -> u64 {
         self.paused_us + self.paused.map_or(0, |since| self.end(now).micros_since(since))
     }
 
-    /// [`duration_us`](Self::duration_us) without the pauses.
-    pub fn active_us(&self, now: Timestamp) -> u64 {
-        self.duration_us(now).saturating_sub(self.paused_us(now))
-    }
-
-    /// The end, or `now`, which is of the wall clock only: another machine may be asking.
-    fn end(&self, now: Timestamp) -> Moment {
-        self.ended.unwrap_or(Moment { time: now, boot: None })
+    fn end(&self, now: Now) -> Moment {
+        self.ended.unwrap_or(now.0)
     }
 
     /// Reported events, by [`Level::index`].
     pub fn by_level(&self) -> &[u64; LEVEL_COUNT] {
         &self.by_level
+    }
+
+    /// Reported events that count for the status, those since the last reset, by [`Level::index`].
+    pub fn counted(&self) -> &[u64; LEVEL_COUNT] {
+        &self.counted
+    }
+
+    /// The level of the stop.
+    pub fn declared(&self) -> Option<Level> {
+        self.declared.and_then(Level::from_index)
     }
 
     /// Reported events in all.
@@ -508,50 +473,5 @@ impl RunState {
     /// Where its events stand, one span per epoch.
     pub fn spans(&self) -> &[Span] {
         &self.spans
-    }
-
-    /// The worst level that counts: events since the last reset, the declared outcome, the exit.
-    fn worst(&self) -> Level {
-        let seen = Level::ALL.into_iter().filter(|level| self.counted[level.index()] > 0);
-        let declared = self.declared.and_then(Level::from_index);
-        let exit = self.exit.filter(|(signal, value)| *signal || *value != 0).map(|_| Level::Error);
-        seen.chain(declared).chain(exit).max_by_key(|level| level.rank()).unwrap_or(Level::Info)
-    }
-
-    /// How it went, once it has ended. `complete` is false when events of it are known to be missing.
-    pub fn outcome(&self, complete: bool) -> Option<Outcome> {
-        self.ended?;
-        if self.aborted.is_some() {
-            return Some(Outcome::Aborted);
-        }
-        Some(match self.worst() {
-            Level::Critical => Outcome::Critical,
-            Level::Error => Outcome::Failed,
-            Level::Warning => Outcome::Warning,
-            Level::Unknown => Outcome::Unknown,
-            Level::Debug | Level::Info | Level::Ok => {
-                if self.flags.iter().any(|flag| flag.is_soft_warning()) {
-                    Outcome::Warning
-                } else if complete {
-                    Outcome::Ok
-                } else {
-                    Outcome::Unknown
-                }
-            }
-        })
-    }
-}
-
-/// What is shown of a run: `complete` is false when events of it are known to be missing, `agent_silent` true when its agent
-/// has not been heard for longer than it may.
-pub fn status(run: &RunState, complete: bool, agent_silent: bool) -> Status {
-    match run.outcome(complete) {
-        None if agent_silent => Status::Lost,
-        None => Status::Running,
-        Some(Outcome::Critical) => Status::Critical,
-        Some(Outcome::Failed | Outcome::Aborted) => Status::Failed,
-        Some(Outcome::Warning) => Status::Warning,
-        Some(Outcome::Unknown) => Status::Unknown,
-        Some(Outcome::Ok) => Status::Ok,
     }
 }

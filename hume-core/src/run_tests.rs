@@ -1,16 +1,19 @@
 //! The life of a run, told event by event: the tables of what a fold must say.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use crate::event::{
     BootClock, Command, Correlation, Event, EventKind, Exit, Finding, Process, RunRef, StoredEvent,
 };
 use crate::name::{BootId, Epoch, EventId, HostName, RunId, Seq, TaskName};
-use crate::run::{Outcome, Phase, RunFlag, RunState, Status, status};
+use crate::policy::{Policies, RunPolicy};
+use crate::run::{Now, Phase, RunFlag, RunState};
+use crate::status::{Circumstances, Judgement, Outcome, Severity, Status, judge};
 use crate::{Level, Position, Timestamp};
 
 const SECOND: i64 = 1_000_000;
-const NOW: Timestamp = Timestamp::EPOCH;
 
 fn event(at_s: i64, seq: u64, level: Level, command: Option<Command>) -> StoredEvent {
     StoredEvent {
@@ -36,6 +39,7 @@ fn event(at_s: i64, seq: u64, level: Level, command: Option<Command>) -> StoredE
             process: Process::default(),
             run: Some(RunRef { id: RunId::from_bytes([7; 16]), correlation: Correlation::Ancestry }),
             finding: None,
+            not_before: None,
             flags: vec![],
         },
     }
@@ -57,6 +61,36 @@ fn fold(events: &[StoredEvent]) -> RunState {
     state
 }
 
+/// As it is shown a minute after 1970 began, with the policy that holds where nothing is configured.
+fn shown(run: &RunState) -> Judgement {
+    shown_at(run, 60, &RunPolicy::default())
+}
+
+fn shown_at(run: &RunState, at_s: i64, policy: &RunPolicy) -> Judgement {
+    let now = Now::elsewhere(Timestamp::from_micros(at_s * SECOND));
+    judge(run, policy, Circumstances { now, complete: true, agent_silent_for: Duration::ZERO })
+}
+
+fn with_gap(run: &RunState) -> Judgement {
+    let now = Now::elsewhere(Timestamp::EPOCH);
+    let policy = RunPolicy::default();
+    judge(run, &policy, Circumstances { now, complete: false, agent_silent_for: Duration::ZERO })
+}
+
+/// The policy of these lines of a section `[[runs]]`.
+fn policy(lines: &str) -> RunPolicy {
+    #[derive(serde::Deserialize)]
+    struct File {
+        runs: Policies,
+    }
+    let file: File = toml::from_str(&format!("[[runs]]\n{lines}")).unwrap();
+    file.runs.of(&TaskName::parse("BACKUP").unwrap())
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
 const START: Option<Command> = Some(Command::CounterStart);
 const STOP: Option<Command> = Some(Command::CounterStop);
 
@@ -67,18 +101,32 @@ fn a_run_starts_ends_and_counts_its_events() {
         event(5, 2, Level::Warning, None),
         event(10, 3, Level::Info, STOP),
     ]);
-    assert_eq!((run.phase(), run.events(), run.duration_us(NOW)), (Phase::Ended, 3, 10_000_000));
+    assert_eq!((run.phase(), run.events(), shown(&run).duration), (Phase::Ended, 3, seconds(10)));
     assert_eq!(run.by_level()[Level::Info.index()], 2);
-    assert_eq!(run.outcome(true), Some(Outcome::Warning));
+    assert_eq!(shown(&run).outcome, Some(Outcome::Warning));
     assert_eq!(run.first_error(), None);
 }
 
 #[test]
 fn an_open_run_is_running_and_lost_when_its_agent_is_silent() {
     let run = fold(&[event(0, 1, Level::Error, START)]);
-    assert_eq!(run.outcome(true), None);
-    assert_eq!(status(&run, true, false), Status::Running);
-    assert_eq!(status(&run, true, true), Status::Lost);
+    assert_eq!(shown(&run).outcome, None);
+    assert_eq!((shown(&run).status, shown(&run).severity), (Status::Running, Severity::Ok));
+    assert_eq!(shown(&run).worst, Level::Error, "it is told while it runs");
+    let silent = |seconds| {
+        let now = Now::elsewhere(Timestamp::EPOCH);
+        let agent_silent_for = Duration::from_secs(seconds);
+        judge(&run, &RunPolicy::default(), Circumstances { now, complete: true, agent_silent_for })
+    };
+    assert_eq!(silent(300).status, Status::Running);
+    assert_eq!((silent(301).status, silent(301).severity), (Status::Lost, Severity::Unknown));
+    let ended = fold(&[event(0, 1, Level::Info, START), event(1, 2, Level::Info, STOP)]);
+    let long = Circumstances {
+        now: Now::elsewhere(Timestamp::EPOCH),
+        complete: true,
+        agent_silent_for: Duration::from_hours(9),
+    };
+    assert_eq!(judge(&ended, &RunPolicy::default(), long).status, Status::Ok, "what has ended is not lost");
 }
 
 #[test]
@@ -89,16 +137,14 @@ fn pauses_do_not_count_as_active_time() {
         event(40, 3, Level::Info, START),
         event(45, 4, Level::Info, STOP),
     ]);
-    assert_eq!(
-        (run.duration_us(NOW), run.paused_us(NOW), run.active_us(NOW)),
-        (45_000_000, 30_000_000, 15_000_000)
-    );
+    let told = shown(&run);
+    assert_eq!((told.duration, told.paused, told.active()), (seconds(45), seconds(30), seconds(15)));
     let paused =
         fold(&[event(0, 1, Level::Info, START), event(10, 2, Level::Info, Some(Command::CounterPause))]);
     assert_eq!(paused.phase(), Phase::Paused);
-    let later = Timestamp::from_micros(25 * SECOND);
-    assert_eq!((paused.duration_us(later), paused.active_us(later)), (25_000_000, 10_000_000));
-    assert_eq!(status(&paused, true, false), Status::Running);
+    let later = shown_at(&paused, 25, &RunPolicy::default());
+    assert_eq!((later.duration, later.active()), (seconds(25), seconds(10)));
+    assert_eq!(later.status, Status::Running);
 }
 
 #[test]
@@ -109,9 +155,9 @@ fn a_reset_restarts_the_clock_and_earlier_errors_no_longer_count() {
         event(60, 3, Level::Info, Some(Command::CounterReset)),
         event(70, 4, Level::Info, STOP),
     ]);
-    assert_eq!(run.duration_us(NOW), 10_000_000);
-    assert_eq!(run.flags(), [RunFlag::PreReset]);
-    assert_eq!(run.outcome(true), Some(Outcome::Ok));
+    assert_eq!(shown(&run).duration, seconds(10));
+    assert_eq!(shown(&run).flags, [RunFlag::PreReset]);
+    assert_eq!(shown(&run).outcome, Some(Outcome::Ok));
     assert_eq!(run.events(), 4, "they stay");
     assert_eq!(run.first_error().unwrap().message, "event 2");
 }
@@ -134,16 +180,16 @@ fn the_worst_of_levels_declared_outcome_and_exit_decides() {
         let mut stop = event(2, 9, declared, STOP);
         stop.event.exit = exit;
         events.push(stop);
-        assert_eq!(fold(&events).outcome(true), Some(expected), "{levels:?} {declared} {exit:?}");
+        assert_eq!(shown(&fold(&events)).outcome, Some(expected), "{levels:?} {declared} {exit:?}");
     }
 }
 
 #[test]
 fn missing_events_make_an_ok_run_unknown_and_leave_a_failed_one_failed() {
     let ok = fold(&[event(0, 1, Level::Info, START), event(1, 3, Level::Info, STOP)]);
-    assert_eq!(ok.outcome(false), Some(Outcome::Unknown));
+    assert_eq!(with_gap(&ok).outcome, Some(Outcome::Unknown));
     let failed = fold(&[event(0, 1, Level::Error, START), event(1, 3, Level::Info, STOP)]);
-    assert_eq!(failed.outcome(false), Some(Outcome::Failed));
+    assert_eq!(with_gap(&failed).outcome, Some(Outcome::Failed));
     let seq = |n| Seq::new(n).unwrap();
     assert!(ok.spans()[0].meets(Epoch::from_bytes([9; 16]), seq(2), seq(2)));
     assert!(!ok.spans()[0].meets(Epoch::from_bytes([9; 16]), seq(4), seq(9)));
@@ -153,8 +199,8 @@ fn missing_events_make_an_ok_run_unknown_and_leave_a_failed_one_failed() {
 #[test]
 fn a_superseded_run_is_aborted_and_shows_as_failed() {
     let run = fold(&[event(0, 1, Level::Info, START), finding(5, 2, Finding::Superseded)]);
-    assert_eq!((run.outcome(true), run.reason()), (Some(Outcome::Aborted), Some("superseded")));
-    assert_eq!(status(&run, true, false), Status::Failed);
+    assert_eq!((shown(&run).outcome, run.reason()), (Some(Outcome::Aborted), Some("superseded")));
+    assert_eq!((shown(&run).status, shown(&run).severity), (Status::Failed, Severity::Critical));
     assert_eq!(run.events(), 1, "what nobody reported is not counted");
 }
 
@@ -165,7 +211,7 @@ fn a_later_event_withdraws_the_verdict_that_the_process_is_gone() {
         finding(5, 2, Finding::ProcessGone),
         event(6, 3, Level::Info, STOP),
     ]);
-    assert_eq!((run.outcome(true), run.reason()), (Some(Outcome::Ok), None));
+    assert_eq!((shown(&run).outcome, run.reason()), (Some(Outcome::Ok), None));
 }
 
 #[test]
@@ -175,8 +221,8 @@ fn an_implicit_run_ends_at_its_latest_event() {
         event(7, 2, Level::Info, None),
         finding(607, 3, Finding::Idle),
     ]);
-    assert_eq!((run.flags(), run.duration_us(NOW)), (&[RunFlag::Implicit][..], 7_000_000));
-    assert_eq!((run.outcome(true), run.reason()), (Some(Outcome::Ok), Some("idle")));
+    assert_eq!((run.flags(), shown(&run).duration), (&[RunFlag::Implicit][..], seconds(7)));
+    assert_eq!((shown(&run).outcome, run.reason()), (Some(Outcome::Ok), Some("idle")));
 }
 
 #[test]
@@ -184,9 +230,10 @@ fn a_stop_without_a_start_is_flagged_and_back_dated_by_its_duration() {
     let mut stop = event(100, 1, Level::Info, STOP);
     stop.event.extra = vec![("duration".to_owned(), "90.5".to_owned())];
     let run = fold(&[stop]);
-    assert_eq!((run.flags(), run.duration_us(NOW)), (&[RunFlag::StopWithoutStart][..], 90_500_000));
+    assert_eq!(run.flags(), [RunFlag::StopWithoutStart]);
+    assert_eq!(shown(&run).duration, Duration::from_millis(90_500));
     assert_eq!(run.started_at(), Timestamp::from_micros(9_500_000));
-    assert_eq!(fold(&[event(100, 1, Level::Info, STOP)]).duration_us(NOW), 0);
+    assert_eq!(shown(&fold(&[event(100, 1, Level::Info, STOP)])).duration, Duration::ZERO);
 }
 
 #[test]
@@ -197,7 +244,137 @@ fn durations_follow_the_boot_clock_when_the_wall_clock_jumps() {
         stored
     };
     let run = fold(&[with_clock(1_000_000, 1, 50, START), with_clock(0, 2, 2_000_050, STOP)]);
-    assert_eq!(run.duration_us(NOW), 2_000_000);
+    assert_eq!(shown(&run).duration, seconds(2));
+}
+
+#[test]
+fn by_the_policy_final_only_the_stop_and_the_exit_code_decide() {
+    let retried = |declared, exit| {
+        let mut stop = event(9, 3, declared, STOP);
+        stop.event.exit = exit;
+        fold(&[event(0, 1, Level::Info, START), event(1, 2, Level::Error, None), stop])
+    };
+    let by_final = policy("status_by = \"final\"");
+    for (declared, exit, expected) in [
+        (Level::Info, None, Status::Ok),
+        (Level::Ok, Some(Exit::Code(0)), Status::Ok),
+        (Level::Warning, None, Status::Warning),
+        (Level::Info, Some(Exit::Code(1)), Status::Failed),
+    ] {
+        assert_eq!(shown_at(&retried(declared, exit), 60, &by_final).status, expected, "{declared} {exit:?}");
+        assert_eq!(shown(&retried(declared, exit)).outcome, Some(Outcome::Failed), "by the worst");
+    }
+    let never_stopped = fold(&[event(0, 1, Level::Error, None), finding(9, 2, Finding::Idle)]);
+    assert_eq!(shown_at(&never_stopped, 60, &by_final).status, Status::Failed, "nothing else was said");
+}
+
+#[test]
+fn an_exit_code_means_what_the_policy_says() {
+    let mut stop = event(9, 2, Level::Info, STOP);
+    stop.event.exit = Some(Exit::Code(24));
+    let run = fold(&[event(0, 1, Level::Info, START), stop]);
+    let by = |lines| shown_at(&run, 60, &policy(lines)).status;
+    assert_eq!(by(""), Status::Failed);
+    assert_eq!(by("exit_map = { 24 = \"ok\" }"), Status::Ok);
+    assert_eq!(by("exit_map = { 24 = \"warning\" }"), Status::Warning);
+    assert_eq!(by("exit_map = { 24 = \"unknown\" }"), Status::Unknown);
+    assert_eq!(by("exit_map = { other = \"critical\" }"), Status::Critical);
+}
+
+#[test]
+fn an_open_run_is_overdue_softly_then_hard_and_pauses_extend_both() {
+    let limits = policy("max_runtime = \"10s\"\nhard_runtime = \"20s\"");
+    let run = fold(&[event(0, 1, Level::Info, START)]);
+    for (at, status, severity) in [
+        (10, Status::Running, Severity::Ok),
+        (11, Status::Overdue, Severity::Warning),
+        (20, Status::Overdue, Severity::Warning),
+        (21, Status::Overdue, Severity::Critical),
+    ] {
+        let told = shown_at(&run, at, &limits);
+        assert_eq!((told.status, told.severity), (status, severity), "after {at} s");
+    }
+    let paused =
+        fold(&[event(0, 1, Level::Info, START), event(5, 2, Level::Info, Some(Command::CounterPause))]);
+    assert_eq!(shown_at(&paused, 50, &limits).status, Status::Running);
+    let resumed = fold(&[
+        event(0, 1, Level::Info, START),
+        event(5, 2, Level::Info, Some(Command::CounterPause)),
+        event(45, 3, Level::Info, START),
+    ]);
+    assert_eq!(shown_at(&resumed, 50, &limits).status, Status::Running);
+    assert_eq!(shown_at(&resumed, 51, &limits).status, Status::Overdue);
+}
+
+#[test]
+fn a_pause_counts_as_paused_only_up_to_its_maximum() {
+    let limits = policy("max_runtime = \"10s\"\nmax_pause = \"30s\"");
+    let paused =
+        fold(&[event(0, 1, Level::Info, START), event(5, 2, Level::Info, Some(Command::CounterPause))]);
+    let told = shown_at(&paused, 60, &limits);
+    assert_eq!((told.paused, told.active(), told.status), (seconds(30), seconds(30), Status::Overdue));
+}
+
+#[test]
+fn an_overdue_run_that_ends_well_after_all_is_a_warning_and_has_overran() {
+    let run = fold(&[event(0, 1, Level::Info, START), event(50, 2, Level::Info, STOP)]);
+    let told = shown_at(&run, 60, &policy("max_runtime = \"10s\"\nhard_runtime = \"20s\""));
+    assert_eq!((told.status, told.flags), (Status::Warning, vec![RunFlag::Overran]));
+}
+
+#[test]
+fn a_run_that_was_too_short_is_a_warning_unless_its_length_is_not_known() {
+    let limits = policy("min_runtime = \"10s\"");
+    let run = fold(&[event(0, 1, Level::Info, START), event(9, 2, Level::Info, STOP)]);
+    let told = shown_at(&run, 60, &limits);
+    assert_eq!((told.status, told.flags), (Status::Warning, vec![RunFlag::TooShort]));
+    let open = fold(&[event(0, 1, Level::Info, START)]);
+    assert_eq!(shown_at(&open, 1, &limits).flags, []);
+    let only_stopped = fold(&[event(0, 1, Level::Info, STOP)]);
+    assert_eq!(shown_at(&only_stopped, 60, &limits).status, Status::Ok);
+    let aborted = fold(&[event(0, 1, Level::Info, START), finding(1, 2, Finding::ProcessGone)]);
+    assert_eq!(shown_at(&aborted, 60, &limits).flags, []);
+}
+
+#[test]
+fn an_overlap_is_a_warning_unless_the_policy_allows_it() {
+    let mut start = event(0, 1, Level::Info, START);
+    start.event.flags = vec![crate::event::EventFlag::Overlapped];
+    let run = fold(&[start, event(9, 2, Level::Info, STOP)]);
+    assert_eq!(shown(&run).status, Status::Warning);
+    let allowed = shown_at(&run, 60, &policy("overlap = \"allow\""));
+    assert_eq!((allowed.status, allowed.flags), (Status::Ok, vec![RunFlag::Overlapped]));
+}
+
+#[test]
+fn soft_flags_never_hide_what_is_worse() {
+    let run = fold(&[event(0, 1, Level::Error, START), event(50, 2, Level::Info, STOP)]);
+    let told = shown_at(&run, 60, &policy("max_runtime = \"10s\""));
+    assert_eq!((told.status, told.flags), (Status::Failed, vec![RunFlag::Overran]));
+    let incomplete = with_gap(&fold(&[event(0, 1, Level::Warning, START), event(1, 2, Level::Info, STOP)]));
+    assert_eq!((incomplete.status, incomplete.severity), (Status::Warning, Severity::Warning));
+}
+
+#[test]
+fn an_end_that_is_only_known_to_lie_in_an_interval_says_so_until_it_is_withdrawn() {
+    let mut gone = finding(50, 2, Finding::ProcessGone);
+    gone.event.not_before = Some(Timestamp::from_micros(20 * SECOND));
+    let run = fold(&[event(0, 1, Level::Info, START), gone.clone()]);
+    assert_eq!(run.ended_after(), Some(Timestamp::from_micros(20 * SECOND)));
+    let back = fold(&[event(0, 1, Level::Info, START), gone, event(51, 3, Level::Info, None)]);
+    assert_eq!((back.ended_after(), back.phase()), (None, Phase::Running));
+}
+
+#[test]
+fn on_its_own_host_a_run_that_goes_on_is_timed_by_the_boot_clock() {
+    let clock = |micros| BootClock { boot: BootId::from_bytes([3; 16]), micros };
+    let mut start = event(1_000_000, 1, Level::Info, START);
+    start.event.boot_clock = Some(clock(50));
+    let run = fold(&[start]);
+    let ten_years_back = Timestamp::from_micros(-300_000_000 * SECOND);
+    let here = Now::here(ten_years_back, clock(5_000_050));
+    assert_eq!(run.duration_us(here), 5_000_000);
+    assert_eq!(run.duration_us(Now::elsewhere(ten_years_back)), 0, "never negative");
 }
 
 proptest! {
@@ -215,9 +392,10 @@ proptest! {
             }
         }).collect();
         let run = fold(&events);
-        prop_assert!(run.active_us(NOW) <= run.duration_us(NOW));
+        let told = shown(&run);
+        prop_assert!(told.active() <= told.duration);
         prop_assert_eq!(run.events(), run.by_level().iter().sum::<u64>());
-        prop_assert_eq!(run.outcome(true).is_some(), run.phase() == Phase::Ended);
-        prop_assert!(status(&run, true, false).severity() <= 3);
+        prop_assert_eq!(told.outcome.is_some(), run.phase() == Phase::Ended);
+        prop_assert!(with_gap(&run).flags.contains(&RunFlag::Incomplete));
     }
 }

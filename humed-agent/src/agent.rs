@@ -95,7 +95,15 @@ impl Agent {
         tasks.spawn("runs", |stop| recorder.run(stop));
 
         let questions = spool.questions.clone();
-        let web = Web::bind(&config.web, host.clone(), questions, writer.clone(), Arc::clone(&metrics))?;
+        let policies = Arc::new(config.runs);
+        let web = Web::bind(
+            &config.web,
+            host.clone(),
+            questions,
+            writer.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&policies),
+        )?;
         tasks.spawn("web", |stop| web.run(stop));
 
         if let (Some(master), Some(agent)) = (config.master, agent) {

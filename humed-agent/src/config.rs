@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hume_core::HostName;
+use hume_core::policy::Policies;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
 use serde::Deserialize;
@@ -21,6 +22,8 @@ pub struct Config {
     pub spool: spool::Config,
     /// Where local questions are asked.
     pub web: web::Config,
+    /// What is expected of the runs of tasks.
+    pub runs: Policies,
     /// Whom to replicate to; without it the agent is complete alone.
     pub master: Option<uplink::Config>,
     /// What is logged.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hume_core::policy::Policies;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
 use serde::Deserialize;
@@ -22,6 +23,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where events are kept.
     pub store: StoreConfig,
+    /// What is expected of the runs of tasks.
+    pub runs: Policies,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -56,21 +59,22 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 }
 
 fn resolve(file: &Path, config: Config) -> Config {
-    let Config { relay, mut web, tls, store, log } = config;
+    let Config { relay, mut web, tls, store, runs, log } = config;
     let path = |path: &Path| config::resolve(file, path);
     web.socket = path(&web.socket);
     let tls = TlsConfig { ca: path(&tls.ca), certificate: path(&tls.certificate), key: path(&tls.key) };
     let store = StoreConfig { path: path(&store.path) };
-    Config { relay, web, tls, store, log }
+    Config { relay, web, tls, store, runs, log }
 }
 
 /// Sections that differ and take effect only after a restart, by name.
 pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { relay, web, tls: _, store, log } = running;
+    let Config { relay, web, tls: _, store, runs, log } = running;
     let differing = [
         ("relay", *relay != new.relay),
         ("web", *web != new.web),
         ("store", *store != new.store),
+        ("runs", *runs != new.runs),
         ("log", *log != new.log),
     ];
     differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
@@ -79,6 +83,7 @@ pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hume_core::TaskName;
 
     const EXAMPLE: &str = include_str!("../master.example.toml");
 
@@ -102,8 +107,14 @@ mod tests {
         let plain = EXAMPLE.lines().map(|line| if is_setting(&line) { &line[1..] } else { line });
         let text = plain.collect::<Vec<_>>().join("\n");
         assert_eq!(parse(&text).unwrap(), Config::default());
-        let with_token = text.replace("#[[web.token]]", "[[web.token]]").replace("#  ", "  ");
-        assert_eq!(parse(&with_token).unwrap().web.token.len(), 1);
+        let is_example = |line: &&str| line.starts_with("#  ") && line.contains(" = ");
+        let examples = text.lines().map(|line| if is_example(&line) { &line[1..] } else { line });
+        let text = examples.collect::<Vec<_>>().join("\n").replace("#[[", "[[");
+        let config = parse(&text).unwrap();
+        assert_eq!(config.web.token.len(), 1);
+        assert_ne!(config.runs, Policies::default());
+        let task = TaskName::parse("BACKUP_DB").unwrap();
+        assert_eq!(config.runs.of(&task), Policies::default().of(&task), "its values are the defaults");
     }
 
     #[test]

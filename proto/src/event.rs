@@ -97,6 +97,7 @@ impl From<&Event> for pb::Event {
             process,
             run,
             finding,
+            not_before,
             flags,
         } = event;
         pb::Event {
@@ -140,6 +141,7 @@ impl From<&Event> for pb::Event {
             }),
             finding: finding.map_or(0, |finding| number(&Finding::ALL, finding)),
             flags: flags.iter().map(|flag| number(&EventFlag::ALL, *flag)).collect(),
+            not_before_us: not_before.map(Timestamp::as_micros),
         }
     }
 }
@@ -181,6 +183,7 @@ fn event(raw: pb::Event) -> Result<Event, DecodeError> {
         run,
         finding,
         flags,
+        not_before_us,
     } = raw;
     let process = process.unwrap_or_default();
     let mut flags: Vec<EventFlag> =
@@ -224,6 +227,7 @@ fn event(raw: pb::Event) -> Result<Event, DecodeError> {
             None => None,
         },
         finding: variant(&Finding::ALL, finding),
+        not_before: not_before_us.map(Timestamp::from_micros),
         flags,
     })
 }
@@ -262,13 +266,16 @@ mod tests {
             },
             run: Some(RunRef { id: RunId::from_bytes([3; 16]), correlation: Correlation::OnlyOpen }),
             finding: Some(Finding::ProcessGone),
+            not_before: None,
             flags: vec![EventFlag::Mangled, EventFlag::KeyIgnored],
         }
     }
 
     #[test]
     fn an_event_of_every_field_reads_back() {
-        assert_eq!(EventBytes::encode(&full()).decode().unwrap(), full());
+        let event =
+            Event { not_before: Some(Timestamp::from_micros(-9)), flags: EventFlag::ALL.to_vec(), ..full() };
+        assert_eq!(EventBytes::encode(&event).decode().unwrap(), event);
     }
 
     /// Bytes of the first release. If this fails, the change is not compatible: agents out there still send these.

@@ -3,8 +3,11 @@
 //! The same line, without an answer, is the content of a file in the drop folder. A line is at most
 //! [`LINE_BYTES_MAX`] bytes. Reading is strict: an unknown key or a value out of bounds is an error that names the field.
 
-use hume_core::event::{BootClock, Caller, Command, Draft, DraftKey, Exit, KeySource, LINE_BYTES_MAX};
+use hume_core::event::{
+    BootClock, Caller, Command, Draft, DraftKey, Exit, KeySource, LINE_BYTES_MAX, OverlapWish,
+};
 use hume_core::name::{BootId, FlagName, RunKey};
+use hume_core::policy::Overlap;
 use hume_core::process::{Chain, Link, ProcessRef};
 use hume_core::{BoundError, ErrorClass, EventId, HostName, Level, RunId, Seq, Tag, TaskName, Timestamp};
 use serde::de::{MapAccess, Visitor};
@@ -68,6 +71,13 @@ pub struct DraftLine {
     /// Task the key was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_key_task: Option<String>,
+    /// With counter-start: the end of the process that starts the run says nothing about the run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub detach: bool,
+    /// With counter-start, from whoever can still decide not to start the job: `allow`, `warn`, `forbid`, or `policy` for
+    /// what the agent's configuration says. Without it a start is never refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
     /// True when the caller cut or escaped something.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mangled: bool,
@@ -147,7 +157,7 @@ pub struct AnswerLine {
     /// The run it was placed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
-    /// `invalid`, `denied`, `full`, `busy` or `internal`.
+    /// `invalid`, `denied`, `full`, `busy` or `internal`; `conflict` when a start was refused because of its `overlap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// What was wrong.
@@ -339,6 +349,8 @@ impl DraftLine {
             run_key,
             run_key_inherited,
             run_key_task,
+            detach,
+            overlap,
             mangled,
             caller,
             token: _,
@@ -387,6 +399,15 @@ impl DraftLine {
                 task: run_key_task.as_deref().map(TaskName::parse).transpose()?,
             }),
             None => None,
+        };
+        draft.detach = detach;
+        draft.overlap = match overlap.as_deref() {
+            None => None,
+            Some("policy") => Some(OverlapWish::Policy),
+            Some(word) => Some(OverlapWish::Only(
+                Overlap::from_word(word)
+                    .ok_or(BoundError::new("overlap", "must be allow, warn, forbid or policy"))?,
+            )),
         };
         draft.mangled = mangled;
         if let Some(caller) = caller {
@@ -521,6 +542,8 @@ mod tests {
             run_key: Some("k".into()),
             run_key_inherited: true,
             run_key_task: Some("BACKUP".into()),
+            detach: false,
+            overlap: None,
             mangled: true,
             caller: Some(CallerLine { pid: Some(1), chain: Some(vec![]), ..CallerLine::default() }),
             token: Some("t".into()),
@@ -528,6 +551,21 @@ mod tests {
         let text = serde_json::to_string(&line).unwrap();
         assert_eq!(serde_json::from_str::<DraftLine>(&text).unwrap(), line);
         assert_eq!(parse(text.as_bytes(), mint).unwrap().draft.exit, Some(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn what_belongs_to_a_start_is_refused_elsewhere() {
+        let start =
+            draft("{\"task\":\"X\",\"command\":\"counter-start\",\"detach\":true,\"overlap\":\"policy\"}");
+        let start = start.unwrap();
+        assert_eq!((start.detach, start.overlap), (true, Some(OverlapWish::Policy)));
+        for (line, field) in [
+            ("{\"task\":\"X\",\"detach\":true}", "detach"),
+            ("{\"task\":\"X\",\"command\":\"counter-stop\",\"overlap\":\"warn\"}", "overlap"),
+            ("{\"task\":\"X\",\"command\":\"counter-start\",\"overlap\":\"perhaps\"}", "overlap"),
+        ] {
+            assert_eq!(draft(line).unwrap_err().field(), Some(field), "{line}");
+        }
     }
 
     proptest! {

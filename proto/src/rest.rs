@@ -14,8 +14,12 @@
 //!
 //! Failures are `application/problem+json`: [`Problem`].
 
+use std::time::Duration;
+
 use hume_core::event::Exit;
-use hume_core::run::{RunState, status};
+use hume_core::policy::RunPolicy;
+use hume_core::run::{Now, RunState};
+use hume_core::status::{Circumstances, judge};
 use hume_core::{AgentId, Epoch, ErrorClass, EventId, Level, RunId, StoredEvent, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +106,7 @@ pub struct EventJson {
     pub correlation: Option<String>,
     /// What ended the run, for kind `run`.
     pub reason: Option<String>,
-    /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`.
+    /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`, `detached`, `overlap_refused`.
     pub flags: Vec<String>,
 }
 
@@ -188,14 +192,19 @@ pub struct RunJson {
     pub reason: Option<String>,
     /// 0 ok, 1 warning, 2 critical, 3 unknown.
     pub severity: u8,
-    /// `overlapped`, `pre_reset`, `stop_without_start`, `implicit`.
+    /// `overlapped`, `pre_reset`, `stop_without_start`, `implicit`, `detached`, `overran`, `too_short`, `incomplete`.
     pub flags: Vec<String>,
+    /// The worst level that counts so far; empty when the answer is of a version that did not tell.
+    #[serde(default)]
+    pub worst: String,
     /// How its first event was placed.
     pub correlation: String,
     /// When it started.
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// When the end is only known to lie in an interval: where that begins; `ended_at` is where it ends.
+    pub ended_after: Option<Timestamp>,
     /// From the start to the end, or to now.
     pub duration_ms: u64,
     /// The same without pauses.
@@ -264,21 +273,33 @@ pub struct FirstErrorJson {
 
 /// What is not in the fold of a run but is shown with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunContext {
+pub struct RunContext<'a> {
     /// The moment of the answer.
-    pub now: Timestamp,
-    /// True when the run's agent has not been heard for longer than it may.
-    pub agent_silent: bool,
+    pub now: Now,
+    /// How long the run's agent has not been heard; zero on the agent itself.
+    pub agent_silent_for: Duration,
     /// Known gaps among the run's events.
     pub gaps: Vec<GapJson>,
+    /// What is expected of the runs of this task.
+    pub policy: &'a RunPolicy,
+}
+
+impl TaskJson {
+    /// The task on its host, by its latest run.
+    pub fn new(run: &RunState, context: RunContext<'_>) -> TaskJson {
+        let RunJson { id, task, host, status, severity, started_at, ended_at, duration_ms, summary, .. } =
+            RunJson::new(run, context, Vec::new());
+        let errors = summary.by_level.error + summary.by_level.critical;
+        TaskJson { task, host, run: id, status, severity, started_at, ended_at, duration_ms, errors }
+    }
 }
 
 impl RunJson {
     /// The run as it is shown.
-    pub fn new(run: &RunState, context: RunContext, events: Vec<EventJson>) -> RunJson {
-        let RunContext { now, agent_silent, gaps } = context;
+    pub fn new(run: &RunState, context: RunContext<'_>, events: Vec<EventJson>) -> RunJson {
+        let RunContext { now, agent_silent_for, gaps, policy } = context;
         let complete = gaps.is_empty();
-        let shown = status(run, complete, agent_silent);
+        let shown = judge(run, policy, Circumstances { now, complete, agent_silent_for });
         let counts = run.by_level();
         let of = |level: Level| counts[level.index()];
         RunJson {
@@ -287,17 +308,19 @@ impl RunJson {
             host: run.host().to_owned(),
             agent: run.agent(),
             phase: run.phase().as_str().to_owned(),
-            status: shown.as_str().to_owned(),
-            outcome: run.outcome(complete).map(|outcome| outcome.as_str().to_owned()),
+            status: shown.status.as_str().to_owned(),
+            outcome: shown.outcome.map(|outcome| outcome.as_str().to_owned()),
             reason: run.reason().map(str::to_owned),
-            severity: shown.severity(),
-            flags: run.flags().iter().map(|flag| flag.as_str().to_owned()).collect(),
+            severity: shown.severity.code(),
+            flags: shown.flags.iter().map(|flag| flag.as_str().to_owned()).collect(),
+            worst: shown.worst.as_str().to_owned(),
             correlation: run.correlation().as_str().to_owned(),
             started_at: run.started_at(),
             ended_at: run.ended_at(),
-            duration_ms: run.duration_us(now) / 1000,
-            active_ms: run.active_us(now) / 1000,
-            paused_ms: run.paused_us(now) / 1000,
+            ended_after: run.ended_after(),
+            duration_ms: millis(shown.duration),
+            active_ms: millis(shown.active()),
+            paused_ms: millis(shown.paused),
             exit: run.exit().map(ExitJson::from),
             complete,
             gaps,
@@ -321,6 +344,10 @@ impl RunJson {
             events,
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A page of events, newest first.

@@ -330,6 +330,7 @@ fn event_of(
         process,
         run,
         finding: None,
+        not_before: None,
         flags,
     }
 }

@@ -40,6 +40,7 @@ fn event(number: u64) -> Event {
             correlation: Correlation::Ancestry,
         }),
         finding: None,
+        not_before: None,
         flags: vec![],
     }
 }

@@ -1,14 +1,18 @@
 //! Answers about events, runs and this agent, in the shapes of `hume_proto::rest`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::response::{IntoResponse, Response};
 use hume_core::ErrorClass;
-use hume_core::Level;
+use hume_core::event::BootClock;
 use hume_core::filter::{EventFilter, Latest, RunFilter};
+use hume_core::name::BootId;
 use hume_core::page::{PAGE_ITEMS_MAX, RunCursor};
-use hume_core::run::{RunState, status};
+use hume_core::policy::RunPolicy;
+use hume_core::run::{Now, RunState};
 use hume_proto::rest::{
     AgentJson, AgentList, Count, EventJson, EventList, EventQuery, HostJson, HostList, RunContext, RunJson,
     RunList, RunQuery, StatusReport, TaskJson, TaskList, page_items,
@@ -88,15 +92,30 @@ async fn list_runs(
         let events =
             if with_events { shared.reader.run_events(run.id(), RUN_EVENTS_MAX).await? } else { Vec::new() };
         events_sum += events.len();
-        // The agent's own spool has no gaps: what it forgot, it forgot in order and by its retention.
-        let context = RunContext { now: clock::now(), agent_silent: false, gaps: Vec::new() };
-        runs.push(RunJson::new(run, context, events.iter().map(EventJson::from).collect()));
+        let policy = shared.policies.of(&run.task());
+        runs.push(RunJson::new(run, context(&policy), events.iter().map(EventJson::from).collect()));
         if events_sum > ANSWER_EVENTS_MAX {
             next = Some(RunCursor { started_at: run.started_at(), run: run.id() });
             break;
         }
     }
     Ok(Json(RunList { source, runs, next: next.map(|next| next.to_string()) }).into_response())
+}
+
+/// On the host itself: its boot clock is at hand, and its agent is never silent. Its own spool has no gaps: what it
+/// forgot, it forgot in order and by its retention.
+fn context(policy: &RunPolicy) -> RunContext<'_> {
+    RunContext { now: now(), agent_silent_for: Duration::ZERO, gaps: Vec::new(), policy }
+}
+
+fn now() -> Now {
+    match clock::boot_id() {
+        Some(boot) => {
+            let boot = BootId::from_bytes(*boot.as_bytes());
+            Now::here(clock::now(), BootClock { boot, micros: clock::boottime_us() })
+        }
+        None => Now::elsewhere(clock::now()),
+    }
 }
 
 /// The latest run of every task on every host that the caller may see.
@@ -118,26 +137,9 @@ pub(super) async fn tasks(
     State(shared): State<Shared>,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<Json<TaskList>, Failure> {
-    let now = clock::now();
-    let mut tasks: Vec<TaskJson> = latest_of_all(&shared, caller.viewer())
-        .await?
-        .iter()
-        .map(|run| {
-            let shown = status(run, true, false);
-            let errors = [Level::Error, Level::Critical].map(|level| run.by_level()[level.index()]);
-            TaskJson {
-                task: run.task().as_str().to_owned(),
-                host: run.host().to_owned(),
-                run: run.id(),
-                status: shown.as_str().to_owned(),
-                severity: shown.severity(),
-                started_at: run.started_at(),
-                ended_at: run.ended_at(),
-                duration_ms: run.duration_us(now) / 1000,
-                errors: errors.iter().sum(),
-            }
-        })
-        .collect();
+    let runs = latest_of_all(&shared, caller.viewer()).await?;
+    let task = |run: &RunState| TaskJson::new(run, context(&shared.policies.of(&run.task())));
+    let mut tasks: Vec<TaskJson> = runs.iter().map(task).collect();
     tasks.sort_by(|one, other| (&one.task, &one.host).cmp(&(&other.task, &other.host)));
     Ok(Json(TaskList { source: shared.source(), tasks }))
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use hume_core::policy::Policies;
 use hume_core::{ErrorClass, HostName};
 use hume_runtime::socket::{self, SocketError};
 use hume_runtime::task_group::Stop;
@@ -68,11 +69,12 @@ impl Web {
         reader: SpoolReader,
         writer: SpoolWriter,
         metrics: Arc<Metrics>,
+        policies: Arc<Policies>,
     ) -> Result<Web, SocketError> {
         let path: &Path = &config.socket;
         let listener = socket::bind_unix(path, SOCKET_MODE)?;
         info!(socket = %path.display(), "web open");
-        Ok(Web { listener, routes: routes(Shared::new(host, reader, writer, metrics)) })
+        Ok(Web { listener, routes: routes(Shared::new(host, reader, writer, metrics, policies)) })
     }
 
     /// Answers until the stop is set.

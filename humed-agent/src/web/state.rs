@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
+use hume_core::policy::Policies;
 use hume_core::{HostName, Timestamp};
 use hume_proto::rest::{Source, SourceKind};
 use hume_runtime::clock;
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) reader: SpoolReader,
     pub(super) writer: SpoolWriter,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) policies: Arc<Policies>,
     pub(super) started_at: Timestamp,
 }
 
@@ -28,8 +30,9 @@ impl Shared {
         reader: SpoolReader,
         writer: SpoolWriter,
         metrics: Arc<Metrics>,
+        policies: Arc<Policies>,
     ) -> Shared {
-        Shared { host, reader, writer, metrics, started_at: clock::now() }
+        Shared { host, reader, writer, metrics, policies, started_at: clock::now() }
     }
 
     /// Who answers.

@@ -94,6 +94,7 @@ fn event(number: u64) -> Event {
         process: Process::default(),
         run: None,
         finding: None,
+        not_before: None,
         flags: Vec::new(),
     }
 }

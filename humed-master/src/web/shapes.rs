@@ -1,13 +1,14 @@
 //! Records of the store in the JSON shapes of the API, and the rules about agents that are not heard.
 
+use std::time::Duration;
+
 use hume_core::Timestamp;
-use hume_core::level::Level;
+use hume_core::policy::{Policies, RunPolicy};
+use hume_core::run::Now;
 use hume_proto::rest::{AgentJson, EventJson, GapJson, HostJson, RunContext, RunJson, TaskJson, epoch_text};
 
 use crate::store::{AgentRecord, Gap, HostRecord, RunRecord, TaskRecord};
 
-/// An agent that was not heard for this long may be gone with its runs: they are shown as lost.
-pub(super) const AGENT_LOST_AFTER_US: i64 = 5 * 60 * 1_000_000;
 /// A connected agent that was not heard for this long is called silent: six heartbeats.
 pub(super) const AGENT_SILENT_AFTER_US: i64 = 60 * 1_000_000;
 
@@ -41,11 +42,21 @@ impl AgentState {
 }
 
 /// A run as it is shown at `now`.
-pub(super) fn run(record: &RunRecord, now: Timestamp) -> RunJson {
-    let RunRecord { state, gaps, events, agent_seen_at } = record;
-    let agent_silent = now.micros_since(*agent_seen_at) > AGENT_LOST_AFTER_US;
-    let context = RunContext { now, agent_silent, gaps: gaps.iter().map(gap).collect() };
-    RunJson::new(state, context, events.iter().map(EventJson::from).collect())
+pub(super) fn run(record: &RunRecord, policies: &Policies, now: Timestamp) -> RunJson {
+    let policy = policies.of(&record.state.task());
+    let events = record.events.iter().map(EventJson::from).collect();
+    RunJson::new(&record.state, context(record, &policy, now), events)
+}
+
+fn context<'a>(record: &RunRecord, policy: &'a RunPolicy, now: Timestamp) -> RunContext<'a> {
+    let RunRecord { state: _, gaps, events: _, agent_seen_at } = record;
+    let agent_silent_us = u64::try_from(now.micros_since(*agent_seen_at)).unwrap_or(0);
+    RunContext {
+        now: Now::elsewhere(now),
+        agent_silent_for: Duration::from_micros(agent_silent_us),
+        gaps: gaps.iter().map(gap).collect(),
+        policy,
+    }
 }
 
 fn gap(gap: &Gap) -> GapJson {
@@ -54,21 +65,9 @@ fn gap(gap: &Gap) -> GapJson {
 }
 
 /// A task on a host.
-pub(super) fn task(record: &TaskRecord, now: Timestamp) -> TaskJson {
-    let TaskRecord { task, host, latest } = record;
-    let counts = latest.state.by_level();
-    let shown = run(latest, now);
-    TaskJson {
-        task: task.as_str().to_owned(),
-        host: host.as_str().to_owned(),
-        run: shown.id,
-        status: shown.status,
-        severity: shown.severity,
-        started_at: shown.started_at,
-        ended_at: shown.ended_at,
-        duration_ms: shown.duration_ms,
-        errors: counts[Level::Error.index()] + counts[Level::Critical.index()],
-    }
+pub(super) fn task(record: &TaskRecord, policies: &Policies, now: Timestamp) -> TaskJson {
+    let TaskRecord { task, host: _, latest } = record;
+    TaskJson::new(&latest.state, context(latest, &policies.of(task), now))
 }
 
 /// A host.

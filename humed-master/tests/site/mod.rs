@@ -292,6 +292,7 @@ pub(crate) fn event(number: u64, command: Option<Command>) -> Event {
         process: Process::default(),
         run: Some(run),
         finding: None,
+        not_before: None,
         flags: Vec::new(),
     }
 }

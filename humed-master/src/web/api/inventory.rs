@@ -15,7 +15,7 @@ pub(super) async fn tasks(
     _: Params<Nothing>,
 ) -> Result<Json<TaskList>, Refusal> {
     let (records, now) = (state.store.tasks().await?, clock::now());
-    let tasks = records.iter().map(|record| shapes::task(record, now)).collect();
+    let tasks = records.iter().map(|record| shapes::task(record, &state.policies, now)).collect();
     Ok(Json(TaskList { source: state.source(), tasks }))
 }
 

@@ -39,7 +39,7 @@ async fn answer(
     let now = clock::now();
     Ok(Json(RunList {
         source: state.source(),
-        runs: page.items.iter().map(|record| shapes::run(record, now)).collect(),
+        runs: page.items.iter().map(|record| shapes::run(record, &state.policies, now)).collect(),
         next: page.next.map(|cursor| cursor.to_string()),
     })
     .into_response())
