@@ -82,8 +82,9 @@ impl Chain {
             let Some(read) = stat(next).as_deref().and_then(|text| parse_stat(next, text)) else { break };
             let shell = SHELLS.contains(&read.comm.as_str());
             let words = if shell { cmdline(next) } else { None };
-            let shell_text = words.as_deref().is_some_and(runs_text);
-            let shell_script = words.as_deref().is_some_and(runs_script);
+            let of_shell = words.as_deref().map(|words| runs(operands(words), &SHELL));
+            let shell_text = of_shell == Some(Runs::Text);
+            let shell_script = matches!(of_shell, Some(Runs::Script(_)));
             links.push(Link {
                 process: ProcessRef { pid: next, start_ticks: read.start_ticks },
                 terminal_leader: read.session == next && read.terminal != 0 && !shell_text && !shell_script,
@@ -112,11 +113,24 @@ impl Chain {
     }
 
     /// Index of the job root: the highest link below a supervisor, or the interactive shell itself when it issued the command.
+    /// There is none when a supervisor called `hume` itself: the job is then known by its unit alone.
     fn job_root_index(&self) -> Option<usize> {
         let supervisor = self.0.iter().position(is_supervisor).unwrap_or(self.0.len());
         let shell_called = self.0.get(supervisor).is_some_and(|link| link.terminal_leader)
             && self.0[..supervisor].iter().all(|link| is_courier(link) || link.subshell || is_wrapper(link));
-        if shell_called { Some(supervisor) } else { supervisor.checked_sub(1) }
+        if shell_called {
+            return Some(supervisor);
+        }
+        let below = self.0.get(..supervisor)?;
+        if supervisor < self.0.len() && below.iter().all(is_courier) {
+            return None;
+        }
+        supervisor.checked_sub(1)
+    }
+
+    /// False when nothing in the chain tells one job from another.
+    pub fn is_usable(&self) -> bool {
+        self.job_root_index().is_some()
     }
 
     /// The job root: the end of implicit runs, and the highest ancestor that correlation looks at.
@@ -163,6 +177,16 @@ fn is_supervisor(link: &Link) -> bool {
         || (link.terminal_leader && SHELLS.contains(&link.comm.trim_start_matches('-')))
 }
 
+/// True when `stat`, the text of `/proc/PID/stat`, is of this very process, ended or not.
+pub fn is_of(process: ProcessRef, stat: &str) -> bool {
+    parse_stat(process.pid, stat).is_some_and(|read| read.start_ticks == process.start_ticks)
+}
+
+/// The session of the process whose `/proc/PID/stat` this is, and when the process started in clock ticks since boot.
+pub fn session_of(pid: u32, stat: &str) -> Option<(u32, u64)> {
+    parse_stat(pid, stat).map(|read| (read.session, read.start_ticks))
+}
+
 /// True when `stat`, the text of `/proc/PID/stat`, is of this very process and it has not ended (a zombie has).
 pub fn is_alive(process: ProcessRef, stat: &str) -> bool {
     parse_stat(process.pid, stat)
@@ -198,41 +222,121 @@ fn parse_stat(pid: u32, text: &str) -> Option<Stat> {
     })
 }
 
-/// True for `sh -c TEXT` and its kin: an option word with a `c` before any operand.
-fn runs_text(cmdline: &[u8]) -> bool {
-    cmdline
-        .split(|byte| *byte == 0)
-        .skip(1)
-        .take_while(|word| word.first() == Some(&b'-') && word.len() > 1)
-        .any(|word| word.get(1) != Some(&b'-') && word.contains(&b'c'))
+/// What a command line makes an interpreter run.
+#[derive(Debug, PartialEq, Eq)]
+enum Runs<'a> {
+    /// Text or a module named on the command line.
+    Text,
+    /// This file.
+    Script(&'a [u8]),
+    /// What comes from stdin or a terminal.
+    Nothing,
 }
 
-/// True for `sh SCRIPT`: a word that is no option after the first.
-fn runs_script(cmdline: &[u8]) -> bool {
-    cmdline.split(|byte| *byte == 0).skip(1).any(|word| !word.is_empty() && word.first() != Some(&b'-'))
+/// The options of an interpreter that matter here, single letters as they may stand together after one dash.
+struct Options {
+    /// What follows is the program itself, not a file.
+    text: &'static [u8],
+    /// Take the next word, unless something stands right behind the letter.
+    takes: &'static [u8],
+    /// The program comes from stdin, whatever operands follow.
+    stdin: &'static [u8],
+    long_text: &'static [&'static str],
+    long_takes: &'static [&'static str],
+}
+
+const SHELL: Options = Options {
+    text: b"c",
+    takes: b"oO",
+    stdin: b"s",
+    long_text: &[],
+    long_takes: &["--rcfile", "--init-file"],
+};
+
+/// Interpreters by the beginning of their name.
+const INTERPRETERS: [(&str, Options); 6] = [
+    ("python", Options { text: b"cm", takes: b"WX", stdin: b"", long_text: &[], long_takes: &[] }),
+    ("perl", Options { text: b"eE", takes: b"I", stdin: b"", long_text: &[], long_takes: &[] }),
+    ("ruby", Options { text: b"e", takes: b"IrCE", stdin: b"", long_text: &[], long_takes: &[] }),
+    (
+        "node",
+        Options {
+            text: b"ep",
+            takes: b"r",
+            stdin: b"",
+            long_text: &["--eval", "--print"],
+            long_takes: &["--require", "--import"],
+        },
+    ),
+    ("php", Options { text: b"r", takes: b"dcz", stdin: b"", long_text: &["--run"], long_takes: &[] }),
+    ("lua", Options { text: b"e", takes: b"l", stdin: b"", long_text: &[], long_takes: &[] }),
+];
+
+/// Reads the words after the interpreter's own name.
+fn runs<'a>(words: impl IntoIterator<Item = &'a [u8]>, options: &Options) -> Runs<'a> {
+    let mut words = words.into_iter();
+    // Text may come after more options: `bash -ceu TEXT` as well as `bash -c -e TEXT`.
+    while let Some(word) = words.next() {
+        match word {
+            b"--" => return words.next().map_or(Runs::Nothing, Runs::Script),
+            [b'-', b'-', ..] => {
+                let name = word.split(|byte| *byte == b'=').next().unwrap_or(word);
+                let is = |known: &&str| known.as_bytes() == name;
+                if options.long_text.iter().any(is) {
+                    return Runs::Text;
+                }
+                if options.long_takes.iter().any(is) && name.len() == word.len() {
+                    words.next();
+                }
+            }
+            [b'-' | b'+', letters @ ..] if !letters.is_empty() => {
+                for (place, letter) in letters.iter().enumerate() {
+                    if options.text.contains(letter) {
+                        return Runs::Text;
+                    }
+                    if options.stdin.contains(letter) {
+                        return Runs::Nothing;
+                    }
+                    if options.takes.contains(letter) {
+                        // A shell takes one word for each such letter; the others, what stands behind it.
+                        if options.stdin.is_empty() && place + 1 < letters.len() {
+                            break;
+                        }
+                        words.next();
+                    }
+                }
+            }
+            b"-" => return Runs::Nothing,
+            script => return Runs::Script(script),
+        }
+    }
+    Runs::Nothing
+}
+
+/// Words of a command line after the first.
+fn operands(cmdline: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cmdline.split(|byte| *byte == 0).skip(1).filter(|word| !word.is_empty())
 }
 
 /// The script an interpreter runs, from its command line: the first operand of a known interpreter, or the program itself
 /// when it is no interpreter. Made absolute by `cwd` when that is known.
 pub fn script_of(cmdline: &[u8], cwd: Option<&str>) -> Option<String> {
-    let mut words = cmdline.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    let program = String::from_utf8_lossy(words.next()?).into_owned();
-    let name = program.rsplit('/').next().unwrap_or(&program).trim_start_matches('-').to_owned();
-    let interpreter = SHELLS.contains(&name.as_str())
-        || ["python", "perl", "ruby", "node", "php", "lua"].iter().any(|known| name.starts_with(known));
-    let script = if interpreter {
-        if runs_text(cmdline) {
-            return None;
-        }
-        String::from_utf8_lossy(words.find(|word| word.first() != Some(&b'-'))?).into_owned()
+    let program = cmdline.split(|byte| *byte == 0).next().filter(|word| !word.is_empty())?;
+    let program = String::from_utf8_lossy(program).into_owned();
+    let name = program.rsplit('/').next().unwrap_or(&program).trim_start_matches('-');
+    let options = if SHELLS.contains(&name) {
+        Some(&SHELL)
     } else {
-        program
+        INTERPRETERS.iter().find(|(known, _)| name.starts_with(known)).map(|(_, options)| options)
+    };
+    let script = match options.map(|options| runs(operands(cmdline), options)) {
+        None => program,
+        Some(Runs::Script(script)) => String::from_utf8_lossy(script).into_owned(),
+        Some(Runs::Text | Runs::Nothing) => return None,
     };
     match cwd {
-        Some(cwd) if !script.starts_with('/') && script.contains('/') => {
-            Some(format!("{}/{}", cwd.trim_end_matches('/'), script.trim_start_matches("./")))
-        }
-        Some(cwd) if interpreter && !script.starts_with('/') => {
+        Some(cwd) if !script.starts_with('/') && (script.contains('/') || options.is_some()) => {
+            let script = script.strip_prefix("./").unwrap_or(&script);
             Some(format!("{}/{script}", cwd.trim_end_matches('/')))
         }
         Some(_) | None => Some(script),
@@ -360,6 +464,41 @@ mod tests {
     }
 
     #[test]
+    fn hume_called_by_the_supervisor_itself_has_no_owner_among_processes() {
+        let chain = chain(vec![link(50, "hume"), link(1, "systemd")]);
+        assert_eq!((chain.job_root(), chain.owner(), chain.is_usable()), (None, None, false));
+    }
+
+    #[test]
+    fn text_of_a_shell_is_found_behind_options_that_take_a_word() {
+        let of = |line: &str| {
+            let line = line.replace(' ', "\0");
+            match runs(operands(line.as_bytes()), &SHELL) {
+                Runs::Text => "text".to_owned(),
+                Runs::Script(script) => String::from_utf8_lossy(script).into_owned(),
+                Runs::Nothing => "nothing".to_owned(),
+            }
+        };
+        for (line, expected) in [
+            ("bash -c hume", "text"),
+            ("bash -eo pipefail -c hume", "text"),
+            ("bash -ceu hume", "text"),
+            ("sh -e -u -c hume", "text"),
+            ("bash +o history -c hume", "text"),
+            ("bash -eo pipefail job.sh", "job.sh"),
+            ("bash -x job.sh -c", "job.sh"),
+            ("bash -- -job.sh", "-job.sh"),
+            ("bash --rcfile x", "nothing"),
+            ("bash --norc job.sh", "job.sh"),
+            ("bash -s one two", "nothing"),
+            ("-bash", "nothing"),
+            ("sh -", "nothing"),
+        ] {
+            assert_eq!(of(line), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn a_zombie_or_another_process_of_the_same_number_is_not_alive() {
         let text = |state| format!("42 (x) {state} 7 42 42 0 42 0 1 2 3 4 5 6 7 8 20 0 1 0 99 1 2");
         let process = ProcessRef { pid: 42, start_ticks: 99 };
@@ -376,5 +515,19 @@ mod tests {
         assert_eq!(script_of(b"sh\0-c\0hume -m x\0", Some("/srv")), None);
         assert_eq!(script_of(b"/usr/bin/rsync\0-a\0", None).as_deref(), Some("/usr/bin/rsync"));
         assert_eq!(script_of(b"", None), None);
+        for (line, script) in [
+            ("python3 -Wignore::DeprecationWarning x.py", Some("/srv/x.py")),
+            ("python3 -W ignore x.py", Some("/srv/x.py")),
+            ("python3.11 -m http.server", None),
+            ("perl -e print", None),
+            ("perl -I lib job.pl", Some("/srv/job.pl")),
+            ("node --require dotenv job.js", Some("/srv/job.js")),
+            ("node --eval 1", None),
+            ("bash -eo pipefail -c make", None),
+            ("rsync", Some("rsync")),
+        ] {
+            let words = line.replace(' ', "\0");
+            assert_eq!(script_of(words.as_bytes(), Some("/srv")).as_deref(), script, "{line}");
+        }
     }
 }

@@ -152,6 +152,14 @@ impl Span {
     }
 }
 
+/// How a job ended, as it is kept: true and a signal, or false and a code.
+fn parts(exit: Exit) -> (bool, i32) {
+    match exit {
+        Exit::Code(code) => (false, code),
+        Exit::Signal(signal) => (true, signal),
+    }
+}
+
 /// All that is known of a run after some of its events. The serialised form is kept by stores and can be made anew from the events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
@@ -260,10 +268,8 @@ impl RunState {
             let message = crate::fit::cut(&event.message, FIRST_ERROR_BYTES_MAX).to_owned();
             self.first_error = Some(FirstError { id: event.id, time: event.time, message });
         }
-        match event.exit {
-            Some(Exit::Code(code)) => self.exit = Some((false, code)),
-            Some(Exit::Signal(signal)) => self.exit = Some((true, signal)),
-            None => {}
+        if let Some(exit) = event.exit {
+            self.exit = Some(parts(exit));
         }
         match event.command {
             Some(Command::CounterStart) => self.resume(moment),
@@ -279,6 +285,8 @@ impl RunState {
                 self.backdated_us = 0;
                 self.counted = [0; LEVEL_COUNT];
                 self.counted[event.level.index()] = 1;
+                self.declared = None;
+                self.exit = stored.event.exit.map(parts);
                 if self.events > 1 {
                     self.flag(RunFlag::PreReset);
                 }
@@ -298,15 +306,15 @@ impl RunState {
         if self.ended.is_some() {
             return;
         }
-        self.resume(moment);
+        // Nothing happened after the latest event: a run that merely came to its end ended there.
+        let end = if finding.is_abort() { moment } else { self.latest };
+        self.resume(end);
+        self.ended = Some(end);
         if finding.is_abort() {
             self.aborted = Some(finding.as_str().to_owned());
-            self.ended = Some(moment);
             self.ended_after = not_before;
         } else {
             self.closed = Some(finding.as_str().to_owned());
-            // Nothing happened after the latest event: an implicit run ended there.
-            self.ended = Some(self.latest);
         }
     }
 

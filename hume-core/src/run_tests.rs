@@ -163,6 +163,29 @@ fn a_reset_restarts_the_clock_and_earlier_errors_no_longer_count() {
 }
 
 #[test]
+fn an_exit_code_from_before_a_reset_no_longer_counts() {
+    let mut failed = event(1, 2, Level::Info, None);
+    failed.event.exit = Some(Exit::Code(1));
+    let run = fold(&[
+        event(0, 1, Level::Info, START),
+        failed,
+        event(60, 3, Level::Info, Some(Command::CounterReset)),
+        event(70, 4, Level::Info, STOP),
+    ]);
+    assert_eq!((run.exit(), shown(&run).outcome), (None, Some(Outcome::Ok)));
+}
+
+#[test]
+fn a_run_that_is_closed_while_it_pauses_was_active_until_the_pause() {
+    let run = fold(&[
+        event(0, 1, Level::Info, None),
+        event(7, 2, Level::Info, Some(Command::CounterPause)),
+        finding(607, 3, Finding::Idle),
+    ]);
+    assert_eq!((shown(&run).active(), shown(&run).paused), (seconds(7), Duration::ZERO));
+}
+
+#[test]
 fn the_worst_of_levels_declared_outcome_and_exit_decides() {
     for (levels, declared, exit, expected) in [
         (vec![Level::Info], Level::Ok, None, Outcome::Ok),
