@@ -180,7 +180,7 @@ macro_rules! id_name {
 
         impl $name {
             /// The id with these 16 bytes.
-            pub fn from_bytes(bytes: [u8; 16]) -> $name {
+            pub const fn from_bytes(bytes: [u8; 16]) -> $name {
                 $name(Uuid::from_bytes(bytes))
             }
 

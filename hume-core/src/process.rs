@@ -138,6 +138,12 @@ impl Chain {
         self.job_root_index().map(|index| self.0[index].process)
     }
 
+    /// True when the job root hangs under the machine's first process: by itself, or because its parent is gone.
+    pub fn hangs_under_init(&self) -> bool {
+        let parent = self.job_root_index().and_then(|root| self.0.get(root + 1));
+        parent.is_some_and(|parent| parent.process.pid == 1 || parent.comm == "systemd")
+    }
+
     /// The process a run belongs to when this chain starts it: going up from the caller's parent and not above the job root,
     /// the first that is neither a subshell nor a wrapper nor a shell run as `-c` (unless that is the job root).
     pub fn owner(&self) -> Option<ProcessRef> {

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::intake::{self, Intake, IntakeError};
 use crate::metrics::Metrics;
-use crate::runs;
+use crate::runs::{self, OpenError, Pulse};
 use crate::spool::{Spool, SpoolError};
 use crate::uplink::{self, ConnectError, Uplink};
 use crate::web::Web;
@@ -32,6 +32,9 @@ pub enum StartError {
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// Processes cannot be watched.
+    #[error("cannot watch processes")]
+    Watch(#[source] std::io::Error),
     /// The intake cannot be opened.
     #[error(transparent)]
     Intake(#[from] IntakeError),
@@ -45,9 +48,18 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Identity(_) => exit::CONFIG,
-            StartError::Spool(SpoolError::Lock(_)) => exit::TEMPORARY,
+            StartError::Spool(SpoolError::Lock(_)) | StartError::Watch(_) => exit::TEMPORARY,
             StartError::Web(_) | StartError::Intake(_) => exit::UNAVAILABLE,
             StartError::Spool(_) => exit::IO,
+        }
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> StartError {
+        match error {
+            OpenError::Spool(error) => StartError::Spool(error),
+            OpenError::Watch(error) => StartError::Watch(error),
         }
     }
 }
@@ -90,12 +102,13 @@ impl Agent {
         let spool = Spool::open(&config.spool.dir, &config.spool, agent, &mut tasks)?;
         let (writer, reader) = (spool.writer.clone(), spool.reader.clone());
 
-        let rebooted = spool.earlier_boot.is_some();
-        let (records, recorder) = runs::open(writer.clone(), reader.clone(), rebooted).await?;
+        let policies = Arc::new(config.runs);
+        let pulse = Pulse::open(&config.spool.dir);
+        let (records, recorder) =
+            runs::open(writer.clone(), reader.clone(), Arc::clone(&policies), pulse).await?;
         tasks.spawn("runs", |stop| recorder.run(stop));
 
         let questions = spool.questions.clone();
-        let policies = Arc::new(config.runs);
         let web = Web::bind(
             &config.web,
             host.clone(),

@@ -347,7 +347,7 @@ fn a_run_key_of_another_task_is_ignored_from_the_environment_and_an_ended_run_is
     agent.hume(&["-t", "ONE", "--run-id", "k", "-c", "counter-start", "-m", "again"]).ok();
     let runs = runs_of(&agent, "ONE");
     assert_eq!(runs.len(), 2, "an ended run stays ended: {runs:#?}");
-    // The same key in two tasks is two runs.
+    // The same key in two tasks, say the number of a build, is two runs.
     agent.hume(&["-t", "TWO", "--run-id", "k", "-m", "other task"]).ok();
     assert_eq!(messages(items(&runs_of(&agent, "TWO")[0], "events")), ["other task"]);
     assert_eq!(runs_of(&agent, "ONE").len(), 2);

@@ -8,6 +8,7 @@
 mod bad_input;
 mod correlation;
 mod kill9;
+mod lifecycle;
 mod main_job;
 mod outage;
 mod trust;

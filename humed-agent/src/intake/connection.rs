@@ -14,16 +14,18 @@ use hume_runtime::{clock, random};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::Desk;
 use super::drop_folder::DropFolder;
 use super::peer::Peer;
+use super::places::Place;
 use crate::runs::{NotTaken, Receipt};
 
 /// A begun line must be ended within this time.
 const LINE_TIME_MAX: Duration = Duration::from_secs(5);
-/// A connection without a line ends after this time.
+/// A connection without a begun line ends after this time.
 const IDLE_TIME_MAX: Duration = Duration::from_hours(1);
 /// An answer must be taken within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -36,8 +38,18 @@ enum Answer {
     Coming(oneshot::Receiver<Result<Receipt, NotTaken>>),
 }
 
-pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>, drops: Arc<DropFolder>, stop: Stop) {
-    let peer = match Peer::read(&stream, &desk).await {
+/// A connection as it was accepted.
+pub(super) struct Accepted {
+    pub(super) stream: UnixStream,
+    /// When, by the boot clock.
+    pub(super) at_us: u64,
+    /// Given back when the connection ends.
+    pub(super) _place: Place,
+}
+
+pub(super) async fn serve(accepted: Accepted, desk: Arc<Desk>, drops: Arc<DropFolder>, stop: Stop) {
+    let Accepted { mut stream, at_us, _place } = accepted;
+    let peer = match Peer::read(&stream, &desk, at_us).await {
         Ok(peer) => peer,
         Err(error) => {
             debug!(%error, "the peer was gone before it could be asked who it is");
@@ -45,11 +57,18 @@ pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>, drops: Arc<Dr
         }
     };
     let mut lines = Lines::default();
+    // From the first byte of a line, however slowly the others come.
+    let mut begun_at = None;
     loop {
-        let patience = if lines.is_within_a_line() { LINE_TIME_MAX } else { IDLE_TIME_MAX };
+        let is_begun = lines.is_within_a_line();
+        begun_at = if is_begun { begun_at.or_else(|| Some(Instant::now())) } else { None };
+        let deadline = match begun_at {
+            Some(begun_at) => begun_at + LINE_TIME_MAX,
+            None => Instant::now() + IDLE_TIME_MAX,
+        };
         let read = tokio::select! {
             () = stop.wait() => return,
-            read = tokio::time::timeout(patience, lines.fill(&mut stream)) => read,
+            read = tokio::time::timeout_at(deadline, lines.fill(&mut stream)) => read,
         };
         let ended = match read {
             Ok(Ok(0)) => true,
@@ -59,24 +78,31 @@ pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>, drops: Arc<Dr
                 return;
             }
             Err(_) => {
-                desk.metrics.refuse("timeout");
-                let text = "the line was not ended in time";
-                let _ =
-                    write_answers(&mut stream, vec![AnswerLine::refused(ErrorClass::Invalid, text, None)])
-                        .await;
+                // Whoever has begun no line asked for no answer.
+                if is_begun {
+                    desk.metrics.refuse("timeout");
+                    let text = "the line was not ended in time";
+                    let answer = AnswerLine::refused(ErrorClass::Busy, text, None);
+                    let _ = write_answers(&mut stream, vec![answer]).await;
+                }
                 return;
             }
         };
+        if lines.has_line(ended) {
+            // What fell into the folder before these lines came goes first.
+            drops.settle_if_stirred().await;
+        }
         loop {
             let mut answers = Vec::new();
             while answers.len() < LINES_AT_ONCE
                 && let Some(line) = lines.next(ended)
             {
-                answers.push(take(line, &peer, &desk, &drops).await);
+                answers.push(take(line, &peer, &desk));
             }
             if answers.is_empty() {
                 break;
             }
+            begun_at = None;
             let mut ready = Vec::with_capacity(answers.len());
             for answer in answers {
                 ready.push(settle(answer, &desk).await);
@@ -92,7 +118,7 @@ pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>, drops: Arc<Dr
 }
 
 /// Checks one line and puts it in line for the spool.
-async fn take(line: Line, peer: &Peer, desk: &Desk, drops: &DropFolder) -> Answer {
+fn take(line: Line, peer: &Peer, desk: &Desk) -> Answer {
     let bytes = match line {
         Line::Whole(bytes) => bytes,
         Line::TooLong => {
@@ -107,7 +133,6 @@ async fn take(line: Line, peer: &Peer, desk: &Desk, drops: &DropFolder) -> Answe
     let mint = || EventId::mint(clock::now(), random::bytes());
     match intake::parse(&bytes, mint) {
         Ok(parsed) => {
-            drops.settle_if_stirred().await;
             let reporter = peer.reporter(&parsed.draft.caller);
             match desk.records.submit(desk.submission(parsed.draft, reporter)) {
                 Ok(coming) => Answer::Coming(coming),
@@ -185,6 +210,12 @@ impl Lines {
 
     fn is_within_a_line(&self) -> bool {
         self.skipping || self.taken < self.bytes.len()
+    }
+
+    /// True when [`next`](Self::next) may have something.
+    fn has_line(&self, ended: bool) -> bool {
+        let bytes = self.bytes.get(self.taken..).unwrap_or_default();
+        if ended { !bytes.is_empty() } else { bytes.contains(&b'\n') }
     }
 
     /// The next line; with `ended`, what is left without a newline is a line too. Blank lines are skipped.

@@ -1,33 +1,45 @@
 //! Files that `hume` left because the agent was away: recorded in the order of their names, then removed.
 //!
 //! The owner of a file is its reporter. Nothing is followed or waited for: a regular file with one link and within the
-//! bound is read, anything else is set aside in `rejected/`. A file goes only after its event is on disk; a crash in
-//! between records the same id again, which changes nothing.
+//! bound is read, anything else is set aside in `rejected/`, and what can be neither is left alone without holding up the
+//! rest. A file goes only after its event is on disk; a crash in between records the same id again, which changes nothing.
 
+use std::collections::{BinaryHeap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hume_core::event::{LINE_BYTES_MAX, Process};
 use hume_core::process::Chain;
 use hume_core::{ErrorClass, EventId};
 use hume_proto::intake;
-use hume_runtime::{clock, random};
+use hume_runtime::random;
+use hume_runtime::task_group::Stop;
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tracing::{info, warn};
 
 use super::Desk;
-use crate::runs::Reporter;
+use crate::runs::{Folder, NotTaken, Receipt, Reporter};
 
-/// Files looked at in one go; the rest waits for the next.
+/// Files looked at in one pass; the rest waits for the next.
 const FILES_MAX: usize = 10_000;
+/// Files of one user in one pass, so that nobody's flood holds up the others for long.
+const FILES_PER_USER_MAX: usize = 2000;
+/// Files that are recorded in one go.
+const BATCH_MAX: usize = 512;
+/// Passes before the socket is opened, so that whoever goes on writing files cannot keep it closed.
+const START_PASSES_MAX: usize = 100;
+/// Files kept in `rejected`; what would be more is removed.
+const REJECTED_FILES_MAX: usize = 1000;
 /// After a failure that is not the file's fault, the folder rests this long.
 const REST: Duration = Duration::from_secs(1);
 const REJECTED: &str = "rejected";
@@ -52,8 +64,21 @@ pub(super) struct DropFolder {
     desk: Arc<Desk>,
     /// Something may be in it.
     waiting: AtomicBool,
-    /// One import at a time; holds until when the folder rests after a failure.
+    /// One pass at a time; holds until when the folder rests after a failure.
     importing: Mutex<Option<Instant>>,
+    /// Folders found in it the last time, so that each new one is told once.
+    folders: AtomicU64,
+}
+
+/// How a pass went.
+#[derive(Debug, Default)]
+struct Pass {
+    taken: u64,
+    rejected: u64,
+    /// There was more than one pass takes.
+    is_cut: bool,
+    /// What has to be tried again later, the first of it.
+    failure: Option<String>,
 }
 
 /// What to do with a file after it was looked at.
@@ -61,7 +86,16 @@ enum Fate {
     Gone,
     Remove,
     Reject(String),
+    /// Later; go on with the others.
+    Skip(String),
+    /// Later, as all the others.
     Leave(String),
+}
+
+/// A file whose event is on its way to disk.
+struct Submitted {
+    name: OsString,
+    coming: oneshot::Receiver<Result<Receipt, NotTaken>>,
 }
 
 impl DropFolder {
@@ -71,18 +105,27 @@ impl DropFolder {
     /// [`DropError`] naming folder and cause.
     pub(super) fn open(path: &Path, desk: Arc<Desk>) -> Result<DropFolder, DropError> {
         let failed = |what, source: io::Error| DropError { path: path.to_owned(), what, source };
-        if !path.exists() {
-            hume_runtime::files::create_dir(path, 0o755)
-                .and_then(|()| hume_runtime::files::set_mode(path, FOLDER_MODE))
-                .map_err(|error| {
-                    failed("it does not exist and cannot be made", io::Error::other(error.to_string()))
-                })?;
+        let make = |folder: &Path, mode, what| {
+            hume_runtime::files::create_dir(folder, mode)
+                .map_err(|error| failed(what, io::Error::other(error.to_string())))
+        };
+        let is_new = !path.exists();
+        make(path, 0o755, "it does not exist and cannot be made")?;
+        // Made before anybody else may make something of that name.
+        make(&path.join(REJECTED), 0o700, "`rejected` cannot be made in it")?;
+        if is_new {
+            hume_runtime::files::set_mode(path, FOLDER_MODE)
+                .map_err(|error| failed("its mode cannot be set", io::Error::other(error.to_string())))?;
         }
-        let rejected = path.join(REJECTED);
-        if !rejected.exists() {
-            hume_runtime::files::create_dir(&rejected, 0o700).map_err(|error| {
-                failed("`rejected` cannot be made in it", io::Error::other(error.to_string()))
-            })?;
+        let own = rustix::process::geteuid().as_raw();
+        for (folder, what) in [
+            (path.to_owned(), "it belongs to another user"),
+            (path.join(REJECTED), "`rejected` is not the agent's"),
+        ] {
+            let about = folder.symlink_metadata().map_err(|error| failed("it cannot be looked at", error))?;
+            if !about.is_dir() || (own != 0 && about.uid() != own) {
+                return Err(failed(what, io::Error::from(io::ErrorKind::PermissionDenied)));
+            }
         }
         let notify = rustix::fs::inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .map_err(|error| failed("it cannot be watched", error.into()))?;
@@ -93,12 +136,32 @@ impl DropFolder {
             reason = "the other constructor is unsafe; an owned descriptor is what makes this one sound"
         )]
         let notify = AsyncFd::new(notify).map_err(|error| failed("it cannot be watched", error))?;
-        let waiting = AtomicBool::new(true);
-        Ok(DropFolder { path: path.to_owned(), notify, desk, waiting, importing: Mutex::new(None) })
+        Ok(DropFolder {
+            path: path.to_owned(),
+            notify,
+            desk,
+            waiting: AtomicBool::new(true),
+            importing: Mutex::new(None),
+            folders: AtomicU64::new(0),
+        })
+    }
+
+    /// Records what falls into the folder, as it falls, until the stop is set.
+    pub(super) async fn run(&self, stop: Stop) {
+        loop {
+            tokio::select! {
+                () = stop.wait() => return,
+                () = self.stirred() => {}
+            }
+            tokio::select! {
+                () = stop.wait() => return,
+                () = self.settle() => {}
+            }
+        }
     }
 
     /// Waits until something was put into the folder.
-    pub(super) async fn stirred(&self) {
+    async fn stirred(&self) {
         loop {
             if self.waiting.load(Ordering::Acquire) {
                 let rest = *self.importing.lock().await;
@@ -125,90 +188,114 @@ impl DropFolder {
     /// Before a line is answered: what fell into the folder earlier goes first.
     pub(super) async fn settle_if_stirred(&self) {
         self.listen();
-        if self.waiting.load(Ordering::Acquire) {
+        // Also while a pass goes on: what this line belongs to may be in it.
+        if self.waiting.load(Ordering::Acquire) || self.importing.try_lock().is_err() {
             self.settle().await;
         }
     }
 
-    /// Records what is in the folder, in the order of names.
+    /// Records all that is in the folder, as far as it can be.
+    pub(super) async fn settle_all(&self) {
+        for _ in 0..START_PASSES_MAX {
+            self.settle().await;
+            if !self.waiting.load(Ordering::Acquire) || self.importing.lock().await.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Records what is in the folder, in the order of names: one pass, which began after the call.
     pub(super) async fn settle(&self) {
         let mut rest = self.importing.lock().await;
         if rest.is_some_and(|until| Instant::now() < until) {
             return;
         }
         *rest = None;
-        while self.waiting.swap(false, Ordering::AcqRel) {
-            if let Err(reason) = self.import().await {
-                warn!(folder = %self.path.display(), reason, "the drop folder waits");
-                self.waiting.store(true, Ordering::Release);
-                *rest = Some(Instant::now() + REST);
-                return;
-            }
+        if !self.waiting.swap(false, Ordering::AcqRel) {
+            return;
         }
-    }
-
-    /// One file that cannot be dealt with does not hold up the others; what is not the file's fault ends the import.
-    async fn import(&self) -> Result<(), String> {
-        let names = names(&self.path).map_err(|error| format!("it cannot be listed: {error}"))?;
-        if names.len() == FILES_MAX {
+        self.desk.records.tell_folder(Folder::Waiting);
+        let pass = self.pass().await;
+        if pass.taken > 0 {
+            self.desk.metrics.dropped_in.inc_by(pass.taken);
+            info!(events = pass.taken, "recorded what was in the drop folder");
+        }
+        if let Some(reason) = &pass.failure {
+            warn!(folder = %self.path.display(), reason, "something in the drop folder waits");
+        }
+        // A pass that moved nothing would find the same again at once.
+        let has_moved = pass.taken > 0 || pass.rejected > 0;
+        if pass.failure.is_some() || (pass.is_cut && !has_moved) {
+            *rest = Some(Instant::now() + REST);
+        }
+        if pass.failure.is_some() || pass.is_cut {
             self.waiting.store(true, Ordering::Release);
+        } else if !self.waiting.load(Ordering::Acquire) {
+            self.desk.records.tell_folder(Folder::Empty);
         }
-        let mut taken = 0_u64;
-        for name in names {
-            let path = self.path.join(&name);
-            let file = path.display();
-            match self.take(&path).await {
-                Fate::Gone => {}
-                Fate::Remove => {
-                    taken += 1;
-                    if let Err(error) = std::fs::remove_file(&path) {
-                        warn!(%file, %error, "a recorded file cannot be removed; its event is stored once all the same");
-                    }
-                }
-                Fate::Reject(reason) => {
-                    self.desk.metrics.refuse("drop_file");
-                    warn!(%file, reason, "set a dropped file aside in `rejected`");
-                    if let Err(error) = std::fs::rename(&path, self.aside(&name)) {
-                        warn!(%file, %error, "it cannot be set aside and stays");
-                    }
-                }
-                Fate::Leave(reason) => return Err(reason),
-            }
-        }
-        if taken > 0 {
-            self.desk.metrics.dropped_in.inc_by(taken);
-            info!(events = taken, "recorded what was in the drop folder");
-        }
-        Ok(())
     }
 
-    /// Where a rejected file goes: under its name, or one beside it when that is taken.
-    fn aside(&self, name: &OsStr) -> PathBuf {
-        let folder = self.path.join(REJECTED);
-        let wanted = folder.join(name);
-        if wanted.symlink_metadata().is_err() {
-            return wanted;
-        }
-        let mut other = name.to_owned();
-        other.push(format!(".{}", random::uuid()));
-        folder.join(other)
-    }
-
-    async fn take(&self, path: &Path) -> Fate {
-        let (bytes, uid) = match read(path) {
-            Ok(read) => read,
-            Err(Unreadable::Bad(reason)) => return Fate::Reject(reason),
-            Err(Unreadable::Gone) => return Fate::Gone,
-            Err(Unreadable::Failed(error)) => {
-                return Fate::Leave(format!("{} cannot be read: {error}", path.display()));
-            }
+    /// One file that cannot be dealt with does not hold up the others; what is not the file's fault ends the pass.
+    async fn pass(&self) -> Pass {
+        let mut pass = Pass::default();
+        let listed = match list(&self.path) {
+            Ok(listed) => listed,
+            Err(error) => return Pass { failure: Some(format!("it cannot be listed: {error}")), ..pass },
         };
-        let mint = || EventId::mint(clock::now(), random::bytes());
+        if self.folders.swap(listed.folders, Ordering::AcqRel) < listed.folders {
+            warn!(folder = %self.path.display(), folders = listed.folders, "folders in the drop folder are left alone");
+        }
+        pass.is_cut = listed.is_cut;
+        let mut per_user: HashMap<u32, usize> = HashMap::new();
+        let mut names = listed.names.into_iter().peekable();
+        while names.peek().is_some() {
+            let mut submitted = Vec::with_capacity(BATCH_MAX);
+            let mut is_over = false;
+            for name in names.by_ref() {
+                match self.submit(&name, &mut per_user).await {
+                    Ok(Some(coming)) => submitted.push(Submitted { name, coming }),
+                    Ok(None) => pass.is_cut = true,
+                    Err(fate) => is_over = !self.deal(&name, fate, &mut pass),
+                }
+                if is_over || submitted.len() == BATCH_MAX {
+                    break;
+                }
+            }
+            for Submitted { name, coming } in submitted {
+                let fate = match coming.await {
+                    Ok(Ok(_)) => Fate::Remove,
+                    Ok(Err(error)) => fate_of(&error),
+                    Err(_) => Fate::Leave("the agent is stopping".to_owned()),
+                };
+                is_over |= !self.deal(&name, fate, &mut pass);
+            }
+            if is_over {
+                break;
+            }
+        }
+        pass
+    }
+
+    /// Reads a file and puts its event in line; none when its user has had enough of this pass.
+    async fn submit(
+        &self,
+        name: &OsStr,
+        per_user: &mut HashMap<u32, usize>,
+    ) -> Result<Option<oneshot::Receiver<Result<Receipt, NotTaken>>>, Fate> {
+        let (bytes, uid) = read(&self.path.join(name))?;
+        let of_user = per_user.entry(uid).or_default();
+        if *of_user >= FILES_PER_USER_MAX {
+            return Ok(None);
+        }
+        *of_user += 1;
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let mut draft = match intake::parse(line, mint) {
-            Ok(parsed) => parsed.draft,
-            Err(error) => return Fate::Reject(error.to_string()),
-        };
+        // The same file has the same id whenever it is read: its own, or its name's.
+        let nobody = EventId::from_bytes([0; 16]);
+        let named = named_id(name).unwrap_or(nobody);
+        let mut draft = intake::parse(line, || named).map_err(|error| Fate::Reject(error.to_string()))?.draft;
+        if draft.id == nobody {
+            return Err(Fate::Reject("it has no id, and its name is none".to_owned()));
+        }
         let caller = &mut draft.caller;
         let reporter = Reporter {
             process: Process {
@@ -222,63 +309,159 @@ impl DropFolder {
             },
             chain: caller.chain.take().unwrap_or_else(Chain::default),
         };
-        match self.desk.records.record(self.desk.submission(draft, reporter)).await {
-            Ok(_) => Fate::Remove,
-            Err(error) => match error.class {
-                ErrorClass::Invalid | ErrorClass::Denied => Fate::Reject(error.to_string()),
-                _ => Fate::Leave(error.to_string()),
+        match self.desk.records.submit(self.desk.submission(draft, reporter)) {
+            Ok(coming) => Ok(Some(coming)),
+            Err(error) => Err(fate_of(&error)),
+        }
+    }
+
+    /// False when the pass is over.
+    fn deal(&self, name: &OsStr, fate: Fate, pass: &mut Pass) -> bool {
+        let path = self.path.join(name);
+        match fate {
+            Fate::Gone => {}
+            Fate::Remove => match std::fs::remove_file(&path) {
+                Ok(()) => pass.taken += 1,
+                Err(error) => {
+                    pass.failure.get_or_insert(format!(
+                        "{} is recorded and cannot be removed: {error}",
+                        printable(name)
+                    ));
+                }
             },
+            Fate::Reject(reason) => {
+                self.desk.metrics.refuse("drop_file");
+                match self.set_aside(name) {
+                    Ok(place) => {
+                        pass.rejected += 1;
+                        warn!(file = printable(name), reason, place, "set a dropped file aside");
+                    }
+                    Err(error) => {
+                        pass.failure
+                            .get_or_insert(format!("{} cannot be set aside: {error}", printable(name)));
+                    }
+                }
+            }
+            Fate::Skip(reason) => {
+                pass.failure.get_or_insert(reason);
+            }
+            Fate::Leave(reason) => {
+                pass.failure.get_or_insert(reason);
+                return false;
+            }
         }
+        true
+    }
+
+    /// Moves a file to `rejected`, under its name or one beside it when that is taken; removes it when that is full.
+    fn set_aside(&self, name: &OsStr) -> io::Result<&'static str> {
+        let folder = self.path.join(REJECTED);
+        if std::fs::read_dir(&folder)?.take(REJECTED_FILES_MAX).count() == REJECTED_FILES_MAX {
+            std::fs::remove_file(self.path.join(name))?;
+            return Ok("removed: `rejected` is full");
+        }
+        let mut wanted = folder.join(name);
+        if wanted.symlink_metadata().is_ok() {
+            let mut other = name.to_owned();
+            other.push(format!(".{}", random::uuid()));
+            wanted = folder.join(other);
+        }
+        std::fs::rename(self.path.join(name), wanted)?;
+        Ok(REJECTED)
     }
 }
 
-/// Names of files in the folder, in order: not those that begin with a dot, which are still being written.
-fn names(folder: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
+fn fate_of(error: &NotTaken) -> Fate {
+    match error.class {
+        ErrorClass::Invalid | ErrorClass::Denied | ErrorClass::Unauthenticated => {
+            Fate::Reject(error.to_string())
+        }
+        // It is kept; only whoever asked was to be told.
+        ErrorClass::Conflict => Fate::Remove,
+        ErrorClass::NotFound
+        | ErrorClass::Full
+        | ErrorClass::Busy
+        | ErrorClass::Unavailable
+        | ErrorClass::Internal => Fate::Leave(error.to_string()),
+    }
+}
+
+/// The id in the name `ID.json`.
+fn named_id(name: &OsStr) -> Option<EventId> {
+    EventId::parse(name.to_str()?.strip_suffix(".json")?).ok()
+}
+
+/// A name that anybody may have chosen, for the log: on one line.
+fn printable(name: &OsStr) -> String {
+    name.to_string_lossy().escape_debug().to_string()
+}
+
+struct Listed {
+    /// In order.
+    names: Vec<OsString>,
+    /// There are more.
+    is_cut: bool,
+    /// Folders, which nobody can have meant.
+    folders: u64,
+}
+
+/// The first names in order of what is in the folder: not those that begin with a dot, which are still being written.
+fn list(folder: &Path) -> io::Result<Listed> {
+    let mut first: BinaryHeap<OsString> = BinaryHeap::new();
+    let (mut is_cut, mut folders) = (false, 0);
     for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") && name != REJECTED {
-            names.push(name);
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") || name == REJECTED {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            folders += 1;
+            continue;
+        }
+        first.push(name);
+        if first.len() > FILES_MAX {
+            first.pop();
+            is_cut = true;
         }
     }
-    names.sort_unstable();
-    names.truncate(FILES_MAX);
-    Ok(names)
-}
-
-enum Unreadable {
-    Bad(String),
-    Gone,
-    Failed(io::Error),
+    Ok(Listed { names: first.into_sorted_vec(), is_cut, folders })
 }
 
 /// Content and owner of a dropped file, without following, blocking or reading too much.
-fn read(path: &Path) -> Result<(Vec<u8>, u32), Unreadable> {
+fn read(path: &Path) -> Result<(Vec<u8>, u32), Fate> {
+    let bad = |reason: &str| Fate::Reject(reason.to_owned());
+    let failed = |error: Errno| {
+        let reason = format!("{} cannot be read: {error}", printable(path.as_os_str()));
+        match error {
+            // Of the agent, or of the machine: every other file would meet the same.
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => Fate::Leave(reason),
+            _ => Fate::Skip(reason),
+        }
+    };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(rustix::io::Errno::LOOP) => return Err(Unreadable::Bad("it is a symbolic link".to_owned())),
-        Err(rustix::io::Errno::NXIO) => return Err(Unreadable::Bad("it is not a regular file".to_owned())),
-        Err(rustix::io::Errno::ACCESS) => {
-            return Err(Unreadable::Bad("the agent may not read it".to_owned()));
-        }
-        Err(rustix::io::Errno::NOENT) => return Err(Unreadable::Gone),
-        Err(error) => return Err(Unreadable::Failed(error.into())),
+        Err(Errno::LOOP) => return Err(bad("it is a symbolic link")),
+        Err(Errno::NXIO) => return Err(bad("it is not a regular file")),
+        Err(Errno::ACCESS) => return Err(bad("the agent may not read it")),
+        Err(Errno::NOENT) => return Err(Fate::Gone),
+        Err(error) => return Err(failed(error)),
     };
-    let about = rustix::fs::fstat(&file).map_err(|error| Unreadable::Failed(error.into()))?;
+    let about = rustix::fs::fstat(&file).map_err(failed)?;
     if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
-        return Err(Unreadable::Bad("it is not a regular file".to_owned()));
+        return Err(bad("it is not a regular file"));
     }
     if about.st_nlink != 1 {
-        return Err(Unreadable::Bad("it has more than one link".to_owned()));
+        return Err(bad("it has more than one link"));
     }
     if about.st_size as u64 > LINE_BYTES_MAX as u64 {
-        return Err(Unreadable::Bad(format!("it has more than {LINE_BYTES_MAX} bytes")));
+        return Err(Fate::Reject(format!("it has more than {LINE_BYTES_MAX} bytes")));
     }
     let mut bytes = Vec::new();
     std::fs::File::from(file)
         .take(LINE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(Unreadable::Failed)?;
+        .map_err(|error| Fate::Skip(format!("{} cannot be read: {error}", printable(path.as_os_str()))))?;
     Ok((bytes, about.st_uid))
 }

@@ -7,29 +7,36 @@ mod config;
 mod connection;
 mod drop_folder;
 mod peer;
+mod places;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hume_core::event::BootClock;
 use hume_core::name::BootId;
-use hume_core::{Draft, HostName};
+use hume_core::{Draft, ErrorClass, HostName};
+use hume_proto::intake::AnswerLine;
 use hume_runtime::clock;
 use hume_runtime::socket::{self, SocketError};
 use hume_runtime::task_group::{Spawner, Stop};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use crate::runs::{Records, Submission};
+use crate::runs::{self, Records, Reporter, Submission};
 
 pub use config::Config;
+use connection::Accepted;
 pub use drop_folder::DropError;
 use drop_folder::DropFolder;
+use places::{CONNECTIONS_PER_USER_MAX, Places};
 use users::Users;
 
 /// Connections served at once; more wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
+/// After a connection could not be taken.
+const ACCEPT_REST: Duration = Duration::from_secs(1);
 /// Any local user may report; who it was is the kernel's word.
 const SOCKET_MODE: u32 = 0o666;
 
@@ -64,7 +71,7 @@ pub struct Intake {
 
 impl Desk {
     /// Completes what only the agent knows.
-    fn submission(&self, mut draft: Draft, reporter: crate::runs::Reporter) -> Submission {
+    fn submission(&self, mut draft: Draft, reporter: Reporter) -> Submission {
         // A caller that names no boot means this one.
         if let Some(clock) = &mut draft.caller.boot_clock
             && clock.boot == BootId::from_bytes([0; 16])
@@ -78,7 +85,7 @@ impl Desk {
             draft.caller.boot_clock = self.boot.map(|boot| BootClock { boot, micros: clock::boottime_us() });
         }
         let host = draft.host.clone().unwrap_or_else(|| self.host.clone());
-        Submission { draft, reporter, received_at: clock::now(), host }
+        Submission { draft, reporter, received: runs::now(), host }
     }
 }
 
@@ -97,40 +104,76 @@ impl Intake {
         let boot = clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes()));
         let desk = Arc::new(Desk { records, host, users: Users::default(), boot, metrics });
         let drops = Arc::new(DropFolder::open(&config.drop_dir, Arc::clone(&desk))?);
-        drops.settle().await;
+        drops.settle_all().await;
         let listener = socket::bind_unix(&config.socket, SOCKET_MODE)?;
         info!(socket = %config.socket.display(), drop_dir = %config.drop_dir.display(), "intake open");
         Ok(Intake { listener, desk, drops })
     }
 
-    /// Takes connections until the stop is set.
+    /// Takes connections, and what falls into the drop folder, until the stop is set.
     ///
     /// # Errors
     /// None today; a connection's failure ends that connection.
     pub async fn run(self, stop: Stop, children: Spawner) -> anyhow::Result<()> {
         let Intake { listener, desk, drops } = self;
-        loop {
-            tokio::select! {
-                () = stop.wait() => return Ok(()),
-                () = drops.stirred() => drops.settle().await,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        desk.metrics.connections.inc();
-                        let served = connection::serve(stream, Arc::clone(&desk), Arc::clone(&drops), stop.clone());
-                        if children.spawn("intake connection", served).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    Err(error) => {
-                        // Out of descriptors: those that are open go on, and this loop does not spin.
-                        warn!(%error, "could not take a connection");
-                        tokio::select! {
-                            () = stop.wait() => return Ok(()),
-                            () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
-                        }
+        let ((), ()) =
+            tokio::join!(drops.run(stop.clone()), accept(&listener, &desk, &drops, &stop, &children));
+        Ok(())
+    }
+}
+
+async fn accept(
+    listener: &UnixListener,
+    desk: &Arc<Desk>,
+    drops: &Arc<DropFolder>,
+    stop: &Stop,
+    children: &Spawner,
+) {
+    let places = Places::default();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let at_us = clock::boottime_us();
+        match accepted {
+            Ok((stream, _)) => {
+                desk.metrics.connections.inc();
+                // Whoever is gone already cannot be counted, and asks for nothing.
+                let Ok(peer) = stream.peer_cred() else { continue };
+                let Some(place) = places.take(peer.uid()) else {
+                    desk.metrics.refuse("busy");
+                    refuse(&stream);
+                    continue;
+                };
+                let accepted = Accepted { stream, at_us, _place: place };
+                let served = connection::serve(accepted, Arc::clone(desk), Arc::clone(drops), stop.clone());
+                tokio::select! {
+                    () = stop.wait() => return,
+                    spawned = children.spawn("intake connection", served) => if spawned.is_err() {
+                        return;
                     }
                 }
             }
+            Err(error) => {
+                // Out of descriptors: those that are open go on, and this loop does not spin.
+                warn!(%error, "could not take a connection");
+                tokio::select! {
+                    () = stop.wait() => return,
+                    () = tokio::time::sleep(ACCEPT_REST) => {}
+                }
+            }
         }
+    }
+}
+
+/// One line, if it can be written at once.
+fn refuse(stream: &UnixStream) {
+    let text = format!("this user has {CONNECTIONS_PER_USER_MAX} connections already");
+    let answer = AnswerLine::refused(ErrorClass::Busy, text, None);
+    if let Ok(mut line) = serde_json::to_vec(&answer) {
+        line.push(b'\n');
+        // A caller that cannot be told finds its connection closed.
+        let _ = stream.try_write(&line);
     }
 }

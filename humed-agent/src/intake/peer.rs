@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt as _;
 
 use hume_core::event::{Caller, Process};
 use hume_core::process::{Chain, script_of};
-use hume_runtime::clock;
 use tokio::net::UnixStream;
 
 use crate::runs::Reporter;
@@ -28,8 +27,9 @@ pub(super) struct Peer {
     command: Option<Vec<u8>>,
 }
 
+/// A name in it may be cut in the middle of a character.
 fn stat(pid: u32) -> Option<String> {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()
+    std::fs::read(format!("/proc/{pid}/stat")).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn cmdline(pid: u32) -> Option<Vec<u8>> {
@@ -41,9 +41,9 @@ fn owner_of(pid: u32) -> Option<u32> {
 }
 
 impl Peer {
-    /// Reads who connected; to be called before the first line is read.
-    pub(super) async fn read(stream: &UnixStream, desk: &Desk) -> std::io::Result<Peer> {
-        let accepted_ticks = clock::boottime_us() * TICKS_PER_SECOND / 1_000_000;
+    /// Reads who connected, at `accepted_us` by the boot clock; to be called before the first line is read.
+    pub(super) async fn read(stream: &UnixStream, desk: &Desk, accepted_us: u64) -> std::io::Result<Peer> {
+        let accepted_ticks = accepted_us.saturating_mul(TICKS_PER_SECOND) / 1_000_000;
         let credentials = stream.peer_cred()?;
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
         let mut chain = pid.map_or_else(Chain::default, |pid| Chain::follow(pid, stat, cmdline));
@@ -59,8 +59,10 @@ impl Peer {
     pub(super) fn reporter(&self, caller: &Caller) -> Reporter {
         let mut chain = self.chain.clone();
         let mut script = self.command.as_deref().and_then(|words| script_of(words, caller.cwd.as_deref()));
-        // Gone already, or handed over to pid 1: the caller's own word on its parent.
-        if chain.links().len() <= 2
+        // Gone already, or handed over to pid 1: the caller's own word on its parent. Whoever lives in another process
+        // namespace speaks of other processes.
+        if self.pid.is_some()
+            && chain.links().len() <= 2
             && let Some(ppid) = caller.ppid.filter(|ppid| *ppid > 1 && owner_of(*ppid) == Some(self.uid))
             && !chain.links().iter().any(|link| link.process.pid == ppid)
         {

@@ -3,29 +3,35 @@
 //! One task stamps and appends, group by group: while one group is synced to disk the next gathers. A group is at most
 //! [`GROUP_MAX`] submissions, and at most [`WAITING_MAX`] wait; beyond that the answer is `busy`.
 
+mod owners;
+mod pulse;
 mod table;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::name::{EventId, Seq};
-use hume_core::process::{ProcessRef, is_alive};
+use hume_core::name::{BootId, EventId, Seq};
+use hume_core::policy::Policies;
 use hume_core::{ErrorClass, Event, RunId, Timestamp};
 use hume_runtime::task_group::Stop;
 use hume_runtime::{clock, random};
-use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
 
 use crate::spool::{RunChange, SpoolError, SpoolReader, SpoolWriter};
+use owners::Owners;
+use pulse::BEAT_EVERY;
 
-pub use table::{Mint, Reporter, RunTable, Stamped, Submission};
+pub use pulse::Pulse;
+pub use table::{Folder, Mint, Moment, Processes, Reporter, RunTable, Stamped, Submission};
 
 /// Submissions of one transaction.
 pub const GROUP_MAX: usize = 1000;
 /// Submissions that wait for the next group.
 pub const WAITING_MAX: usize = 4096;
-/// Between two looks at the owners of open runs.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at what the kernel will not tell.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The event is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +54,12 @@ pub struct NotTaken {
     pub detail: String,
 }
 
+impl NotTaken {
+    fn new(class: ErrorClass, detail: impl Into<String>) -> NotTaken {
+        NotTaken { class, detail: detail.into() }
+    }
+}
+
 struct Waiting {
     submission: Submission,
     answer: oneshot::Sender<Result<Receipt, NotTaken>>,
@@ -57,6 +69,7 @@ struct Waiting {
 #[derive(Clone, Debug)]
 pub struct Records {
     waiting: mpsc::Sender<Waiting>,
+    folder: Arc<watch::Sender<Folder>>,
 }
 
 impl Records {
@@ -71,10 +84,9 @@ impl Records {
         let (answer, answered) = oneshot::channel();
         match self.waiting.try_send(Waiting { submission, answer }) {
             Ok(()) => Ok(answered),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(NotTaken {
-                class: ErrorClass::Busy,
-                detail: format!("{WAITING_MAX} events wait already"),
-            }),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(NotTaken::new(ErrorClass::Busy, format!("{WAITING_MAX} events wait already")))
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
         }
     }
@@ -86,19 +98,29 @@ impl Records {
     pub async fn record(&self, submission: Submission) -> Result<Receipt, NotTaken> {
         self.submit(submission)?.await.map_err(|_| stopping())?
     }
+
+    /// Tells whether events may wait in the drop folder: until it is empty nothing is said of runs that look ended.
+    pub fn tell_folder(&self, folder: Folder) {
+        self.folder.send_if_modified(|told| std::mem::replace(told, folder) != folder);
+    }
 }
 
 fn stopping() -> NotTaken {
-    NotTaken { class: ErrorClass::Unavailable, detail: "the agent is stopping".to_owned() }
+    NotTaken::new(ErrorClass::Unavailable, "the agent is stopping")
 }
 
 /// Stamps and appends. The only one who appends.
 #[derive(Debug)]
 pub struct Recorder {
     waiting: mpsc::Receiver<Waiting>,
+    folder: watch::Receiver<Folder>,
     writer: SpoolWriter,
     reader: SpoolReader,
     table: RunTable,
+    owners: Owners,
+    /// The version of the table that `owners` knows.
+    held_version: u64,
+    pulse: Pulse,
 }
 
 struct Ids;
@@ -113,29 +135,41 @@ impl Mint for Ids {
     }
 }
 
-fn alive(process: ProcessRef) -> bool {
-    std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).is_ok_and(|stat| is_alive(process, &stat))
+/// The present, by both clocks.
+pub fn now() -> Moment {
+    Moment { time: clock::now(), boot_us: clock::boottime_us() }
 }
 
-/// Opens the record: loads the open runs, and ends them all if the machine was started anew since.
+/// The record could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The open runs could not be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The kernel gives nothing to watch processes with.
+    #[error("cannot watch processes")]
+    Watch(#[source] std::io::Error),
+}
+
+/// Opens the record: loads the open runs. What became of them in the meantime is said once the drop folder is empty.
 ///
 /// # Errors
-/// [`SpoolError`] if the spool cannot be read or written.
+/// [`OpenError`] if the spool cannot be read, or processes cannot be watched.
 pub async fn open(
     writer: SpoolWriter,
     reader: SpoolReader,
-    rebooted: bool,
-) -> Result<(Records, Recorder), SpoolError> {
-    let mut table = RunTable::load(reader.open_runs().await?);
-    if rebooted {
-        let (events, changes) = table.reboot(clock::now(), &mut Ids);
-        if !events.is_empty() {
-            info!(runs = events.len(), "the machine was started anew: open runs are aborted");
-            writer.append(events, changes).await?;
-        }
-    }
+    policies: Arc<Policies>,
+    pulse: Pulse,
+) -> Result<(Records, Recorder), OpenError> {
+    let boot = clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes()));
+    // An agent that never looked around here has nothing to be blind about.
+    let blind_since = pulse.last().or(Some(Timestamp::EPOCH));
+    let table = RunTable::load(reader.open_runs().await?, policies, boot, blind_since);
+    let owners = Owners::new().map_err(OpenError::Watch)?;
     let (sender, waiting) = mpsc::channel(WAITING_MAX);
-    Ok((Records { waiting: sender }, Recorder { waiting, writer, reader, table }))
+    let (told, folder) = watch::channel(Folder::Waiting);
+    let records = Records { waiting: sender, folder: Arc::new(told) };
+    Ok((records, Recorder { waiting, folder, writer, reader, table, owners, held_version: 0, pulse }))
 }
 
 impl Recorder {
@@ -144,32 +178,60 @@ impl Recorder {
     /// # Errors
     /// When the open runs cannot be read after a failed append: going on could place events wrongly.
     pub async fn run(mut self, stop: Stop) -> anyhow::Result<()> {
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beat = tokio::time::interval(BEAT_EVERY);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut group = Vec::with_capacity(GROUP_MAX);
+        let mut next_sweep = None;
+        let mut must_sweep = true;
         loop {
+            if self.held_version != self.table.version() {
+                self.held_version = self.table.version();
+                must_sweep |= self.owners.hold(self.table.watched());
+                next_sweep = self.next_sweep();
+            }
+            if std::mem::take(&mut must_sweep) {
+                self.sweep().await?;
+                next_sweep = self.next_sweep();
+                continue;
+            }
             tokio::select! {
-                biased;
                 taken = self.waiting.recv_many(&mut group, GROUP_MAX) => {
                     if taken == 0 {
                         return Ok(());
                     }
                     self.record(std::mem::take(&mut group)).await?;
                 }
-                () = stop.wait() => {
-                    self.waiting.close();
-                }
-                _ = sweep.tick(), if !self.table.is_empty() => self.sweep().await?,
+                () = stop.wait(), if !self.waiting.is_closed() => self.waiting.close(),
+                () = self.owners.ended() => must_sweep = true,
+                // Nobody can tell anything any more when all senders are gone; the queue then ends as well.
+                Ok(()) = self.folder.changed() => must_sweep = true,
+                () = due(next_sweep) => must_sweep = true,
+                _ = beat.tick(), if !self.table.is_empty() => self.pulse.beat(clock::now()),
             }
         }
     }
 
+    /// When to look around if nothing else happens.
+    fn next_sweep(&self) -> Option<tokio::time::Instant> {
+        let due_in = self.table.next_sweep_us().map(|due_us| {
+            match due_us.checked_sub(clock::boottime_us()) {
+                Some(left) if left > 0 => Duration::from_micros(left),
+                // It was due and nothing could be said yet.
+                Some(_) | None => LOOK_EVERY,
+            }
+        });
+        let look = self.owners.must_look().then_some(LOOK_EVERY);
+        let wait = due_in.into_iter().chain(look).min()?;
+        tokio::time::Instant::now().checked_add(wait)
+    }
+
     async fn sweep(&mut self) -> anyhow::Result<()> {
-        let (events, changes) = self.table.sweep(clock::now(), &mut Ids, alive);
+        let folder = *self.folder.borrow_and_update();
+        let (events, changes) = self.table.sweep(now(), folder, &mut Ids, &self.owners);
         if (!events.is_empty() || !changes.is_empty())
             && let Err(error) = self.writer.append(events, changes).await
         {
-            error!(%error, "could not record that runs ended; trying again");
+            error!(error = %whole(&error), "could not record that runs ended; trying again");
             self.reload().await?;
         }
         Ok(())
@@ -181,70 +243,97 @@ impl Recorder {
         let known = match self.reader.known(ids).await {
             Ok(known) => known,
             Err(error) => {
-                error!(%error, "could not look up events in the spool");
+                error!(error = %whole(&error), "could not look up events in the spool");
                 refuse(group.into_iter().map(|waiting| waiting.answer), &error);
                 return Ok(());
             }
         };
-        let mut receipts: HashMap<EventId, Receipt> =
-            known.into_iter().map(|(id, seq, run)| (id, Receipt { id, seq, run })).collect();
+        let mut answers: HashMap<EventId, Result<Receipt, NotTaken>> =
+            known.into_iter().map(|(id, seq, run)| (id, Ok(Receipt { id, seq, run }))).collect();
         let mut events: Vec<Event> = Vec::with_capacity(group.len());
         let mut changes: Vec<RunChange> = Vec::new();
-        let mut answers = Vec::with_capacity(group.len());
-        let mut places: HashMap<EventId, (u64, Option<RunId>)> = HashMap::new();
+        let mut asked = Vec::with_capacity(group.len());
+        let mut places: HashMap<EventId, Place> = HashMap::new();
         for Waiting { submission, answer } in group {
             let id = submission.draft.id;
-            answers.push((id, answer));
-            if receipts.contains_key(&id) || places.contains_key(&id) {
+            asked.push((id, answer));
+            if answers.contains_key(&id) || places.contains_key(&id) {
                 continue;
             }
-            let stamped = self.table.stamp(submission, &mut Ids, alive);
+            let stamped = self.table.stamp(submission, &mut Ids, &self.owners);
             events.extend(stamped.events);
             changes.extend(stamped.changes);
-            places.insert(id, (events.len() as u64 - 1, stamped.run));
+            let offset = events.len() as u64 - 1;
+            places.insert(id, Place { offset, run: stamped.run, refused: stamped.refused });
         }
         if !events.is_empty() {
             match self.writer.append(events, changes).await {
                 Ok(appended) => {
-                    for (id, (offset, run)) in places {
-                        receipts.insert(id, Receipt { id, seq: appended.first.plus(offset), run });
+                    for (id, Place { offset, run, refused }) in places {
+                        let receipt = Receipt { id, seq: appended.first.plus(offset), run };
+                        answers.insert(id, refused.map_or(Ok(receipt), Err));
                     }
                 }
                 Err(error) => {
-                    error!(%error, "events were refused");
+                    error!(error = %whole(&error), "events were refused");
                     // What was known before is still true; the rest was not kept.
                     let (kept, lost): (Vec<_>, Vec<_>) =
-                        answers.into_iter().partition(|(id, _)| receipts.contains_key(id));
+                        asked.into_iter().partition(|(id, _)| answers.contains_key(id));
                     refuse(lost.into_iter().map(|(_, answer)| answer), &error);
-                    answer_all(kept, &receipts);
+                    answer_all(kept, &answers);
                     return self.reload().await;
                 }
             }
         }
-        answer_all(answers, &receipts);
+        answer_all(asked, &answers);
         Ok(())
     }
 
     /// Goes back to what is on disk.
     async fn reload(&mut self) -> anyhow::Result<()> {
-        self.table = RunTable::load(self.reader.open_runs().await?);
+        self.table.reload(self.reader.open_runs().await?);
         Ok(())
     }
 }
 
-type Answers = Vec<(EventId, oneshot::Sender<Result<Receipt, NotTaken>>)>;
+/// Where a submitted event stands among those of its group.
+struct Place {
+    offset: u64,
+    run: Option<RunId>,
+    refused: Option<NotTaken>,
+}
 
-fn answer_all(answers: Answers, receipts: &HashMap<EventId, Receipt>) {
-    for (id, answer) in answers {
-        if let Some(receipt) = receipts.get(&id) {
+async fn due(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An error with its causes, on one line.
+fn whole(error: &SpoolError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+type Asked = Vec<(EventId, oneshot::Sender<Result<Receipt, NotTaken>>)>;
+
+fn answer_all(asked: Asked, answers: &HashMap<EventId, Result<Receipt, NotTaken>>) {
+    for (id, answer) in asked {
+        if let Some(told) = answers.get(&id) {
             // Whoever asked may have gone; the event is kept all the same.
-            let _ = answer.send(Ok(*receipt));
+            let _ = answer.send(told.clone());
         }
     }
 }
 
 fn refuse(answers: impl Iterator<Item = oneshot::Sender<Result<Receipt, NotTaken>>>, error: &SpoolError) {
     for answer in answers {
-        let _ = answer.send(Err(NotTaken { class: error.class(), detail: error.to_string() }));
+        let _ = answer.send(Err(NotTaken::new(error.class(), error.to_string())));
     }
 }

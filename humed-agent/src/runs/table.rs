@@ -1,16 +1,30 @@
-//! The runs that are open on this host, and the decision which of them an event belongs to. Pure but for the ids it is given.
+//! The open runs of this host, and the decision which of them an event belongs to. Pure: ids, clocks and processes are handed in.
 //!
 //! [`RunTable::stamp`] turns a submission into the events to append; what ends a run without anybody saying so is an event
 //! of its own and comes before the event that made it known. Nothing here survives a failed append: load anew then.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use hume_core::correlate::{OpenRun, Origin, Placement, place};
-use hume_core::event::{Command, Draft, Event, EventFlag, EventKind, Finding, KeySource, Process, RunRef};
+use hume_core::correlate::{OpenRun, Origin, Placement, Stopped, place};
+use hume_core::event::{
+    BootClock, Command, Draft, Event, EventFlag, EventKind, Finding, KeySource, OverlapWish, Process, RunRef,
+};
+use hume_core::name::BootId;
+use hume_core::policy::{Overlap, Policies};
 use hume_core::process::{Chain, ProcessRef};
-use hume_core::{EventId, HostName, Level, RunId, TaskName, Timestamp};
+use hume_core::{ErrorClass, EventId, HostName, Level, RunId, TaskName, Timestamp};
 
+use super::NotTaken;
 use crate::spool::{OpenRunRow, RunChange};
+
+/// Events still in flight when a process ends, or a run is stopped, may take this long.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+/// A verdict waits for the drop folder to be empty, but no longer than this.
+const FOLDER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A run whose owner is gone can be joined for as long as its job goes on, and for this long.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
 
 /// Who reported, in the kernel's word where there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +35,15 @@ pub struct Reporter {
     pub chain: Chain,
 }
 
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall's.
+    pub time: Timestamp,
+    /// Microseconds since the machine was started, which no administrator can turn back.
+    pub boot_us: u64,
+}
+
 /// A draft with all that the intake knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
@@ -29,7 +52,7 @@ pub struct Submission {
     /// Who said it.
     pub reporter: Reporter,
     /// When it came.
-    pub received_at: Timestamp,
+    pub received: Moment,
     /// The host it is about.
     pub host: HostName,
 }
@@ -43,6 +66,8 @@ pub struct Stamped {
     pub changes: Vec<RunChange>,
     /// The run of the submitted event.
     pub run: Option<RunId>,
+    /// The event is kept, and this is answered all the same.
+    pub refused: Option<NotTaken>,
 }
 
 /// Makes ids; a value, so that tests know them.
@@ -53,23 +78,58 @@ pub trait Mint {
     fn run(&mut self, at: Timestamp) -> RunId;
 }
 
-/// An implicit run ends when nothing was added for this long; a run whose owner is gone can be joined for as long.
-pub(super) const IDLE_GAP_US: i64 = 10 * 60 * 1_000_000;
+/// What can be known of processes.
+pub trait Processes {
+    /// False only when it is certain that the process has ended.
+    fn is_alive(&self, process: ProcessRef) -> bool;
+    /// Those of its session that outlived it, in words, the first few.
+    fn survivors(&self, process: ProcessRef) -> Vec<String>;
+}
 
-/// The open runs of this host, by task and host.
-#[derive(Debug, Default)]
+/// Whether the drop folder may still hold events of runs that look ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folder {
+    /// Nothing waits in it.
+    Empty,
+    /// Something may.
+    Waiting,
+}
+
+/// The runs of this host that may be joined, by task and host.
+#[derive(Debug)]
 pub struct RunTable {
     open: HashMap<(TaskName, HostName), Vec<OpenRun>>,
+    policies: Arc<Policies>,
+    boot: Option<BootId>,
+    /// Until the first look around: when this host was last looked after.
+    blind_since: Option<Timestamp>,
+    /// Runs whose process was found ended, and when that was found.
+    ended: HashMap<RunId, u64>,
+    /// Grows when the processes to be watched change.
+    version: u64,
 }
 
 impl RunTable {
-    /// The table of these rows.
-    pub fn load(rows: Vec<OpenRunRow>) -> RunTable {
-        let mut table = RunTable::default();
+    /// The table of these rows, in this boot. `blind_since` is when an agent last looked after them.
+    pub fn load(
+        rows: Vec<OpenRunRow>,
+        policies: Arc<Policies>,
+        boot: Option<BootId>,
+        blind_since: Option<Timestamp>,
+    ) -> RunTable {
+        let mut open: HashMap<(TaskName, HostName), Vec<OpenRun>> = HashMap::new();
         for row in rows {
-            table.open.entry((row.task, row.host)).or_default().push(row.run);
+            open.entry((row.task, row.host)).or_default().push(row.run);
         }
-        table
+        RunTable { open, policies, boot, blind_since, ended: HashMap::new(), version: 1 }
+    }
+
+    /// The same table with other rows, after these could not be written.
+    pub fn reload(&mut self, rows: Vec<OpenRunRow>) {
+        let blind_since = self.blind_since;
+        let version = self.version + 1;
+        *self = RunTable::load(rows, Arc::clone(&self.policies), self.boot, blind_since);
+        self.version = version;
     }
 
     /// True when no run is open.
@@ -77,14 +137,50 @@ impl RunTable {
         self.open.is_empty()
     }
 
-    /// Gives the submission its run. `alive` tells whether a process still exists.
+    /// Grows when [`watched`](Self::watched) answers something else than before.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The processes whose end ends a run.
+    pub fn watched(&self) -> impl Iterator<Item = ProcessRef> {
+        let runs = self.open.values().flatten();
+        runs.filter(|run| run.stopped.is_none() && run.gone_us.is_none()).filter_map(|run| run.watched)
+    }
+
+    /// When to [`sweep`](Self::sweep) next, by the boot clock, if nothing else happens before.
+    pub fn next_sweep_us(&self) -> Option<u64> {
+        let due = |(task, run): (&TaskName, &OpenRun)| {
+            let idle = || {
+                let gap = self.policies.of(task).idle_gap?;
+                Some(run.touched_us.saturating_add(micros(gap)))
+            };
+            if let Some(stopped) = run.stopped {
+                return Some(stopped.seen_us.saturating_add(micros(LINGER)));
+            }
+            if let Some(gone_us) = run.gone_us {
+                // Asked again later, if its job still goes on then.
+                return Some(gone_us.max(run.touched_us).saturating_add(micros(FORGET_AFTER)));
+            }
+            let ended = self.ended.get(&run.id).map(|seen_us| seen_us.saturating_add(micros(LINGER)));
+            match (ended, run.implicit) {
+                (Some(ended), _) => Some(ended),
+                (None, true) => idle(),
+                (None, false) => None,
+            }
+        };
+        let runs = self.open.iter().flat_map(|((task, _), runs)| runs.iter().map(move |run| (task, run)));
+        runs.filter_map(due).min()
+    }
+
+    /// Gives the submission its run.
     pub fn stamp(
         &mut self,
         submission: Submission,
         mint: &mut impl Mint,
-        alive: impl Fn(ProcessRef) -> bool,
+        processes: &impl Processes,
     ) -> Stamped {
-        let Submission { draft, reporter, received_at, host } = submission;
+        let Submission { draft, reporter, received, host } = submission;
         let mut flags = if draft.mangled { vec![EventFlag::Mangled] } else { Vec::new() };
         let key = match &draft.key {
             Some(key) if key.task.as_ref().is_some_and(|task| *task != draft.task) => {
@@ -97,51 +193,56 @@ impl RunTable {
             None => None,
         };
         if draft.task.is_none() {
-            let event = event_of(draft, reporter.process, received_at, host, None, flags);
-            return Stamped { events: vec![event], changes: Vec::new(), run: None };
+            let event = event_of(draft, reporter.process, received.time, host, None, flags);
+            return Stamped { events: vec![event], changes: Vec::new(), run: None, refused: None };
         }
+        let overlap = self.overlap(&draft);
         let origin = Origin {
             key,
             uid: reporter.process.uid,
+            attested: !reporter.process.captured_by_cli,
             chain: reporter.chain,
             unit: reporter.process.unit.clone(),
+            session: draft.caller.session,
+            made_us: draft.caller.boot_clock.map(|clock| clock.micros),
         };
         let place_key = (draft.task.clone(), host.clone());
         let open = self.open.entry(place_key.clone()).or_default();
-        let mut events = Vec::new();
-        let mut changes = Vec::new();
-        let run = match place(draft.command, &origin, open, alive) {
+        let alive = |process| processes.is_alive(process);
+        let (mut events, mut changes, mut refused) = (Vec::new(), Vec::new(), None);
+        let run = match place(draft.command, &origin, open, overlap, alive) {
             Placement::Nowhere { flags: more } => {
                 flags.extend(more);
                 None
             }
+            Placement::Refused { open: other } => {
+                flags.push(EventFlag::OverlapRefused);
+                let detail = format!("{} is still open: run {other}", draft.task.as_str());
+                refused = Some(NotTaken { class: ErrorClass::Conflict, detail });
+                None
+            }
             Placement::Join { run, correlation } => {
-                join(open, run, draft.command, received_at);
+                if join(open, run, &draft, &origin, received) {
+                    self.version += 1;
+                }
                 changes.push(change_of(open, run, &place_key));
                 Some(RunRef { id: run, correlation })
             }
             Placement::Open { correlation, implicit, flags: more, ends } => {
                 flags.extend(more);
-                let id = mint.run(received_at);
+                self.version += 1;
+                let id = mint.run(received.time);
                 if let Some((ended, finding)) = ends {
                     open.retain(|run| run.id != ended);
                     changes.push(RunChange::Remove(ended));
-                    let told = Found { run: ended, finding, task: &draft.task, host: &host };
-                    events.push(finding_event(told, received_at, mint));
+                    let told = Found { run: ended, task: &draft.task, host: &host };
+                    events.push(told.event(finding, Told::now(received, self.boot), received.time, mint));
+                }
+                if draft.detach {
+                    flags.push(EventFlag::Detached);
                 }
                 if draft.command != Some(Command::CounterStop) {
-                    open.push(OpenRun {
-                        id,
-                        opened_at: received_at,
-                        touched_at: received_at,
-                        key: origin.key,
-                        uid: origin.uid,
-                        chain: origin.chain,
-                        unit: origin.unit,
-                        implicit,
-                        paused: draft.command == Some(Command::CounterPause),
-                        gone_at: None,
-                    });
+                    open.push(opened(id, implicit, &draft, origin, received, self.boot));
                     changes.push(change_of(open, id, &place_key));
                 }
                 Some(RunRef { id, correlation })
@@ -151,73 +252,51 @@ impl RunTable {
             self.open.remove(&place_key);
         }
         let id = run.map(|run| run.id);
-        events.push(event_of(draft, reporter.process, received_at, host, run, flags));
-        Stamped { events, changes, run: id }
+        events.push(event_of(draft, reporter.process, received.time, host, run, flags));
+        Stamped { events, changes, run: id, refused }
     }
 
-    /// Ends what nobody will end: implicit runs that are idle or whose job ended, and runs whose owner is gone.
+    /// What becomes of this start if another run is open. Only who can still decide not to go on is ever refused.
+    fn overlap(&self, draft: &Draft) -> Overlap {
+        match draft.overlap {
+            Some(OverlapWish::Only(overlap)) => overlap,
+            Some(OverlapWish::Policy) => self.policies.of(&draft.task).overlap,
+            None => match self.policies.of(&draft.task).overlap {
+                Overlap::Allow => Overlap::Allow,
+                Overlap::Warn | Overlap::Forbid => Overlap::Warn,
+            },
+        }
+    }
+
+    /// Ends what nobody will end: runs of an earlier boot, runs whose process has ended, implicit runs that are idle. While
+    /// the drop folder may hold their events, nothing is said of them.
     pub fn sweep(
         &mut self,
-        now: Timestamp,
+        now: Moment,
+        folder: Folder,
         mint: &mut impl Mint,
-        alive: impl Fn(ProcessRef) -> bool,
+        processes: &impl Processes,
     ) -> (Vec<Event>, Vec<RunChange>) {
-        self.end_by(now, mint, |run| {
-            let idle = now.micros_since(run.touched_at) >= IDLE_GAP_US;
-            let ended = |process: Option<ProcessRef>| process.is_some_and(|process| !alive(process));
-            if let Some(gone_at) = run.gone_at {
-                return if now.micros_since(gone_at) >= IDLE_GAP_US {
-                    Verdict::Forget
-                } else {
-                    Verdict::Stay
-                };
-            }
-            if run.implicit && idle {
-                Verdict::End(Finding::Idle)
-            } else if run.implicit && ended(run.chain.job_root()) {
-                Verdict::End(Finding::JobEnded)
-            } else if !run.implicit
-                && ended(run.chain.owner())
-                && now.micros_since(run.touched_at) >= LINGER_US
-            {
-                Verdict::Gone
-            } else {
-                Verdict::Stay
-            }
-        })
-    }
-
-    /// Ends every run: the machine was started anew.
-    pub fn reboot(&mut self, now: Timestamp, mint: &mut impl Mint) -> (Vec<Event>, Vec<RunChange>) {
-        self.end_by(now, mint, |run| {
-            if run.gone_at.is_some() { Verdict::Forget } else { Verdict::End(Finding::Reboot) }
-        })
-    }
-
-    fn end_by(
-        &mut self,
-        now: Timestamp,
-        mint: &mut impl Mint,
-        verdict: impl Fn(&OpenRun) -> Verdict,
-    ) -> (Vec<Event>, Vec<RunChange>) {
-        let mut events = Vec::new();
-        let mut changes = Vec::new();
-        for ((task, host), runs) in &mut self.open {
+        let RunTable { open, policies, boot, blind_since, ended, version } = self;
+        let look = Look { now, folder, boot: *boot, blind_since: *blind_since, processes };
+        let (mut events, mut changes) = (Vec::new(), Vec::new());
+        for ((task, host), runs) in &mut *open {
+            let idle_gap = policies.of(task).idle_gap;
+            let before = runs.len();
             runs.retain_mut(|run| {
-                let mut found = |finding| {
-                    events.push(finding_event(Found { run: run.id, finding, task, host }, now, mint));
-                };
-                match verdict(run) {
+                let told = Found { run: run.id, task, host };
+                match look.verdict(run, idle_gap, ended) {
                     Verdict::Stay => true,
-                    Verdict::Gone => {
-                        found(Finding::ProcessGone);
-                        run.gone_at = Some(now);
+                    Verdict::Gone(told_at) => {
+                        *version += 1;
+                        run.gone_us = Some(now.boot_us);
+                        events.push(told.event(Finding::ProcessGone, told_at, now.time, mint));
                         let row = OpenRunRow { task: task.clone(), host: host.clone(), run: run.clone() };
                         changes.push(RunChange::Put(Box::new(row)));
                         true
                     }
-                    Verdict::End(finding) => {
-                        found(finding);
+                    Verdict::End(finding, told_at) => {
+                        events.push(told.event(finding, told_at, now.time, mint));
                         changes.push(RunChange::Remove(run.id));
                         false
                     }
@@ -225,42 +304,165 @@ impl RunTable {
                         changes.push(RunChange::Remove(run.id));
                         false
                     }
+                    // Its row went with the stop.
+                    Verdict::Drop => false,
                 }
             });
+            if runs.len() != before {
+                *version += 1;
+            }
         }
-        self.open.retain(|_, runs| !runs.is_empty());
+        open.retain(|_, runs| !runs.is_empty());
+        let waits = |id: &RunId| open.values().flatten().any(|run| run.id == *id && run.gone_us.is_none());
+        ended.retain(|id, _| waits(id));
+        if folder == Folder::Empty && ended.is_empty() {
+            // From here on the end of a process is seen when it happens.
+            *blind_since = None;
+        }
         (events, changes)
     }
 }
 
-/// Events still in flight when an owner ends may take this long.
-const LINGER_US: i64 = 500_000;
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One look around.
+struct Look<'a, P> {
+    now: Moment,
+    folder: Folder,
+    boot: Option<BootId>,
+    blind_since: Option<Timestamp>,
+    processes: &'a P,
+}
 
 enum Verdict {
     Stay,
-    Gone,
-    End(Finding),
+    /// Aborted, but it may still be joined.
+    Gone(Told),
+    End(Finding, Told),
+    /// Nobody will join it any more.
     Forget,
+    /// It was stopped, and what was in flight has come.
+    Drop,
 }
 
-fn join(open: &mut Vec<OpenRun>, id: RunId, command: Option<Command>, now: Timestamp) {
-    if command == Some(Command::CounterStop) {
-        open.retain(|run| run.id != id);
-        return;
-    }
-    if let Some(run) = open.iter_mut().find(|run| run.id == id) {
-        run.touched_at = now;
-        run.gone_at = None;
-        match command {
-            Some(Command::CounterPause) => run.paused = true,
-            Some(Command::CounterStart | Command::CounterReset) => run.paused = false,
-            Some(Command::CounterStop | Command::Flag) | None => {}
+impl<P: Processes> Look<'_, P> {
+    fn verdict(&self, run: &OpenRun, idle_gap: Option<Duration>, ended: &mut HashMap<RunId, u64>) -> Verdict {
+        let since = |earlier_us: u64| Duration::from_micros(self.now.boot_us.saturating_sub(earlier_us));
+        if let Some(stopped) = run.stopped {
+            return if since(stopped.seen_us) >= LINGER { Verdict::Drop } else { Verdict::Stay };
         }
+        if run.boot.zip(self.boot).is_some_and(|(of_run, own)| of_run != own) {
+            return match (run.gone_us, self.folder) {
+                (Some(_), _) => Verdict::Forget,
+                (None, Folder::Empty) => Verdict::End(Finding::Reboot, self.at_boot(run)),
+                (None, Folder::Waiting) => Verdict::Stay,
+            };
+        }
+        if let Some(gone_us) = run.gone_us {
+            let job_goes_on = run.chain.job_root().is_some_and(|root| self.processes.is_alive(root));
+            let is_old = since(gone_us) >= FORGET_AFTER;
+            return if is_old && !job_goes_on { Verdict::Forget } else { Verdict::Stay };
+        }
+        let Some(process) = run.watched.filter(|process| !self.processes.is_alive(*process)) else {
+            let is_idle = run.implicit && idle_gap.is_some_and(|gap| since(run.touched_us) >= gap);
+            return if is_idle {
+                Verdict::End(Finding::Idle, Told::now(self.now, self.boot))
+            } else {
+                Verdict::Stay
+            };
+        };
+        let seen_us = *ended.entry(run.id).or_insert(self.now.boot_us);
+        // What was in flight comes within the linger; what waits in the folder comes when it is read.
+        let must_wait = self.folder == Folder::Waiting && since(seen_us) < FOLDER_WAIT_MAX;
+        if since(seen_us) < LINGER || must_wait {
+            return Verdict::Stay;
+        }
+        if run.implicit {
+            return Verdict::End(Finding::JobEnded, Told::now(self.now, self.boot));
+        }
+        Verdict::Gone(Told {
+            not_before: self.blind_since.map(|blind| blind.max(run.touched_at).min(self.now.time)),
+            survivors: self.processes.survivors(process),
+            ..Told::now(self.now, self.boot)
+        })
     }
+
+    /// An end somewhere between the last sign of life and the start of the machine.
+    fn at_boot(&self, run: &OpenRun) -> Told {
+        let uptime_us = i64::try_from(self.now.boot_us).unwrap_or(i64::MAX);
+        let not_before = self.blind_since.map_or(run.touched_at, |blind| blind.max(run.touched_at));
+        let at = self.now.time.plus_micros(-uptime_us).max(not_before);
+        Told { at, clock: None, not_before: Some(not_before), survivors: Vec::new() }
+    }
+}
+
+fn opened(
+    id: RunId,
+    implicit: bool,
+    draft: &Draft,
+    origin: Origin,
+    received: Moment,
+    boot: Option<BootId>,
+) -> OpenRun {
+    // Who can still decide not to go on runs the job itself: its own end is the end.
+    let is_runner = draft.overlap.is_some();
+    let watched = if draft.detach || (origin.key.is_some() && !is_runner) {
+        None
+    } else if is_runner {
+        origin.chain.links().first().map(|link| link.process)
+    } else if implicit {
+        origin.chain.job_root()
+    } else {
+        origin.chain.owner()
+    };
+    OpenRun {
+        id,
+        opened_us: received.boot_us,
+        touched_us: received.boot_us,
+        touched_at: received.time,
+        boot: draft.caller.boot_clock.map(|clock| clock.boot).or(boot),
+        key: origin.key,
+        uid: origin.uid,
+        chain: origin.chain,
+        watched,
+        unit: origin.unit,
+        session: origin.session,
+        implicit,
+        paused: draft.command == Some(Command::CounterPause),
+        gone_us: None,
+        stopped: None,
+    }
+}
+
+/// Adds an event to its run. True when that changes which processes are to be watched.
+fn join(open: &mut [OpenRun], id: RunId, draft: &Draft, origin: &Origin, now: Moment) -> bool {
+    let Some(run) = open.iter_mut().find(|run| run.id == id) else { return false };
+    if run.stopped.is_some() {
+        return false;
+    }
+    run.touched_us = now.boot_us;
+    run.touched_at = now.time;
+    let was_gone = run.gone_us.take().is_some();
+    if was_gone {
+        // The run lives on in whoever still reports: his end is its end now.
+        run.watched = origin.chain.owner().filter(|_| run.key.is_none());
+    }
+    match draft.command {
+        Some(Command::CounterStop) => {
+            run.stopped = Some(Stopped { seen_us: now.boot_us, made_us: origin.made_us });
+            return true;
+        }
+        Some(Command::CounterPause) => run.paused = true,
+        Some(Command::CounterStart | Command::CounterReset) => run.paused = false,
+        Some(Command::Flag) | None => {}
+    }
+    was_gone
 }
 
 fn change_of(open: &[OpenRun], id: RunId, (task, host): &(TaskName, HostName)) -> RunChange {
-    match open.iter().find(|run| run.id == id) {
+    match open.iter().find(|run| run.id == id && run.stopped.is_none()) {
         Some(run) => {
             RunChange::Put(Box::new(OpenRunRow { task: task.clone(), host: host.clone(), run: run.clone() }))
         }
@@ -268,35 +470,61 @@ fn change_of(open: &[OpenRun], id: RunId, (task, host): &(TaskName, HostName)) -
     }
 }
 
+/// A run about which something was found.
 #[derive(Clone, Copy)]
 struct Found<'a> {
     run: RunId,
-    finding: Finding,
     task: &'a TaskName,
     host: &'a HostName,
 }
 
-fn finding_event(found: Found<'_>, now: Timestamp, mint: &mut impl Mint) -> Event {
-    let Found { run, finding, task, host } = found;
-    let (level, message) = match finding {
-        Finding::Superseded => (Level::Error, "the same script started the task again before it stopped it"),
-        Finding::ProcessGone => {
-            (Level::Error, "the process that started the run is gone and nobody stopped the run")
+/// When it happened, and what else is known.
+struct Told {
+    at: Timestamp,
+    clock: Option<BootClock>,
+    not_before: Option<Timestamp>,
+    survivors: Vec<String>,
+}
+
+impl Told {
+    fn now(now: Moment, boot: Option<BootId>) -> Told {
+        let clock = boot.map(|boot| BootClock { boot, micros: now.boot_us });
+        Told { at: now.time, clock, not_before: None, survivors: Vec::new() }
+    }
+}
+
+impl Found<'_> {
+    fn event(self, finding: Finding, told: Told, now: Timestamp, mint: &mut impl Mint) -> Event {
+        let Found { run, task, host } = self;
+        let Told { at, clock, not_before, survivors } = told;
+        let (level, message) = match finding {
+            Finding::Superseded => {
+                (Level::Error, "the same script started the task again before it stopped it")
+            }
+            Finding::ProcessGone => {
+                (Level::Error, "the process that started the run is gone and nobody stopped the run")
+            }
+            Finding::Reboot => (Level::Error, "the machine was started anew while the run was open"),
+            Finding::Idle => (Level::Info, "nothing was added for the idle gap"),
+            Finding::JobEnded => (Level::Info, "the job ended"),
+            Finding::Started => (Level::Info, "the same script then started a run in words"),
+        };
+        let mut draft = Draft::new(mint.event(now), task.clone());
+        draft.time = Some(at);
+        draft.caller.boot_clock = clock;
+        draft.level = level;
+        message.clone_into(&mut draft.message);
+        if !survivors.is_empty() {
+            draft.message = format!("{message}; still there: {}", survivors.join(", "));
         }
-        Finding::Reboot => (Level::Error, "the machine was started anew while the run was open"),
-        Finding::Idle => (Level::Info, "nothing was added for ten minutes"),
-        Finding::JobEnded => (Level::Info, "the job ended"),
-        Finding::Started => (Level::Info, "the same script then started a run in words"),
-    };
-    let mut draft = Draft::new(mint.event(now), task.clone());
-    draft.level = level;
-    message.clone_into(&mut draft.message);
-    // Only the run is told; how the event itself was placed does not matter.
-    let run = RunRef { id: run, correlation: hume_core::event::Correlation::Explicit };
-    let mut event = event_of(draft, Process::default(), now, host.clone(), Some(run), Vec::new());
-    event.kind = EventKind::Run;
-    event.finding = Some(finding);
-    event
+        // Only the run is told; how the event itself was placed does not matter.
+        let run = RunRef { id: run, correlation: hume_core::event::Correlation::Explicit };
+        let mut event = event_of(draft, Process::default(), now, host.clone(), Some(run), Vec::new());
+        event.kind = EventKind::Run;
+        event.finding = Some(finding);
+        event.not_before = not_before;
+        event
+    }
 }
 
 fn event_of(

@@ -1,27 +1,82 @@
-//! What the table of open runs decides, submission by submission.
+//! What the table of open runs decides, submission by submission and look by look.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use super::*;
+use hume_core::event::DraftKey;
+use hume_core::name::RunKey;
 use hume_core::process::Link;
+use hume_core::run::RunState;
+use hume_core::{AgentId, Epoch, Position, Seq, StoredEvent};
+use hume_proto::event::EventBytes;
+use proptest::prelude::*;
 
-struct Counter(u8);
+struct Counter(u64);
+
+impl Counter {
+    fn bytes(&mut self) -> [u8; 16] {
+        self.0 += 1;
+        let mut bytes = [0xaa; 16];
+        bytes[8..].copy_from_slice(&self.0.to_be_bytes());
+        bytes
+    }
+}
 
 impl Mint for Counter {
     fn event(&mut self, _: Timestamp) -> EventId {
-        self.0 += 1;
-        EventId::from_bytes([self.0; 16])
+        EventId::from_bytes(self.bytes())
     }
 
     fn run(&mut self, _: Timestamp) -> RunId {
-        self.0 += 1;
-        RunId::from_bytes([self.0; 16])
+        RunId::from_bytes(self.bytes())
     }
 }
 
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_micros(seconds * 1_000_000)
+/// Everybody lives but these.
+#[derive(Default)]
+struct Dead(RefCell<BTreeSet<u32>>);
+
+impl Dead {
+    fn of(pids: &[u32]) -> Dead {
+        Dead(RefCell::new(pids.iter().copied().collect()))
+    }
+
+    fn kill(&self, pid: u32) {
+        self.0.borrow_mut().insert(pid);
+    }
 }
 
-fn submission(seconds: i64, script: u32, command: Option<Command>) -> Submission {
+impl Processes for Dead {
+    fn is_alive(&self, process: ProcessRef) -> bool {
+        !self.0.borrow().contains(&process.pid)
+    }
+
+    fn survivors(&self, _: ProcessRef) -> Vec<String> {
+        vec!["rsync (pid 7)".to_owned()]
+    }
+}
+
+const BOOT: BootId = BootId::from_bytes([5; 16]);
+const START: Option<Command> = Some(Command::CounterStart);
+const STOP: Option<Command> = Some(Command::CounterStop);
+
+/// The wall clock is an hour ahead of the boot clock.
+fn at(millis: u64) -> Moment {
+    Moment { time: Timestamp::from_micros(millis as i64 * 1000 + 3_600_000_000), boot_us: millis * 1000 }
+}
+
+fn table(config: &str) -> RunTable {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(default)]
+        runs: Policies,
+    }
+    let file: File = toml::from_str(config).unwrap();
+    RunTable::load(Vec::new(), Arc::new(file.runs), Some(BOOT), None)
+}
+
+fn submission(millis: u64, script: u32, command: Option<Command>) -> Submission {
     let link = |pid, comm: &str| Link {
         process: ProcessRef { pid, start_ticks: 1 },
         comm: comm.to_owned(),
@@ -31,6 +86,7 @@ fn submission(seconds: i64, script: u32, command: Option<Command>) -> Submission
     };
     let mut draft = Draft::new(EventId::from_bytes([200; 16]), TaskName::parse("BACKUP").unwrap());
     draft.command = command;
+    draft.caller.boot_clock = Some(BootClock { boot: BOOT, micros: millis * 1000 });
     Submission {
         draft,
         reporter: Reporter {
@@ -38,91 +94,437 @@ fn submission(seconds: i64, script: u32, command: Option<Command>) -> Submission
             chain: Chain::new(vec![
                 link(900, "hume"),
                 link(script, "job.sh"),
+                link(30, "sh"),
                 link(20, "cron"),
                 link(1, "systemd"),
             ]),
         },
-        received_at: at(seconds),
+        received: at(millis),
         host: HostName::parse("web1").unwrap(),
     }
 }
 
-const ALIVE: fn(ProcessRef) -> bool = |_| true;
-const GONE: fn(ProcessRef) -> bool = |_| false;
+/// A table, its ids and its processes.
+struct Host {
+    table: RunTable,
+    mint: Counter,
+    dead: Dead,
+}
+
+impl Host {
+    fn new(config: &str) -> Host {
+        Host { table: table(config), mint: Counter(0), dead: Dead::default() }
+    }
+
+    fn stamp(&mut self, submission: Submission) -> Stamped {
+        self.table.stamp(submission, &mut self.mint, &self.dead)
+    }
+
+    fn sweep(&mut self, millis: u64) -> Vec<Event> {
+        self.table.sweep(at(millis), Folder::Empty, &mut self.mint, &self.dead).0
+    }
+
+    /// Sees that somebody died, and looks again when what was in flight must have come.
+    fn sweep_twice(&mut self, millis: u64) -> Vec<Event> {
+        let mut events = self.sweep(millis);
+        events.extend(self.sweep(millis + 500));
+        events
+    }
+}
+
+fn findings(events: &[Event]) -> Vec<Finding> {
+    events.iter().filter_map(|event| event.finding).collect()
+}
 
 #[test]
 fn a_run_is_open_from_its_start_to_its_stop() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
-    let start = table.stamp(submission(0, 40, Some(Command::CounterStart)), &mut mint, ALIVE);
-    let middle = table.stamp(submission(1, 40, None), &mut mint, ALIVE);
-    assert!(!table.is_empty());
-    let stop = table.stamp(submission(2, 40, Some(Command::CounterStop)), &mut mint, ALIVE);
-    assert!(table.is_empty());
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
+    let middle = host.stamp(submission(1, 40, None));
+    let stop = host.stamp(submission(2, 40, STOP));
     assert!(start.run.is_some() && start.run == middle.run && start.run == stop.run);
     assert_eq!(stop.changes, [RunChange::Remove(start.run.unwrap())]);
+    assert_eq!(host.sweep(501), [], "what was in flight may still come");
+    assert!(!host.table.is_empty());
+    assert_eq!(host.sweep(502), []);
+    assert!(host.table.is_empty());
 }
 
 #[test]
 fn a_second_start_tells_of_the_superseded_run_first() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
-    let first = table.stamp(submission(0, 40, Some(Command::CounterStart)), &mut mint, ALIVE);
-    let second = table.stamp(submission(1, 40, Some(Command::CounterStart)), &mut mint, ALIVE);
-    assert_eq!(second.events.len(), 2);
-    assert_eq!(second.events[0].finding, Some(Finding::Superseded));
+    let mut host = Host::new("");
+    let first = host.stamp(submission(0, 40, START));
+    let second = host.stamp(submission(1, 40, START));
+    assert_eq!(findings(&second.events), [Finding::Superseded]);
     assert_eq!(second.events[0].run.map(|run| run.id), first.run);
     assert_ne!(second.run, first.run);
 }
 
 #[test]
 fn a_plain_note_belongs_to_no_run() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
+    let mut host = Host::new("");
     let mut note = submission(0, 40, None);
     note.draft.task = TaskName::none();
-    let stamped = table.stamp(note, &mut mint, ALIVE);
+    let stamped = host.stamp(note);
     assert_eq!((stamped.run, stamped.changes.len()), (None, 0));
-    assert!(table.is_empty());
+    assert!(host.table.is_empty());
 }
 
 #[test]
-fn a_script_that_dies_leaves_an_aborted_run_that_a_late_event_takes_back() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
-    let start = table.stamp(submission(0, 40, Some(Command::CounterStart)), &mut mint, ALIVE);
-    assert_eq!(table.sweep(at(0), &mut mint, GONE).0, [], "events may still be in flight");
-    let (events, _) = table.sweep(at(1), &mut mint, GONE);
-    assert_eq!(events[0].finding, Some(Finding::ProcessGone));
-    assert_eq!(table.sweep(at(2), &mut mint, GONE).0, [], "it is told once");
-    let late = table.stamp(submission(3, 41, None), &mut mint, GONE);
+fn a_script_that_dies_is_aborted_after_what_was_in_flight_and_its_survivors_are_named() {
+    let mut host = Host::new("");
+    host.stamp(submission(0, 40, START));
+    host.dead.kill(40);
+    assert_eq!(host.sweep(3_600_000), [], "events may still be in flight");
+    assert_eq!(host.table.next_sweep_us(), Some(3_600_500_000));
+    let told = host.sweep(3_600_500);
+    assert_eq!(findings(&told), [Finding::ProcessGone]);
+    assert!(told[0].message.ends_with("; still there: rsync (pid 7)"), "{}", told[0].message);
+    assert_eq!((told[0].not_before, told[0].boot_clock.is_some()), (None, true));
+    assert_eq!(host.sweep(3_601_000), [], "it is told once");
+}
+
+#[test]
+fn a_late_event_withdraws_the_verdict_and_the_run_lives_on_in_whoever_reports() {
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
+    host.dead.kill(40);
+    assert_eq!(findings(&host.sweep_twice(1000)), [Finding::ProcessGone]);
+    let late = host.stamp(submission(3000, 41, None));
     assert_eq!(late.run, start.run);
-    let (_, changes) = table.sweep(at(4000), &mut mint, ALIVE);
-    assert_eq!(changes, [], "it lives again");
+    assert_eq!(host.sweep_twice(4000), [], "the survivor lives");
+    host.dead.kill(41);
+    assert_eq!(findings(&host.sweep_twice(5000)), [Finding::ProcessGone]);
 }
 
 #[test]
-fn an_implicit_run_ends_with_its_job_or_after_the_idle_gap() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
-    table.stamp(submission(0, 40, None), &mut mint, ALIVE);
-    assert_eq!(table.sweep(at(599), &mut mint, ALIVE).0, []);
-    assert_eq!(table.sweep(at(600), &mut mint, ALIVE).0[0].finding, Some(Finding::Idle));
-    table.stamp(submission(700, 40, None), &mut mint, ALIVE);
-    assert_eq!(table.sweep(at(701), &mut mint, GONE).0[0].finding, Some(Finding::JobEnded));
-    assert!(table.is_empty());
+fn an_aborted_run_can_be_joined_for_as_long_as_its_job_goes_on() {
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
+    host.dead.kill(40);
+    host.sweep_twice(1000);
+    host.sweep(2 * 3_600_000);
+    let stop = host.stamp(submission(2 * 3_600_000, 42, STOP));
+    assert_eq!(stop.run, start.run, "the shell above started both");
+    let mut other = Host::new("");
+    other.stamp(submission(0, 40, START));
+    other.dead.kill(40);
+    other.sweep_twice(1000);
+    other.dead.kill(30);
+    other.sweep(700_000);
+    assert!(other.table.is_empty(), "the job is over and ten minutes have passed");
 }
 
 #[test]
-fn after_a_reboot_every_open_run_is_aborted() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
-    table.stamp(submission(0, 40, Some(Command::CounterStart)), &mut mint, ALIVE);
-    let (events, changes) = table.reboot(at(9), &mut mint);
-    assert_eq!(events[0].finding, Some(Finding::Reboot));
-    assert_eq!(changes.len(), 1);
-    assert!(table.is_empty());
+fn nothing_is_said_of_the_dead_while_the_drop_folder_may_hold_their_stop() {
+    let mut host = Host::new("");
+    host.stamp(submission(0, 40, START));
+    host.dead.kill(40);
+    let mut look = |millis, folder| host.table.sweep(at(millis), folder, &mut host.mint, &host.dead).0;
+    assert_eq!(look(1000, Folder::Waiting), []);
+    assert_eq!(look(5000, Folder::Waiting), []);
+    assert_eq!(findings(&look(5001, Folder::Empty)), [Finding::ProcessGone]);
+}
+
+#[test]
+fn a_detached_run_and_a_run_with_a_key_end_by_their_stop_alone() {
+    let mut host = Host::new("");
+    let mut detached = submission(0, 40, START);
+    detached.draft.detach = true;
+    let stamped = host.stamp(detached);
+    assert_eq!(stamped.events[0].flags, [EventFlag::Detached]);
+    let mut keyed = submission(1, 41, START);
+    keyed.draft.key = Some(key("k", KeySource::Flag, None));
+    host.stamp(keyed);
+    host.dead.kill(40);
+    host.dead.kill(41);
+    assert_eq!(host.sweep_twice(3_600_000), []);
+}
+
+fn key(text: &str, source: KeySource, task: Option<&str>) -> DraftKey {
+    let task = task.map(|task| TaskName::parse(task).unwrap());
+    DraftKey { key: RunKey::parse(text).unwrap(), source, task }
+}
+
+#[test]
+fn who_runs_the_job_itself_is_watched_although_its_run_has_a_key() {
+    let mut host = Host::new("");
+    let mut start = submission(0, 40, START);
+    start.draft.key = Some(key("k", KeySource::Flag, None));
+    start.draft.overlap = Some(OverlapWish::Policy);
+    host.stamp(start);
+    assert_eq!(host.table.watched().map(|process| process.pid).collect::<Vec<_>>(), [900]);
+    host.dead.kill(900);
+    assert_eq!(findings(&host.sweep_twice(1000)), [Finding::ProcessGone]);
+}
+
+#[test]
+fn a_start_that_may_not_overlap_is_kept_without_a_run_and_answered_with_a_conflict() {
+    let forbid = "[[runs]]\noverlap = \"forbid\"";
+    for (config, wish, is_refused) in [
+        ("", OverlapWish::Policy, false),
+        (forbid, OverlapWish::Policy, true),
+        ("", OverlapWish::Only(Overlap::Forbid), true),
+        (forbid, OverlapWish::Only(Overlap::Warn), false),
+    ] {
+        let mut host = Host::new(config);
+        host.stamp(submission(0, 40, START));
+        let mut second = submission(1, 41, START);
+        second.draft.key = Some(key("k", KeySource::Flag, None));
+        second.draft.overlap = Some(wish);
+        let stamped = host.stamp(second);
+        assert_eq!(stamped.refused.is_some(), is_refused, "{config} {wish:?}");
+        assert_eq!(stamped.run.is_none(), is_refused);
+        let flag = if is_refused { EventFlag::OverlapRefused } else { EventFlag::Overlapped };
+        assert_eq!(stamped.events.last().unwrap().flags, [flag]);
+    }
+    let mut host = Host::new(forbid);
+    host.stamp(submission(0, 40, START));
+    assert_eq!(host.stamp(submission(1, 41, START)).refused, None, "a plain hume is never refused");
+}
+
+#[test]
+fn a_key_inherited_from_another_task_is_ignored_and_said_to_be() {
+    let mut host = Host::new("");
+    let mut start = submission(0, 40, START);
+    start.draft.key = Some(key("k", KeySource::Flag, None));
+    let start = host.stamp(start);
+    let mut foreign = submission(1, 40, None);
+    foreign.draft.task = TaskName::parse("OTHER").unwrap();
+    foreign.draft.key = Some(key("k", KeySource::Environment, Some("BACKUP")));
+    let stamped = host.stamp(foreign.clone());
+    assert_ne!(stamped.run, start.run);
+    assert_eq!(stamped.events[0].flags, [EventFlag::KeyIgnored]);
+    // Two tasks may use one key, say the number of a build: they are two runs.
+    foreign.draft.key = Some(key("k", KeySource::Flag, None));
+    let own = host.stamp(foreign);
+    assert!(own.run.is_some() && own.run != start.run);
+    assert_eq!(own.events[0].flags, []);
+}
+
+#[test]
+fn an_implicit_run_ends_with_its_job_or_after_the_idle_gap_of_its_task() {
+    let mut host = Host::new("[[runs]]\nidle_gap = \"1m\"");
+    host.stamp(submission(0, 40, None));
+    assert_eq!(host.table.next_sweep_us(), Some(60_000_000));
+    assert_eq!(host.sweep(59_999), []);
+    assert_eq!(findings(&host.sweep(60_000)), [Finding::Idle]);
+    host.stamp(submission(70_000, 40, None));
+    host.dead.kill(40);
+    assert_eq!(host.sweep_twice(71_000), [], "the job goes on");
+    host.dead.kill(30);
+    assert_eq!(findings(&host.sweep_twice(72_000)), [Finding::JobEnded]);
+    assert!(host.table.is_empty());
+}
+
+#[test]
+fn a_clock_that_jumps_ten_years_ends_no_run() {
+    let mut host = Host::new("");
+    host.stamp(submission(0, 40, None));
+    let ten_years = 10 * 365 * 86_400 * 1_000_000;
+    for jump in [ten_years, -ten_years] {
+        let now = Moment { time: at(1000).time.plus_micros(jump), ..at(1000) };
+        assert_eq!(host.table.sweep(now, Folder::Empty, &mut host.mint, &host.dead).0, []);
+    }
+}
+
+#[test]
+fn runs_of_an_earlier_boot_are_aborted_with_their_end_as_an_interval() {
+    let mut host = Host::new("");
+    let start = host.stamp(submission(100_000, 40, START));
+    let [RunChange::Put(row)] = &start.changes[..] else { panic!("{:?}", start.changes) };
+    let next_boot = Some(BootId::from_bytes([6; 16]));
+    let last_look = at(160_000).time;
+    let mut again = RunTable::load(vec![(**row).clone()], Arc::default(), next_boot, Some(last_look));
+    // Two minutes after the start of the machine.
+    let now = Moment { time: at(400_000).time, boot_us: 120_000_000 };
+    let (waits, _) = again.sweep(now, Folder::Waiting, &mut host.mint, &Dead::default());
+    assert_eq!(waits, [], "its stop may be in the folder");
+    let (events, changes) = again.sweep(now, Folder::Empty, &mut host.mint, &Dead::default());
+    assert_eq!(findings(&events), [Finding::Reboot]);
+    assert_eq!((events[0].not_before, events[0].time), (Some(last_look), at(280_000).time));
+    assert_eq!(changes, [RunChange::Remove(start.run.unwrap())]);
+    assert!(again.is_empty());
+}
+
+#[test]
+fn who_died_while_no_agent_looked_ended_between_the_last_look_and_the_first() {
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
+    let [RunChange::Put(row)] = &start.changes[..] else { panic!("{:?}", start.changes) };
+    let last_look = at(60_000).time;
+    host.table = RunTable::load(vec![(**row).clone()], Arc::default(), Some(BOOT), Some(last_look));
+    host.dead.kill(40);
+    let told = host.sweep_twice(90_000);
+    assert_eq!((told[0].not_before, told[0].time), (Some(last_look), at(90_500).time));
+    host.stamp(submission(100_000, 41, START));
+    host.dead.kill(41);
+    assert_eq!(host.sweep_twice(101_000)[0].not_before, None, "this one was watched");
 }
 
 #[test]
 fn the_table_survives_a_restart_by_its_rows() {
-    let (mut table, mut mint) = (RunTable::default(), Counter(0));
-    let start = table.stamp(submission(0, 40, Some(Command::CounterStart)), &mut mint, ALIVE);
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
     let [RunChange::Put(row)] = &start.changes[..] else { panic!("{:?}", start.changes) };
-    let mut again = RunTable::load(vec![(**row).clone()]);
-    assert_eq!(again.stamp(submission(1, 40, None), &mut mint, ALIVE).run, start.run);
+    let text = serde_json::to_string(&row.run).unwrap();
+    let run: OpenRun = serde_json::from_str(&text).unwrap();
+    host.table =
+        RunTable::load(vec![OpenRunRow { run, ..(**row).clone() }], Arc::default(), Some(BOOT), None);
+    assert_eq!(host.stamp(submission(1, 40, None)).run, start.run);
+}
+
+#[test]
+fn a_thousand_overlapping_runs_of_one_task_keep_their_events_apart() {
+    let mut host = Host::new("");
+    let runs: Vec<_> = (0..1000).map(|n| host.stamp(submission(n, 10_000 + n as u32, START)).run).collect();
+    assert_eq!(host.table.watched().count(), 1000);
+    for (n, run) in runs.iter().enumerate() {
+        assert_eq!(host.stamp(submission(2000, 10_000 + n as u32, None)).run, *run);
+        assert_eq!(host.stamp(submission(2001, 10_000 + n as u32, STOP)).run, *run);
+    }
+    host.sweep(3000);
+    assert!(host.table.is_empty());
+}
+
+/// What may happen on a host.
+#[derive(Clone, Debug)]
+enum Step {
+    Report {
+        script: u32,
+        command: Option<Command>,
+        level: Level,
+    },
+    Die(u32),
+    Look,
+    /// The agent is killed and comes back with what is on disk.
+    Restart,
+    /// The machine is started anew.
+    Reboot,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let command = prop_oneof![
+        3 => Just(None),
+        3 => Just(Some(Command::CounterStart)),
+        2 => Just(Some(Command::CounterStop)),
+        1 => Just(Some(Command::CounterPause)),
+        1 => Just(Some(Command::CounterReset)),
+    ];
+    let level = proptest::sample::select(Level::ALL.to_vec());
+    prop_oneof![
+        8 => (40u32..44, command, level)
+            .prop_map(|(script, command, level)| Step::Report { script, command, level }),
+        1 => (40u32..44).prop_map(Step::Die),
+        2 => Just(Step::Look),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Reboot),
+    ]
+}
+
+/// Folds as a store keeps them.
+#[derive(Default)]
+struct Folds(HashMap<RunId, RunState>);
+
+impl Folds {
+    fn add(&mut self, stored: &StoredEvent) {
+        let Some(run) = stored.event.run else { return };
+        match self.0.get_mut(&run.id) {
+            Some(state) => state.apply(stored),
+            None => {
+                self.0.extend(RunState::open(stored).map(|state| (run.id, state)));
+            }
+        }
+    }
+
+    /// Written to disk and read again, as after a crash.
+    fn restart(&mut self) {
+        for state in self.0.values_mut() {
+            *state = serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap();
+        }
+    }
+}
+
+proptest! {
+    /// The agent folds what it stamped; the master folds the bytes that travelled, some of them twice, in other groups and
+    /// with restarts of its own. Both tell the same of every run, and every event but unmatched stops is in one.
+    #[test]
+    fn agent_and_master_agree_whatever_happens(
+        steps in proptest::collection::vec(step(), 1..80),
+        replays in proptest::collection::vec(0usize..4, 1..20),
+    ) {
+        let mut host = Host::new("");
+        let mut rows: HashMap<RunId, OpenRunRow> = HashMap::new();
+        let (mut agent, mut log) = (Folds::default(), Vec::new());
+        let mut boot = BOOT;
+        let mut millis = 0;
+        for step in steps {
+            millis += 700;
+            let (events, changes) = match step {
+                Step::Report { script, command, level } => {
+                    let mut submission = submission(millis, script, command);
+                    submission.draft.id = host.mint.event(at(millis).time);
+                    submission.draft.level = level;
+                    submission.draft.caller.boot_clock =
+                        Some(BootClock { boot, micros: millis * 1000 });
+                    let stamped = host.stamp(submission);
+                    let is_stop = command == STOP;
+                    prop_assert!(stamped.run.is_some() || is_stop);
+                    (stamped.events, stamped.changes)
+                }
+                Step::Die(pid) => {
+                    host.dead.kill(pid);
+                    (vec![], vec![])
+                }
+                Step::Look => host.table.sweep(at(millis), Folder::Empty, &mut host.mint, &host.dead),
+                Step::Restart | Step::Reboot => {
+                    if let Step::Reboot = step {
+                        boot = BootId::from_bytes(host.mint.bytes());
+                        host.dead = Dead::of(&[]);
+                    }
+                    let kept = rows.values().cloned().collect();
+                    host.table = RunTable::load(kept, Arc::default(), Some(boot), None);
+                    agent.restart();
+                    (vec![], vec![])
+                }
+            };
+            for change in changes {
+                match change {
+                    RunChange::Put(row) => {
+                        rows.insert(row.run.id, *row);
+                    }
+                    RunChange::Remove(run) => {
+                        rows.remove(&run);
+                    }
+                }
+            }
+            for event in events {
+                let seq = Seq::new(log.len() as u64 + 1).unwrap();
+                let position =
+                    Position { agent: Some(AgentId::from_bytes([1; 16])), epoch: Epoch::from_bytes([2; 16]), seq };
+                log.push((position, EventBytes::encode(&event)));
+                agent.add(&StoredEvent { position, arrived_at: None, event });
+            }
+        }
+        let (mut master, mut acked) = (Folds::default(), 0);
+        let mut replays = replays.into_iter().cycle();
+        while acked < log.len() {
+            let back = replays.next().unwrap_or(0);
+            if back == 3 {
+                master.restart();
+            }
+            // A batch may begin before what is known already.
+            let first = acked.saturating_sub(back);
+            let last = (acked + 1 + back).min(log.len());
+            for (place, (position, body)) in log.iter().enumerate().take(last).skip(first) {
+                if place >= acked {
+                    let event = body.decode().unwrap();
+                    let arrived_at = Some(at(millis + 1).time);
+                    master.add(&StoredEvent { position: *position, arrived_at, event });
+                }
+            }
+            acked = last;
+        }
+        prop_assert_eq!(agent.0, master.0);
+    }
 }

@@ -192,15 +192,20 @@ async fn without_a_master_the_oldest_go_first_and_open_runs_stay() {
         host: HostName::parse("web1").unwrap(),
         run: OpenRun {
             id: RunId::from_bytes([0; 16]),
-            opened_at: Timestamp::EPOCH,
+            opened_us: 0,
+            touched_us: 0,
             touched_at: Timestamp::EPOCH,
+            boot: None,
+            watched: None,
+            stopped: None,
             key: None,
             uid: None,
             chain: Chain::default(),
             unit: None,
+            session: None,
             implicit: false,
             paused: false,
-            gone_at: None,
+            gone_us: None,
         },
     };
     connection
