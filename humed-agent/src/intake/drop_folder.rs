@@ -36,6 +36,8 @@ const FILES_MAX: usize = 10_000;
 const FILES_PER_USER_MAX: usize = 2000;
 /// Files that are recorded in one go.
 const BATCH_MAX: usize = 512;
+/// Bytes of the files that are recorded in one go; one file more may go beyond.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Passes before the socket is opened, so that whoever goes on writing files cannot keep it closed.
 const START_PASSES_MAX: usize = 100;
 /// Files kept in `rejected`; what would be more is removed.
@@ -95,6 +97,7 @@ enum Fate {
 /// A file whose event is on its way to disk.
 struct Submitted {
     name: OsString,
+    bytes: usize,
     coming: oneshot::Receiver<Result<Receipt, NotTaken>>,
 }
 
@@ -253,15 +256,16 @@ impl DropFolder {
             let mut is_over = false;
             for name in names.by_ref() {
                 match self.submit(&name, &mut per_user).await {
-                    Ok(Some(coming)) => submitted.push(Submitted { name, coming }),
+                    Ok(Some((bytes, coming))) => submitted.push(Submitted { name, bytes, coming }),
                     Ok(None) => pass.is_cut = true,
                     Err(fate) => is_over = !self.deal(&name, fate, &mut pass),
                 }
-                if is_over || submitted.len() == BATCH_MAX {
+                let bytes: usize = submitted.iter().map(|file| file.bytes).sum();
+                if is_over || submitted.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX {
                     break;
                 }
             }
-            for Submitted { name, coming } in submitted {
+            for Submitted { name, bytes: _, coming } in submitted {
                 let fate = match coming.await {
                     Ok(Ok(_)) => Fate::Remove,
                     Ok(Err(error)) => fate_of(&error),
@@ -281,7 +285,7 @@ impl DropFolder {
         &self,
         name: &OsStr,
         per_user: &mut HashMap<u32, usize>,
-    ) -> Result<Option<oneshot::Receiver<Result<Receipt, NotTaken>>>, Fate> {
+    ) -> Result<Option<(usize, oneshot::Receiver<Result<Receipt, NotTaken>>)>, Fate> {
         let (bytes, uid) = read(&self.path.join(name))?;
         let of_user = per_user.entry(uid).or_default();
         if *of_user >= FILES_PER_USER_MAX {
@@ -310,7 +314,7 @@ impl DropFolder {
             chain: caller.chain.take().unwrap_or_else(Chain::default),
         };
         match self.desk.records.submit(self.desk.submission(draft, reporter)) {
-            Ok(coming) => Ok(Some(coming)),
+            Ok(coming) => Ok(Some((bytes.len(), coming))),
             Err(error) => Err(fate_of(&error)),
         }
     }
