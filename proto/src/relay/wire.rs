@@ -18,6 +18,12 @@ fn seq(raw: u64) -> Result<Seq, FrameError> {
     Seq::new(raw).ok_or(FrameError::Malformed("a sequence number is below 2^63"))
 }
 
+/// The value with this number on the wire, where 0 is "not set" and 1 the first. Any number may come.
+fn numbered<T: Copy>(all: &[T], number: i32) -> Option<T> {
+    let at = usize::try_from(number.checked_sub(1)?).ok()?;
+    all.get(at).copied()
+}
+
 fn bytes_of(id: Option<EventId>) -> Vec<u8> {
     id.map_or_else(Vec::new, |id| id.as_bytes().to_vec())
 }
@@ -181,12 +187,12 @@ pub(super) fn agent_frame(raw: pb::AgentFrame) -> Result<AgentFrame, FrameError>
             if gap.from_seq == 0 || gap.from_seq > gap.to_seq {
                 return Err(FrameError::Malformed("a gap without places"));
             }
-            let reason = usize::try_from(gap.reason - 1).ok().and_then(|at| GapReason::ALL.get(at)).copied();
             Ok(AgentFrame::Gap(Gap {
                 epoch: epoch(&gap.epoch)?,
                 from: seq(gap.from_seq)?,
                 to: seq(gap.to_seq)?,
-                reason: reason.ok_or(FrameError::Malformed("a gap without a reason"))?,
+                reason: numbered(&GapReason::ALL, gap.reason)
+                    .ok_or(FrameError::Malformed("a gap without a reason"))?,
             }))
         }
         Frame::Goodbye(goodbye) => {
@@ -305,11 +311,7 @@ pub(super) fn master_frame(raw: pb::MasterFrame) -> Result<MasterFrame, FrameErr
         Frame::Throttle(throttle) => MasterFrame::Throttle(throttle.pause_ms, throttle.reason),
         Frame::GoAway(away) => MasterFrame::GoAway(GoAway {
             // A reason of a newer version is still a reason to come back later.
-            reason: usize::try_from(away.reason - 1)
-                .ok()
-                .and_then(|at| GoAwayReason::ALL.get(at))
-                .copied()
-                .unwrap_or(GoAwayReason::Shutdown),
+            reason: numbered(&GoAwayReason::ALL, away.reason).unwrap_or(GoAwayReason::Shutdown),
             reconnect_min_ms: away.reconnect_min_ms,
             reconnect_max_ms: away.reconnect_max_ms,
             detail: away.detail,
@@ -466,6 +468,20 @@ mod tests {
         for lie in lies {
             let frame = pb::AgentFrame { frame: Some(pb::agent_frame::Frame::Batch(lie.clone())) };
             assert!(matches!(agent_frame(frame), Err(FrameError::Malformed(_))), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_of_any_number_is_an_answer_and_not_a_panic() {
+        for number in [i32::MIN, -1, 0, 5, 7, i32::MAX] {
+            let gap = pb::Gap { epoch: vec![1; 16], from_seq: 1, to_seq: 1, reason: number };
+            let frame = pb::AgentFrame { frame: Some(pb::agent_frame::Frame::Gap(gap)) };
+            assert!(matches!(agent_frame(frame), Err(FrameError::Malformed(_))), "{number}");
+            let away = pb::GoAway { reason: number, ..pb::GoAway::default() };
+            let frame = pb::MasterFrame { frame: Some(pb::master_frame::Frame::GoAway(away)) };
+            let Ok(MasterFrame::GoAway(away)) = master_frame(frame) else { panic!("{number} is refused") };
+            let expected = if number == 5 { GoAwayReason::CloneSuspected } else { GoAwayReason::Shutdown };
+            assert_eq!(away.reason, expected, "{number}");
         }
     }
 
