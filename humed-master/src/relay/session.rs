@@ -2,7 +2,8 @@
 //!
 //! Two sentences hold for any order of signals: nothing is acknowledged that was not committed, and no batch is committed
 //! before the Welcome. One commit is under way at a time; what arrives meanwhile goes into the next one, and when the
-//! window is full nothing more is read.
+//! window is full nothing more is read. When the store takes nothing, nothing is read for [`THROTTLE_MS`]; then the agent
+//! is told where to go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,8 +24,10 @@ const ACK_INTERVAL: Duration = Duration::from_millis(20);
 const HEARTBEAT_MS: u32 = 10_000;
 /// Parcels that wait for the next commit; beyond it, or beyond the window in bytes, nothing is read.
 const PARCELS_MAX: usize = 256;
-/// When the store takes nothing, the agent is asked to wait this long.
+/// When the store takes nothing, the agent is asked to wait this long, and nothing is read meanwhile.
 const THROTTLE_MS: u32 = 5_000;
+/// An agent that still leaves a hole this long after a Resync is told again.
+const RESYNC_AGAIN: Duration = Duration::from_secs(10);
 /// An agent of another major version comes back after an hour at the earliest: somebody must upgrade first.
 const INCOMPATIBLE_RETRY_MS: (u32, u32) = (3_600_000, 7_200_000);
 /// An agent that broke the protocol comes back after this time.
@@ -119,8 +122,19 @@ pub(super) struct Session {
     /// Epochs with news since the last ack.
     unacked: BTreeSet<Epoch>,
     ack_from: Instant,
-    /// Epochs that were told to send from another place and have not done so yet: what was in flight is dropped silently.
-    resyncing: BTreeSet<Epoch>,
+    /// Epochs that were told to send from another place and have not done so yet, and when: what is in flight until then
+    /// leaves a hole as well, and is dropped silently.
+    resyncing: BTreeMap<Epoch, Instant>,
+    /// The store took nothing.
+    pause: Option<Pause>,
+}
+
+/// Nothing is read until the store may have room again.
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    /// Epochs of what was read and not kept: they are told to go on after the cursor.
+    dropped: BTreeSet<Epoch>,
 }
 
 impl Session {
@@ -137,7 +151,8 @@ impl Session {
             committing: BTreeSet::new(),
             unacked: BTreeSet::new(),
             ack_from: now,
-            resyncing: BTreeSet::new(),
+            resyncing: BTreeMap::new(),
+            pause: None,
         }
     }
 
@@ -146,7 +161,8 @@ impl Session {
         match &self.phase {
             Phase::Waiting => true,
             Phase::Open => {
-                self.waiting.len() < PARCELS_MAX
+                self.pause.is_none()
+                    && self.waiting.len() < PARCELS_MAX
                     && self.waiting_bytes + BATCH_BYTES_MAX <= Limits::default().window_bytes
             }
             Phase::Entering | Phase::Draining(_) | Phase::Closed => false,
@@ -157,8 +173,11 @@ impl Session {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Waiting => Some(self.hello_by),
-            Phase::Open if self.unacked.is_empty() => Some(self.ends_at),
-            Phase::Open => Some(self.ack_from.min(self.ends_at)),
+            Phase::Open => {
+                let ack_from = (!self.unacked.is_empty()).then_some(self.ack_from);
+                let pause_until = self.pause.as_ref().map(|pause| pause.until);
+                [Some(self.ends_at), ack_from, pause_until].into_iter().flatten().min()
+            }
             Phase::Entering | Phase::Draining(_) | Phase::Closed => None,
         }
     }
@@ -184,8 +203,8 @@ impl Session {
                 };
                 self.close(Some(away), Some(why), &mut commands);
             }
-            Signal::Committed(receipts) => self.committed(receipts, &mut commands),
-            Signal::NotCommitted(why) => self.not_committed(&why, &mut commands),
+            Signal::Committed(receipts) => self.committed(receipts, now, &mut commands),
+            Signal::NotCommitted(why) => self.not_committed(why, now, &mut commands),
             Signal::Superseded => {
                 let away =
                     farewell(GoAwayReason::Superseded, (1_000, 5_000), "another session of this agent began");
@@ -258,14 +277,12 @@ impl Session {
     }
 
     fn heartbeat(&mut self, beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {
-        // Whatever is beyond a cursor now was sent after the Resync.
-        self.resyncing.clear();
         let reply = HeartbeatReply { master_time: now.wall, echo_boottime_us: beat.clock.boottime_us };
         commands.push(Command::Seen(Some(beat.spool)));
         commands.push(Command::Send(MasterFrame::HeartbeatReply(reply)));
     }
 
-    fn committed(&mut self, receipts: Vec<Receipt>, commands: &mut Vec<Command>) {
+    fn committed(&mut self, receipts: Vec<Receipt>, now: Now, commands: &mut Vec<Command>) {
         self.is_committing = false;
         self.committing.clear();
         for Receipt { epoch, verdict, quarantined } in receipts {
@@ -278,7 +295,11 @@ impl Session {
                 }
                 ReceiptVerdict::Beyond(cursor) => {
                     self.cursors.insert(epoch, cursor);
-                    self.resync(epoch, "a batch leaves a hole after the cursor", commands);
+                    let is_told =
+                        self.resyncing.get(&epoch).is_some_and(|at| now.instant < *at + RESYNC_AGAIN);
+                    if !is_told {
+                        self.resync(epoch, "a batch leaves a hole after the cursor", now, commands);
+                    }
                 }
                 ReceiptVerdict::Superseded => {
                     let why = "another session of this agent began";
@@ -294,26 +315,25 @@ impl Session {
     }
 
     /// The store took nothing: the agent keeps it, waits, and sends it again.
-    fn not_committed(&mut self, why: &str, commands: &mut Vec<Command>) {
+    fn not_committed(&mut self, why: String, now: Now, commands: &mut Vec<Command>) {
         self.is_committing = false;
         let mut dropped = std::mem::take(&mut self.committing);
         dropped.extend(self.waiting.drain(..).map(|parcel| parcel.epoch()));
         self.waiting_bytes = 0;
-        commands.push(Command::Send(MasterFrame::Throttle(THROTTLE_MS, why.to_owned())));
-        for epoch in dropped {
-            self.resync(epoch, "the store could not take it", commands);
-        }
+        let until = now.instant + Duration::from_millis(u64::from(THROTTLE_MS));
+        self.pause = Some(Pause { until, dropped });
+        commands.push(Command::Send(MasterFrame::Throttle(THROTTLE_MS, why)));
     }
 
-    fn resync(&mut self, epoch: Epoch, reason: &str, commands: &mut Vec<Command>) {
-        if self.resyncing.insert(epoch) {
-            let cursor = self.cursors.get(&epoch).copied().unwrap_or_default();
-            commands.push(Command::Send(MasterFrame::Resync(Resync {
-                epoch,
-                cursor,
-                reason: reason.to_owned(),
-            })));
-        }
+    /// Tells the agent to go on after the cursor, whatever it was told before.
+    fn resync(&mut self, epoch: Epoch, reason: &str, now: Now, commands: &mut Vec<Command>) {
+        self.resyncing.insert(epoch, now.instant);
+        let cursor = self.cursors.get(&epoch).copied().unwrap_or_default();
+        commands.push(Command::Send(MasterFrame::Resync(Resync {
+            epoch,
+            cursor,
+            reason: reason.to_owned(),
+        })));
     }
 
     fn wake(&mut self, now: Now, commands: &mut Vec<Command>) {
@@ -332,7 +352,14 @@ impl Session {
                     None,
                 );
             }
-            Phase::Waiting | Phase::Entering | Phase::Open | Phase::Draining(_) | Phase::Closed => {}
+            Phase::Open => {
+                if let Some(Pause { dropped, .. }) = self.pause.take_if(|pause| now.instant >= pause.until) {
+                    for epoch in dropped {
+                        self.resync(epoch, "the store could not take it", now, commands);
+                    }
+                }
+            }
+            Phase::Waiting | Phase::Entering | Phase::Draining(_) | Phase::Closed => {}
         }
     }
 

@@ -1,11 +1,15 @@
 //! Any order of signals: nothing is acknowledged that was not committed, and nothing committed before the Welcome.
 
+use std::collections::VecDeque;
+
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{Batch, ClockSample, EpochState, Resume, Verdict};
 use proptest::prelude::*;
 
 use super::*;
 use crate::intake::SessionNo;
+
+const THROTTLE: Duration = Duration::from_millis(THROTTLE_MS as u64);
 
 fn epoch() -> Epoch {
     Epoch::from_bytes([1; 16])
@@ -161,6 +165,11 @@ impl Table {
         }
     }
 
+    fn later(&mut self, time: Duration) {
+        self.now += time;
+        self.on(Signal::Wake);
+    }
+
     fn said_goaway(&self) -> Option<&GoAway> {
         self.said.iter().find_map(|frame| match frame {
             MasterFrame::GoAway(away) => Some(away),
@@ -250,6 +259,116 @@ proptest! {
     }
 }
 
+/// An agent at the other end of a link that keeps the order, and holds back what is not read yet.
+struct Peer {
+    table: Table,
+    link: VecDeque<AgentFrame>,
+    /// Frames of the master that were taken.
+    heard: usize,
+    next: u64,
+    acked: u64,
+    flying: VecDeque<u64>,
+}
+
+impl Peer {
+    const LAST: u64 = 60;
+    const FLYING_MAX: usize = 4;
+
+    fn new() -> Peer {
+        let table = Table::open();
+        Peer { table, link: VecDeque::new(), heard: 0, next: 1, acked: 0, flying: VecDeque::new() }
+    }
+
+    fn send(&mut self, count: u64) {
+        let count = count.min(Peer::LAST + 1 - self.next);
+        if count > 0 && self.flying.len() < Peer::FLYING_MAX {
+            self.link.push_back(batch(self.next, count));
+            self.next += count;
+            self.flying.push_back(self.next - 1);
+        }
+    }
+
+    fn hear(&mut self) {
+        let Some(frame) = self.table.said.get(self.heard) else { return };
+        self.heard += 1;
+        match frame {
+            MasterFrame::Ack(cursors) => {
+                self.acked = self.acked.max(cursors[0].seq.get());
+                self.next = self.next.max(self.acked + 1);
+                self.flying.retain(|last| *last > self.acked);
+            }
+            MasterFrame::Resync(resync) => {
+                self.next = resync.cursor.get() + 1;
+                self.flying.clear();
+            }
+            MasterFrame::GoAway(away) => panic!("the session ended: {away:?}"),
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, step: &PeerStep) {
+        match step {
+            PeerStep::Send(count) => self.send(*count),
+            PeerStep::Beat => self.link.push_back(heartbeat()),
+            PeerStep::Hear => self.hear(),
+            PeerStep::Read => {
+                if self.table.session.wants_frames()
+                    && let Some(frame) = self.link.pop_front()
+                {
+                    self.table.on(Signal::Frame(frame));
+                }
+            }
+            PeerStep::Commit => self.table.commit(),
+            PeerStep::Fail => self.table.fail(),
+            PeerStep::Later(millis) => self.table.later(Duration::from_millis(*millis)),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum PeerStep {
+    Send(u64),
+    Beat,
+    Hear,
+    Read,
+    Commit,
+    Fail,
+    Later(u64),
+}
+
+fn peer_step() -> impl Strategy<Value = PeerStep> {
+    prop_oneof![
+        4 => (1_u64..8).prop_map(PeerStep::Send),
+        1 => Just(PeerStep::Beat),
+        4 => Just(PeerStep::Hear),
+        5 => Just(PeerStep::Read),
+        3 => Just(PeerStep::Commit),
+        2 => Just(PeerStep::Fail),
+        2 => (1_u64..12_000).prop_map(PeerStep::Later),
+    ]
+}
+
+proptest! {
+    /// However often the store took nothing, and whatever was on its way then.
+    #[test]
+    fn after_the_faults_every_batch_is_acked_and_the_session_lives(
+        steps in proptest::collection::vec(peer_step(), 0..120),
+    ) {
+        let mut peer = Peer::new();
+        for step in &steps {
+            peer.step(step);
+        }
+        let settle = [
+            PeerStep::Send(7), PeerStep::Read, PeerStep::Commit, PeerStep::Hear, PeerStep::Later(1_000), PeerStep::Hear,
+        ];
+        for _ in 0..200 {
+            settle.iter().for_each(|step| peer.step(step));
+        }
+        prop_assert_eq!((peer.acked, peer.table.cursor), (Peer::LAST, Peer::LAST));
+        prop_assert!(peer.table.closed.is_none());
+    }
+}
+
 #[test]
 fn what_arrives_during_a_commit_goes_into_the_next_one_together() {
     let mut table = Table::open();
@@ -314,18 +433,41 @@ fn a_store_that_takes_nothing_throttles_the_agent_and_lets_it_send_again() {
     let mut table = Table::open();
     table.on(Signal::Frame(batch(1, 3)));
     table.on(Signal::Frame(batch(4, 3)));
-    table.fail();
-    assert!(table.under_way.is_none());
-    assert!(
-        matches!(&table.said[1..], [MasterFrame::Throttle(THROTTLE_MS, _), MasterFrame::Resync(_)]),
-        "{:?}",
-        table.said
-    );
-    table.on(Signal::Frame(batch(1, 6)));
+    for round in 1..=3 {
+        table.fail();
+        assert!(table.under_way.is_none());
+        assert!(!table.session.wants_frames(), "what is read now would have to be dropped as well");
+        assert!(matches!(table.said.last(), Some(MasterFrame::Throttle(THROTTLE_MS, _))), "{:?}", table.said);
+        assert_eq!(table.session.wake_at(), Some(table.now + THROTTLE));
+        table.later(THROTTLE);
+        assert_eq!(table.resyncs(), round, "each failure is followed by a Resync");
+        assert!(table.session.wants_frames());
+        table.on(Signal::Frame(batch(1, 6)));
+    }
     table.commit();
-    table.now += ACK_INTERVAL;
-    table.on(Signal::Wake);
+    table.later(ACK_INTERVAL);
     assert_eq!(table.acked, 6);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_end_of_the_pause() {
+    let mut table = Table::open();
+    table.on(Signal::Frame(batch(1, 3)));
+    table.fail();
+    table.on(Signal::Stop(1, 2));
+    assert_eq!(table.closed, Some(Closed(None)));
+}
+
+#[test]
+fn an_agent_that_does_not_follow_a_resync_is_told_again() {
+    let mut table = Table::open();
+    for expected in [1, 1, 2] {
+        table.on(Signal::Frame(batch(5, 1)));
+        table.on(Signal::Frame(heartbeat()));
+        table.commit();
+        assert_eq!(table.resyncs(), expected, "a heartbeat is no sign that the Resync has arrived");
+        table.later(RESYNC_AGAIN / 2);
+    }
 }
 
 #[test]
