@@ -318,7 +318,7 @@ impl Uplink {
             }
             MasterFrame::Resync(resync) => {
                 info!(epoch = %resync.epoch, cursor = %resync.cursor, reason = resync.reason, "the master asks to go on from another place");
-                session.resync(&resync);
+                session.resync(&resync)?;
                 Ok(())
             }
             MasterFrame::Quarantined(one) => {

@@ -13,7 +13,10 @@ use hume_proto::relay::{EpochCursor, EpochState, Gap, GapReason, Limits, Resync,
 struct Lane {
     epoch: Epoch,
     acked: Seq,
+    /// What goes out next; a Resync sets it back.
     next: Seq,
+    /// Highest place that ever went out in this session, or that the master had before it.
+    sent: Seq,
     last: Seq,
 }
 
@@ -98,6 +101,7 @@ impl Session {
                     epoch: state.epoch,
                     acked: resume.cursor,
                     next: resume.cursor.next(),
+                    sent: resume.cursor,
                     last: state.last_assigned,
                 }),
             }
@@ -161,6 +165,7 @@ impl Session {
         } else {
             lane.next = found;
         }
+        lane.sent = lane.sent.max(Seq::new(lane.next.get() - 1).unwrap_or(Seq::ZERO));
         gap
     }
 
@@ -173,26 +178,33 @@ impl Session {
         for cursor in cursors {
             let beyond = Broken::AckBeyond { epoch: cursor.epoch, seq: cursor.seq };
             let lane = self.lanes.iter_mut().find(|lane| lane.epoch == cursor.epoch).ok_or(beyond.clone())?;
-            if cursor.seq >= lane.next {
+            // Not compared with what goes out next: an ack may come after a Resync that crossed it on the way.
+            if cursor.seq > lane.sent {
                 return Err(beyond);
             }
             if cursor.seq > lane.acked {
                 lane.acked = cursor.seq;
                 news.push(*cursor);
             }
+            lane.next = lane.next.max(cursor.seq.next());
             self.flying.retain(|batch| batch.epoch != cursor.epoch || batch.last > cursor.seq);
         }
         Ok(news)
     }
 
     /// The master wants to go on from another place: not an error.
-    pub(super) fn resync(&mut self, resync: &Resync) {
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.epoch == resync.epoch)
-            && resync.cursor <= lane.last
-        {
-            lane.next = resync.cursor.next();
-            self.flying.retain(|batch| batch.epoch != resync.epoch);
+    ///
+    /// # Errors
+    /// [`Broken::AckBeyond`] when it claims to have what was never sent.
+    pub(super) fn resync(&mut self, resync: &Resync) -> Result<(), Broken> {
+        let beyond = Broken::AckBeyond { epoch: resync.epoch, seq: resync.cursor };
+        let lane = self.lanes.iter_mut().find(|lane| lane.epoch == resync.epoch).ok_or(beyond.clone())?;
+        if resync.cursor > lane.sent {
+            return Err(beyond);
         }
+        lane.next = resync.cursor.next();
+        self.flying.retain(|batch| batch.epoch != resync.epoch);
+        Ok(())
     }
 
     /// True when the master has everything.

@@ -50,6 +50,10 @@ fn ack(value: u64) -> [EpochCursor; 1] {
     [EpochCursor { epoch: epoch(1), seq: seq(value) }]
 }
 
+fn resync(value: u64) -> Resync {
+    Resync { epoch: epoch(1), cursor: seq(value), reason: String::new() }
+}
+
 #[test]
 fn a_session_goes_on_after_the_masters_cursor_and_stops_at_the_window() {
     let mut session = begin(100, 5);
@@ -113,6 +117,17 @@ fn a_fork_ends_the_session_and_so_does_an_ack_of_what_was_never_sent() {
     assert!(matches!(beyond, Err(Broken::Forked { .. })));
     assert!(matches!(Session::begin(&hello, &welcome(&[])), Err(Broken::Incomplete(_))));
     assert!(matches!(begin(9, 5).acked(&ack(6)), Err(Broken::AckBeyond { .. })));
+    assert!(matches!(begin(9, 5).resync(&resync(6)), Err(Broken::AckBeyond { .. })));
+}
+
+#[test]
+fn an_ack_may_come_after_a_resync_that_it_met_on_the_way() {
+    let mut session = begin(9, 0);
+    let want = session.wants().unwrap();
+    session.loaded(want, Some(seq(1)), 6, 10);
+    session.resync(&resync(0)).unwrap();
+    assert_eq!(session.acked(&ack(6)).unwrap(), ack(6));
+    assert_eq!(session.wants().unwrap().from, seq(7), "what the master has is not sent again");
 }
 
 proptest! {
@@ -142,7 +157,7 @@ proptest! {
                 },
                 2 => if let Some((from, to)) = wire.pop_front() {
                     if from > durable + 1 {
-                        session.resync(&Resync { epoch: epoch(1), cursor: seq(durable), reason: String::new() });
+                        session.resync(&resync(durable)).unwrap();
                         wire.clear();
                     } else {
                         durable = durable.max(to);
@@ -170,5 +185,55 @@ proptest! {
             }
         }
         prop_assert_eq!(durable, total);
+    }
+
+    /// Batches, acks and Resyncs that meet on the way: a master may ask again at any stale batch, as it cannot know what was
+    /// sent before its word arrived.
+    #[test]
+    fn no_order_of_stale_batches_acks_and_resyncs_ends_the_session(
+        steps in proptest::collection::vec(0u8..7, 1..300),
+        total in 1u64..60,
+    ) {
+        let mut session = begin(0, 0);
+        let (mut last, mut durable, mut forgotten) = (0, 0, 0);
+        let mut to_master: VecDeque<(u64, u64)> = VecDeque::new();
+        // A place, and whether it is a Resync.
+        let mut to_agent: VecDeque<(u64, bool)> = VecDeque::new();
+        for step in steps.iter().copied().chain([0, 1, 2, 3, 4, 4].into_iter().cycle().take(2000)) {
+            match step {
+                0 => {
+                    last = (last + 7).min(total);
+                    session.appended(epoch(1), seq(last));
+                }
+                1 => if let Some(want) = session.wants() {
+                    let events = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
+                    session.loaded(want, Some(want.from), events, events * 10);
+                    to_master.push_back((want.from.get(), want.from.get() + events as u64 - 1));
+                },
+                // A batch is read: it is stored, leads to a Resync, or is passed over in silence.
+                2 | 5 => if let Some((from, to)) = to_master.pop_front() {
+                    if from <= durable + 1 {
+                        durable = durable.max(to);
+                    } else if step == 2 {
+                        to_agent.push_back((durable, true));
+                    }
+                },
+                3 => to_agent.push_back((durable, false)),
+                // A batch is read, and the store does not take it.
+                6 => if to_master.pop_front().is_some() {
+                    to_agent.push_back((durable, true));
+                },
+                _ => match to_agent.pop_front() {
+                    Some((cursor, true)) => session.resync(&resync(cursor)).unwrap(),
+                    Some((place, false)) => for news in session.acked(&ack(place)).unwrap() {
+                        prop_assert!(news.seq.get() > forgotten && news.seq.get() <= durable);
+                        forgotten = news.seq.get();
+                    },
+                    None => {}
+                },
+            }
+        }
+        prop_assert_eq!((durable, forgotten), (total, total));
+        prop_assert!(session.is_drained());
     }
 }
