@@ -1,7 +1,8 @@
 //! What a daemon says about itself: one line per fact on stderr, for people, journald or a JSON collector.
 //!
 //! `HUME_LOG` overrules the configured level; both are filters such as `info` or `info,hume_runtime=debug`. Colour only
-//! on a terminal without `NO_COLOR`; no time stamp when stderr is the journal, which has its own.
+//! on a terminal without `NO_COLOR`; no time stamp when stderr is the journal, which has its own. A line that cannot be
+//! written (a full disk, a reader that has gone) is left out: a daemon does not end over its log.
 
 use std::io::IsTerminal;
 
@@ -64,8 +65,12 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
         None => parse_filter(&config.level, "log.level")?,
     };
     let look = look(config.format, Surroundings::of_process());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(look.colour);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(look.colour)
+        // It would say that it cannot write to stderr, on stderr, by a macro that panics then.
+        .log_internal_errors(false);
     let done = match look.line {
         Line::Json => builder.json().flatten_event(true).try_init(),
         Line::Text => builder.compact().try_init(),

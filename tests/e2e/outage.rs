@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use hume_tests::events::{by_run, items, json_lines, messages, text};
-use hume_tests::{Agent, Master, SOON, Site, process, wait_until};
+use hume_tests::{Agent, LogTo, Master, SOON, Site, process, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
@@ -358,6 +358,30 @@ fn a_stop_in_the_middle_of_work_is_clean_and_loses_nothing() {
         site.master().query_lines(&["-t", "BUSY"]).iter().map(|event| event["id"].clone()).collect();
     let lost: Vec<&Value> = confirmed.iter().filter(|answer| !stored.contains(&answer["id"])).collect();
     assert!(lost.is_empty(), "{lost:#?}");
+}
+
+#[test]
+fn a_log_that_nobody_can_write_ends_no_daemon() {
+    for log_to in [LogTo::FullDisk, LogTo::ClosedPipe] {
+        let site = Site::without_master();
+        let agent = site.prepare_agent("web1");
+        for daemon in [site.master() as &hume_tests::Daemon, &agent] {
+            daemon.log_to(log_to);
+            daemon.set_variable("HUME_LOG", "debug");
+        }
+        site.master().start();
+        agent.start();
+        agent.hume(&["--strict", "-t", "UNHEARD", "-m", "one"]).ok();
+        agent.wait_until_drained(SOON);
+        // Something to complain about, on both sides.
+        agent.socket_lines(b"garbage\n");
+        site.master().kill9();
+        agent.hume(&["--strict", "-t", "UNHEARD", "-m", "two"]).ok();
+        site.master().start();
+        agent.wait_until_drained(SOON);
+        assert_eq!(told(site.master(), "UNHEARD"), ["one", "two"], "{log_to:?}");
+        assert_eq!((agent.stop(), site.master().stop()), (0, 0), "{log_to:?}");
+    }
 }
 
 #[test]

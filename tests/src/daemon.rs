@@ -1,6 +1,7 @@
 //! One daemon as a child process: started, killed or asked to stop, and always ended with its owner.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,18 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Lines of its log that are printed when a test fails.
 const TAIL_LINES: usize = 40;
 
+/// Where a daemon's standard error goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogTo {
+    /// Into its log in the site's folder.
+    #[default]
+    File,
+    /// Onto a disk without room.
+    FullDisk,
+    /// To a reader that has gone.
+    ClosedPipe,
+}
+
 /// A daemon, running or not. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Daemon {
@@ -23,12 +36,20 @@ pub struct Daemon {
     config: PathBuf,
     log: PathBuf,
     variables: Mutex<Vec<(&'static str, String)>>,
+    log_to: Mutex<LogTo>,
     child: Mutex<Option<Child>>,
 }
 
 impl Daemon {
     pub(crate) fn new(program: &'static str, config: PathBuf, log: PathBuf) -> Daemon {
-        Daemon { program, config, log, variables: Mutex::default(), child: Mutex::default() }
+        Daemon {
+            program,
+            config,
+            log,
+            variables: Mutex::default(),
+            log_to: Mutex::default(),
+            child: Mutex::default(),
+        }
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
@@ -41,7 +62,12 @@ impl Daemon {
         assert!(child.is_none(), "{} runs already", self.program);
         let open = || File::options().create(true).append(true).open(&self.log);
         let out = open().expect("a log in the site's folder can be opened");
-        let err = out.try_clone().expect("a file can be shared");
+        let err: Stdio = match *self.log_to.lock().unwrap_or_else(PoisonError::into_inner) {
+            LogTo::File => out.try_clone().expect("a file can be shared").into(),
+            LogTo::FullDisk => File::create("/dev/full").expect("Linux has one").into(),
+            // The other end goes with this line.
+            LogTo::ClosedPipe => io::pipe().expect("a pipe can be made").1.into(),
+        };
         let mut command = process::command(self.program);
         command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(out).stderr(err);
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,6 +89,11 @@ impl Daemon {
     pub fn set_variable(&self, name: &'static str, value: &str) {
         let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         variables.push((name, value.to_owned()));
+    }
+
+    /// Where its standard error goes, from the next start on.
+    pub fn log_to(&self, log_to: LogTo) {
+        *self.log_to.lock().unwrap_or_else(PoisonError::into_inner) = log_to;
     }
 
     /// How it ended, if it did; it may be started again then.

@@ -16,7 +16,7 @@ pub mod tls;
 mod wait;
 
 pub use agent::Agent;
-pub use daemon::Daemon;
+pub use daemon::{Daemon, LogTo};
 pub use http::HttpAnswer;
 pub use master::{Master, Token};
 pub use process::Output;
