@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use hume_runtime::{exit, log, signal, tls};
+use hume_runtime::{exit, limits, log, signal, tls};
 use humed_agent::agent::{self, Agent};
 use humed_agent::args::{Action, Args};
 use humed_agent::config::Config;
@@ -41,6 +41,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         }
         None => {
             log::init(&config.log)?;
+            limits::raise_open_files();
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             Ok(runtime.block_on(run(config, args.config)))

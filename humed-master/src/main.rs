@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use hume_runtime::log::{self, LogError};
-use hume_runtime::{exit, signal, tls};
+use hume_runtime::{exit, limits, signal, tls};
 use humed_master::args::{Args, Command};
 use humed_master::config::{self, Config};
 use humed_master::master::{self, Master, MasterError};
@@ -50,6 +50,7 @@ fn run(args: &Args, config: Config) -> anyhow::Result<()> {
             Ok(())
         }
         None => {
+            limits::raise_open_files();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .thread_name("master")
