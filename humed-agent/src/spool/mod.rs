@@ -5,6 +5,7 @@
 //! transaction. Readers have connections of their own. Limits: [`config::Config`], [`JOBS_MAX`].
 
 mod config;
+mod fold;
 mod query;
 mod reader;
 mod retention;

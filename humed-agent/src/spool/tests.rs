@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hume_core::correlate::OpenRun;
-use hume_core::event::{Correlation, EventKind, Process, RunRef};
+use hume_core::event::{Correlation, EventKind, Finding, Process, RunRef};
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
 use hume_core::process::Chain;
 use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
@@ -226,6 +226,27 @@ async fn without_a_master_the_oldest_go_first_and_open_runs_stay() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert_eq!(left, [0, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+}
+
+#[tokio::test]
+async fn a_run_belongs_to_the_user_who_reported_it_first() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    let run = RunRef { id: RunId::from_bytes([9; 16]), correlation: Correlation::Explicit };
+    let of = |number, uid| Event {
+        run: Some(run),
+        process: Process { uid, ..Process::default() },
+        ..event(number)
+    };
+    let finding = Event { kind: EventKind::Run, finding: Some(Finding::ProcessGone), ..of(3, None) };
+    open.spool.writer.append(vec![of(1, Some(7)), of(2, Some(8)), finding], vec![]).await.unwrap();
+    open.spool.writer.append(vec![of(4, Some(8))], vec![]).await.unwrap();
+    let runs = async |uid| {
+        let page = open.spool.reader.runs(RunFilter::default(), Viewer::User(uid), None, 10).await;
+        page.unwrap().items.len()
+    };
+    assert_eq!((runs(7).await, runs(8).await), (1, 0));
+    open.close().await;
 }
 
 #[tokio::test]

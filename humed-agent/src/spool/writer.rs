@@ -4,25 +4,23 @@
 //! along with appends, or are written after [`ACK_WAIT`]; losing one only makes the master drop a copy.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use hume_core::event::{EventKind, StoredEvent};
 use hume_core::name::{Epoch, Seq};
-use hume_core::run::{Phase, RunState};
-use hume_core::{AgentId, Event, Position, RunId};
-use hume_proto::event::EventBytes;
+use hume_core::run::RunState;
+use hume_core::{AgentId, Event, RunId};
 use hume_runtime::clock;
 use hume_runtime::sqlite::{self, Checkpoint};
 use hume_runtime::task_group::{Stop, TaskGroup};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Keeping;
+use super::fold::Fold;
 use super::retention;
 use super::types::{self, Appended, EpochRow, Figures, RunChange, SpoolError, Tail};
 
@@ -401,135 +399,4 @@ fn write_acks(transaction: &Transaction<'_>, acks: &HashMap<Epoch, Seq>) -> rusq
         }
     }
     Ok(sum)
-}
-
-/// Appends events and folds them into their runs.
-struct Fold<'a> {
-    agent: Option<AgentId>,
-    folds: &'a mut HashMap<RunId, RunState>,
-}
-
-impl Fold<'_> {
-    fn append(
-        &mut self,
-        connection: &Connection,
-        epoch: &mut EpochRow,
-        events: &[Event],
-        changes: &[RunChange],
-    ) -> Result<(Appended, u64), SpoolError> {
-        let first = epoch.next;
-        let mut touched: Vec<(RunId, Option<u32>)> = Vec::new();
-        let mut bytes = 0;
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO event (epoch_no, seq, id, received_us, time_us, kind, run, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
-        for event in events {
-            let body = EventBytes::encode(event);
-            bytes += body.len() as u64;
-            insert.execute(params![
-                epoch.no,
-                epoch.next.get() as i64,
-                event.id.as_bytes(),
-                event.received_at.as_micros(),
-                event.time.as_micros(),
-                event.kind.index() as i64,
-                event.run.map(|run| *run.id.as_bytes()),
-                body.as_slice(),
-            ])?;
-            let position = Position { agent: self.agent, epoch: epoch.epoch, seq: epoch.next };
-            epoch.next = epoch.next.next();
-            if let Some(run) = event.run {
-                let stored = StoredEvent { position, arrived_at: None, event: event.clone() };
-                self.fold(connection, run.id, &stored)?;
-                let uid = (event.kind == EventKind::Reported).then_some(event.process.uid).flatten();
-                touched.push((run.id, uid));
-            }
-        }
-        connection
-            .prepare_cached("UPDATE epoch SET next_seq = ?2 WHERE no = ?1")?
-            .execute(params![epoch.no, epoch.next.get() as i64])?;
-        self.save_folds(connection, &touched)?;
-        save_changes(connection, changes)?;
-        Ok((Appended { epoch: epoch.epoch, first }, bytes))
-    }
-
-    fn fold(&mut self, connection: &Connection, run: RunId, stored: &StoredEvent) -> Result<(), SpoolError> {
-        match self.folds.entry(run) {
-            Entry::Occupied(mut fold) => fold.get_mut().apply(stored),
-            Entry::Vacant(place) => {
-                let kept: Option<String> = connection
-                    .prepare_cached("SELECT state FROM run WHERE id = ?1")?
-                    .query_row([run.as_bytes()], |row| row.get(0))
-                    .optional()?;
-                let fold = match kept {
-                    Some(text) => {
-                        let mut state: RunState = serde_json::from_str(&text).map_err(|error| {
-                            SpoolError::Damaged { row: 0, detail: format!("run {run}: {error}") }
-                        })?;
-                        state.apply(stored);
-                        Some(state)
-                    }
-                    None => RunState::open(stored),
-                };
-                if let Some(state) = fold {
-                    place.insert(state);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn save_folds(
-        &mut self,
-        connection: &Connection,
-        touched: &[(RunId, Option<u32>)],
-    ) -> Result<(), SpoolError> {
-        let mut upsert = connection.prepare_cached(
-            "INSERT INTO run (id, task, host, uid, started_us, ended, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (id) DO UPDATE SET started_us = excluded.started_us, ended = excluded.ended,
-                                            state = excluded.state",
-        )?;
-        for (index, (run, uid)) in touched.iter().enumerate() {
-            let later = touched.get(index + 1..).unwrap_or_default();
-            let Some(state) = self.folds.get(run).filter(|_| !later.iter().any(|(other, _)| other == run))
-            else {
-                continue;
-            };
-            let text = serde_json::to_string(state)
-                .map_err(|error| SpoolError::Damaged { row: 0, detail: format!("run {run}: {error}") })?;
-            upsert.execute(params![
-                run.as_bytes(),
-                state.task().as_str(),
-                state.host(),
-                uid,
-                state.started_at().as_micros(),
-                state.phase() == Phase::Ended,
-                text,
-            ])?;
-        }
-        Ok(())
-    }
-}
-
-fn save_changes(connection: &Connection, changes: &[RunChange]) -> Result<(), SpoolError> {
-    for change in changes {
-        match change {
-            RunChange::Put(row) => {
-                let text = serde_json::to_string(&row.run).map_err(|error| SpoolError::Damaged {
-                    row: 0,
-                    detail: format!("run {}: {error}", row.run.id),
-                })?;
-                connection
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO open_run (id, task, host, state) VALUES (?1, ?2, ?3, ?4)",
-                    )?
-                    .execute(params![row.run.id.as_bytes(), row.task.as_str(), row.host.as_str(), text])?;
-            }
-            RunChange::Remove(run) => {
-                connection.prepare_cached("DELETE FROM open_run WHERE id = ?1")?.execute([run.as_bytes()])?;
-            }
-        }
-    }
-    Ok(())
 }
