@@ -47,7 +47,7 @@ impl StartError {
     /// The exit code that tells an administrator or a supervisor what to do.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Identity(_) => exit::CONFIG,
+            StartError::Identity(_) | StartError::Spool(SpoolError::OtherAgent { .. }) => exit::CONFIG,
             StartError::Spool(SpoolError::Lock(_)) | StartError::Watch(_) => exit::TEMPORARY,
             StartError::Web(_) | StartError::Intake(_) => exit::UNAVAILABLE,
             StartError::Spool(_) => exit::IO,

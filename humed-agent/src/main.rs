@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use hume_runtime::{exit, limits, log, signal, tls};
@@ -10,6 +11,9 @@ use humed_agent::agent::{self, Agent};
 use humed_agent::args::{Action, Args};
 use humed_agent::config::Config;
 use tracing::{error, info};
+
+/// Threads that still answer a question may take this long at the end.
+const RUNTIME_GRACE: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -44,7 +48,10 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             limits::raise_open_files();
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            Ok(runtime.block_on(run(config, args.config)))
+            let ended = runtime.block_on(run(config, args.config));
+            // Dropped, it would wait for every thread that reads the spool or a folder, however long that takes.
+            runtime.shutdown_timeout(RUNTIME_GRACE);
+            Ok(ended)
         }
     }
 }

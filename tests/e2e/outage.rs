@@ -9,6 +9,7 @@ use std::path::Path;
 use hume_tests::events::{by_run, items, json_lines, messages, text};
 use hume_tests::{Agent, LogTo, Master, SOON, Site, process, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// The id of a test's own event, in the order of its number.
@@ -358,6 +359,24 @@ fn a_stop_in_the_middle_of_work_is_clean_and_loses_nothing() {
         site.master().query_lines(&["-t", "BUSY"]).iter().map(|event| event["id"].clone()).collect();
     let lost: Vec<&Value> = confirmed.iter().filter(|answer| !stored.contains(&answer["id"])).collect();
     assert!(lost.is_empty(), "{lost:#?}");
+}
+
+#[test]
+fn an_agent_stops_in_time_although_its_master_is_frozen() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    agent.wait_until_drained(SOON);
+    site.master().signal(Signal::STOP);
+    let lines = json_lines(
+        (0..400).map(|number| json!({"id": id(number), "task": "FROZEN", "message": "x".repeat(8_000)})),
+    );
+    assert_eq!(agent.socket_lines(lines.as_bytes()).len(), 400);
+    // `stop` fails the test after ten seconds.
+    assert_eq!(agent.stop(), 0);
+    site.master().signal(Signal::CONT);
+    agent.start();
+    agent.wait_until_drained(SOON);
+    assert_eq!(site.master().count(&["-t", "FROZEN"]), 400);
 }
 
 #[test]

@@ -144,6 +144,47 @@ fn a_key_that_others_can_read_is_refused_with_the_fix() {
 }
 
 #[test]
+fn an_agent_with_another_id_does_not_take_over_a_spool_and_is_told_the_way_out() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let at = |name: &str| agent.dir().join(name);
+    // Without a certificate to read its id from, `--force` gives a new one.
+    let renew = |aside: &str| {
+        fs::rename(at("pki"), at(aside)).unwrap();
+        let out = agent.dir().to_str().unwrap();
+        let words = ["agent", "--force", "--host", "web1", "--out", out, "--dir"];
+        process::run(process::command("humeconfig").args(words).arg(site.master().dir())).ok();
+    };
+    let id = |state: &Value| state["agent"].as_str().unwrap().to_owned();
+    let before = id(&agent.state());
+    agent.hume(&["--strict", "-t", "ONCE", "-m", "one"]).ok();
+    agent.wait_until_drained(SOON);
+    assert_eq!(agent.stop(), 0);
+
+    renew("pki.first");
+    let output = process::run(process::command("humed-agent").arg("--config").arg(agent.config()));
+    output.with_code(78);
+    assert!(output.stderr.contains(&before) && output.stderr.contains("mv "), "{output:#?}");
+
+    // One way out: the certificate it had.
+    fs::rename(at("pki"), at("pki.second")).unwrap();
+    fs::rename(at("pki.first"), at("pki")).unwrap();
+    agent.start();
+    agent.wait_until_drained(SOON);
+    assert_eq!((id(&agent.state()), site.master().count(&["-t", "ONCE"])), (before.clone(), 1));
+    assert_eq!(agent.stop(), 0);
+
+    // The other: an empty spool.
+    renew("pki.first");
+    fs::rename(at("state"), at("state.aside")).unwrap();
+    agent.start();
+    agent.hume(&["--strict", "-t", "ONCE", "-m", "two"]).ok();
+    agent.wait_until_drained(SOON);
+    assert_ne!(id(&agent.state()), before);
+    assert_eq!(site.master().count(&["-t", "ONCE"]), 2, "nothing came a second time");
+}
+
+#[test]
 fn a_renewed_certificate_is_served_after_a_hangup_without_a_restart() {
     let site = Site::new();
     let agent = site.agent("web1");

@@ -19,7 +19,7 @@ use hume_runtime::{clock, random};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
-use crate::spool::{RunChange, SpoolError, SpoolReader, SpoolWriter};
+use crate::spool::{Pending, Received, RunChange, SpoolError, SpoolReader, SpoolWriter};
 use owners::Owners;
 use pulse::BEAT_EVERY;
 
@@ -62,6 +62,8 @@ impl NotTaken {
 
 struct Waiting {
     submission: Submission,
+    /// Until it is on disk or refused.
+    received: Received,
     answer: oneshot::Sender<Result<Receipt, NotTaken>>,
 }
 
@@ -70,19 +72,22 @@ struct Waiting {
 pub struct Records {
     waiting: mpsc::Sender<Waiting>,
     folder: Arc<watch::Sender<Folder>>,
+    pending: Pending,
 }
 
 impl Records {
-    /// Puts a submission in line; the answer comes when it is on disk.
+    /// Puts a submission in line; the answer comes when it is on disk. This is the moment at which it is received.
     ///
     /// # Errors
     /// [`NotTaken`] of class `busy` when too many wait, `unavailable` when the agent stops.
     pub fn submit(
         &self,
-        submission: Submission,
+        mut submission: Submission,
     ) -> Result<oneshot::Receiver<Result<Receipt, NotTaken>>, NotTaken> {
         let (answer, answered) = oneshot::channel();
-        match self.waiting.try_send(Waiting { submission, answer }) {
+        let received = self.pending.receive();
+        submission.received.time = received.at();
+        match self.waiting.try_send(Waiting { submission, received, answer }) {
             Ok(()) => Ok(answered),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(NotTaken::new(ErrorClass::Busy, format!("{WAITING_MAX} events wait already")))
@@ -121,6 +126,8 @@ pub struct Recorder {
     /// The version of the table that `owners` knows.
     held_version: u64,
     pulse: Pulse,
+    /// The end of a run could not be recorded the last time.
+    is_failing: bool,
 }
 
 struct Ids;
@@ -168,8 +175,21 @@ pub async fn open(
     let owners = Owners::new().map_err(OpenError::Watch)?;
     let (sender, waiting) = mpsc::channel(WAITING_MAX);
     let (told, folder) = watch::channel(Folder::Waiting);
-    let records = Records { waiting: sender, folder: Arc::new(told) };
-    Ok((records, Recorder { waiting, folder, writer, reader, table, owners, held_version: 0, pulse }))
+    let records = Records { waiting: sender, folder: Arc::new(told), pending: writer.pending().clone() };
+    Ok((
+        records,
+        Recorder {
+            waiting,
+            folder,
+            writer,
+            reader,
+            table,
+            owners,
+            held_version: 0,
+            pulse,
+            is_failing: false,
+        },
+    ))
 }
 
 impl Recorder {
@@ -227,12 +247,22 @@ impl Recorder {
 
     async fn sweep(&mut self) -> anyhow::Result<()> {
         let folder = *self.folder.borrow_and_update();
-        let (events, changes) = self.table.sweep(now(), folder, &mut Ids, &self.owners);
-        if (!events.is_empty() || !changes.is_empty())
-            && let Err(error) = self.writer.append(events, changes).await
-        {
-            error!(error = %whole(&error), "could not record that runs ended; trying again");
-            self.reload().await?;
+        // Until it is on disk: nothing of now may be claimed to be at the master.
+        let received = self.writer.pending().receive();
+        let now = Moment { time: received.at(), ..now() };
+        let (events, changes) = self.table.sweep(now, folder, &mut Ids, &self.owners);
+        if events.is_empty() && changes.is_empty() {
+            return Ok(());
+        }
+        match self.writer.append(events, changes).await {
+            Ok(_) => self.is_failing = false,
+            Err(error) => {
+                // Said once: it is tried again each second, and a full disk may stay full for long.
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    error!(error = %whole(&error), "could not record that runs ended; trying again");
+                }
+                self.reload().await?;
+            }
         }
         Ok(())
     }
@@ -254,9 +284,11 @@ impl Recorder {
         let mut changes: Vec<RunChange> = Vec::new();
         let mut asked = Vec::with_capacity(group.len());
         let mut places: HashMap<EventId, Place> = HashMap::new();
-        for Waiting { submission, answer } in group {
+        let mut pending = Vec::with_capacity(group.len());
+        for Waiting { submission, received, answer } in group {
             let id = submission.draft.id;
             asked.push((id, answer));
+            pending.push(received);
             if answers.contains_key(&id) || places.contains_key(&id) {
                 continue;
             }
@@ -269,13 +301,16 @@ impl Recorder {
         if !events.is_empty() {
             match self.writer.append(events, changes).await {
                 Ok(appended) => {
+                    self.is_failing = false;
                     for (id, Place { offset, run, refused }) in places {
                         let receipt = Receipt { id, seq: appended.first.plus(offset), run };
                         answers.insert(id, refused.map_or(Ok(receipt), Err));
                     }
                 }
                 Err(error) => {
-                    error!(error = %whole(&error), "events were refused");
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        error!(error = %whole(&error), "events are refused");
+                    }
                     // What was known before is still true; the rest was not kept.
                     let (kept, lost): (Vec<_>, Vec<_>) =
                         asked.into_iter().partition(|(id, _)| answers.contains_key(id));

@@ -162,6 +162,9 @@ impl RunTable {
                 // Asked again later, if its job still goes on then.
                 return Some(gone_us.max(run.touched_us).saturating_add(micros(FORGET_AFTER)));
             }
+            if run.boot.zip(self.boot).is_some_and(|(of_run, own)| of_run != own) {
+                return Some(0);
+            }
             let ended = self.ended.get(&run.id).map(|seen_us| seen_us.saturating_add(micros(LINGER)));
             match (ended, run.implicit) {
                 (Some(ended), _) => Some(ended),

@@ -2,7 +2,8 @@
 //!
 //! `append` answers once the rows are on disk, so "accepted" survives a power cut. A row that was not acknowledged is
 //! removed only on a host without a master, by its retention. One thread writes; it gathers what waits into one
-//! transaction. Readers have connections of their own. Limits: [`config::Config`], [`JOBS_MAX`].
+//! transaction. Readers have connections of their own. A spool belongs to the agent that first opened it with an id.
+//! Limits: [`config::Config`], [`JOBS_MAX`].
 
 mod config;
 mod fold;
@@ -10,6 +11,7 @@ mod query;
 mod reader;
 mod retention;
 mod types;
+mod watermark;
 mod writer;
 
 #[cfg(test)]
@@ -19,14 +21,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hume_core::AgentId;
-use hume_core::name::{BootId, Epoch};
+use hume_core::name::Epoch;
 use hume_runtime::sqlite::{self, DirLock, SqliteOptions};
 use hume_runtime::{clock, random, task_group::TaskGroup};
 
 pub use config::{Config, Keeping};
 pub use query::Viewer;
 pub use reader::SpoolReader;
+
 pub use types::{Appended, EpochRow, Figures, OpenRunRow, RunChange, SpoolError, Tail};
+pub use watermark::{Pending, Received};
 pub use writer::{JOBS_MAX, SpoolWriter};
 
 const APPLICATION_ID: i32 = 0x6875_6d61;
@@ -42,8 +46,6 @@ pub struct Spool {
     pub reader: SpoolReader,
     /// Reads for those who ask: however much they ask, the agent goes on.
     pub questions: SpoolReader,
-    /// The boot in which the spool was last used, when another than this.
-    pub earlier_boot: Option<BootId>,
     _lock: DirLock,
 }
 
@@ -51,7 +53,8 @@ impl Spool {
     /// Opens or creates the spool in `dir` and starts its writer in `tasks`.
     ///
     /// # Errors
-    /// [`SpoolError`] when the folder is in use, or the file cannot be opened or is of a newer version.
+    /// [`SpoolError`] when the folder is in use, the file cannot be opened or is of a newer version, or when it is another
+    /// agent's.
     pub fn open(
         dir: &Path,
         config: &Config,
@@ -67,8 +70,9 @@ impl Spool {
         };
         let mut connection = sqlite::open_writer(&path, &options)?;
         sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
-        let boot = clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes()));
-        let earlier_boot = types::exchange_boot(&connection, boot)?;
+        if let Some(agent) = agent {
+            types::claim(&connection, dir, agent)?;
+        }
         let epoch = match types::newest_epoch(&connection)? {
             Some(epoch) => epoch,
             None => types::create_epoch(&connection, Epoch::from_bytes(random::bytes()), clock::now())?,
@@ -77,7 +81,7 @@ impl Spool {
         let questions = SpoolReader::new(path.clone(), options, agent);
         let keeping = config.keeping(agent.is_some());
         let writer = writer::start(tasks, connection, &path, epoch, agent, keeping)?;
-        Ok(Spool { writer, reader, questions, earlier_boot, _lock: lock })
+        Ok(Spool { writer, reader, questions, _lock: lock })
     }
 
     /// Numbers for status and metrics, read without asking the disk.

@@ -1,6 +1,10 @@
 //! Which rows may be forgotten: acknowledged ones that are old or too many; on a host without a master, the oldest.
 //!
-//! Deletes at most [`ROWS_PER_STEP`] rows a call, and none of an open run, so that appends are never held up for long.
+//! Events of open runs come last, and only for want of room: the answer about a run that goes on should be whole, but a
+//! spool that takes nothing more helps nobody. One step looks at no more than [`ROWS_PER_STEP`] rows, found by index, so
+//! that appends are never held up for long; a [`Round`] remembers where the next one goes on.
+
+use std::collections::HashSet;
 
 use hume_core::Timestamp;
 use rusqlite::{Connection, params};
@@ -8,59 +12,198 @@ use rusqlite::{Connection, params};
 use super::config::Keeping;
 use super::types::SpoolError;
 
-/// Rows of one step.
-const ROWS_PER_STEP: usize = 2000;
+/// Rows that one step looks at.
+const ROWS_PER_STEP: usize = if cfg!(test) { 7 } else { 2000 };
+
+/// With a master: acknowledged rows of one epoch, in order of place.
+const ACKED: &str = "SELECT row, seq, length(body), received_us, run, run IN (SELECT id FROM open_run) FROM event
+  WHERE epoch_no = ?1 AND seq > ?2 AND seq <= (SELECT acked_seq FROM epoch WHERE no = ?1) ORDER BY seq LIMIT ?3";
+/// Without one: all rows.
+const ALL: &str =
+    "SELECT row, row, length(body), received_us, run, run IN (SELECT id FROM open_run) FROM event
+  WHERE row > ?2 ORDER BY row LIMIT ?3";
+const NEXT_EPOCH: &str = "SELECT min(no) FROM epoch WHERE no > ?1";
+const DELETE_EVENT: &str = "DELETE FROM event WHERE row = ?1";
+const DELETE_RUN: &str =
+    "DELETE FROM run WHERE id = ?1 AND ended AND NOT EXISTS (SELECT 1 FROM event WHERE event.run = run.id)";
 
 /// What one step removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forgotten {
     pub(super) events: u64,
     pub(super) bytes: u64,
-    /// True when there may be more to forget.
+    /// How many of the events were of runs that are still open.
+    pub(super) of_open_runs: u64,
+    /// True when the round goes on.
     pub(super) more: bool,
 }
 
-/// Forgets what may be forgotten. `bytes` is what the rows that may go take up together.
+/// One look through all rows, in steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Round {
+    stage: Stage,
+    /// 0 before the first, and without a master.
+    epoch_no: i64,
+    /// The last place, or row, that was looked at.
+    after: i64,
+}
+
+/// Which rows it is the turn of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Of no run, or of one that has ended.
+    #[default]
+    Closed,
+    /// All, for want of room.
+    Open,
+}
+
+/// What a rule must know of a row.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    is_old: bool,
+    is_of_open_run: bool,
+}
+
+/// What becomes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+    /// It and all that come after it stay.
+    AllStay,
+}
+
+/// The rule. `excess` is what must go for want of room, in bytes.
+fn fate(stage: Stage, candidate: Candidate, excess: u64) -> Fate {
+    let Candidate { is_old, is_of_open_run } = candidate;
+    match stage {
+        Stage::Closed if !is_old && excess == 0 => Fate::AllStay,
+        Stage::Closed if is_of_open_run => Fate::Stays,
+        Stage::Open if excess == 0 => Fate::AllStay,
+        Stage::Closed | Stage::Open => Fate::Goes,
+    }
+}
+
+/// One step. `bytes` is what the rows that may go take up together.
 pub(super) fn forget(
     connection: &mut Connection,
     keeping: Keeping,
     bytes: u64,
     now: Timestamp,
+    round: &mut Round,
 ) -> Result<Forgotten, SpoolError> {
-    let oldest = now.plus_micros(-i64::try_from(keeping.age_max.as_micros()).unwrap_or(i64::MAX));
+    let old_before = now.plus_micros(-i64::try_from(keeping.age_max.as_micros()).unwrap_or(i64::MAX));
     let mut excess = bytes.saturating_sub(keeping.bytes_max);
-    let acked = if keeping.acked_only { "AND seq <= acked_seq" } else { "" };
     let transaction = connection.transaction()?;
     let mut forgotten = Forgotten::default();
-    {
-        let mut candidates = transaction.prepare_cached(&format!(
-            "SELECT event.row, length(body), received_us FROM event JOIN epoch ON no = epoch_no {acked}
-              WHERE run IS NULL OR run NOT IN (SELECT id FROM open_run) ORDER BY event.row LIMIT {ROWS_PER_STEP}"
-        ))?;
-        let mut delete = transaction.prepare_cached("DELETE FROM event WHERE row = ?1")?;
-        let mut rows = candidates.query([])?;
-        let mut doomed = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (number, bytes, received): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if received >= oldest.as_micros() && excess == 0 {
-                break;
+    let mut at = *round;
+    let mut looked_at = 0;
+    forgotten.more = loop {
+        let rows_max = ROWS_PER_STEP - looked_at;
+        if rows_max == 0 {
+            break true;
+        }
+        let look = look(&transaction, keeping, at, Limits { rows_max, old_before }, &mut excess)?;
+        remove(&transaction, &look)?;
+        looked_at += look.looked_at;
+        at.after = look.after;
+        forgotten.events += look.rows.len() as u64;
+        forgotten.bytes += look.bytes;
+        forgotten.of_open_runs += look.of_open_runs;
+        if look.all_stay || (look.looked_at < rows_max && !next_part(&transaction, keeping, &mut at)?) {
+            // What is left of this stage stays; for want of room the next one looks at the rest.
+            let is_over = excess == 0 || at.stage == Stage::Open;
+            at = if is_over { Round::default() } else { Round { stage: Stage::Open, ..Round::default() } };
+            if is_over {
+                break false;
             }
-            excess = excess.saturating_sub(bytes as u64);
-            forgotten.events += 1;
-            forgotten.bytes += bytes as u64;
-            doomed.push(number);
         }
-        for number in doomed {
-            delete.execute(params![number])?;
-        }
-    }
-    if forgotten.events > 0 {
-        transaction.execute(
-            "DELETE FROM run WHERE ended AND NOT EXISTS (SELECT 1 FROM event WHERE event.run = run.id)",
-            [],
-        )?;
-    }
+    };
     transaction.commit()?;
-    forgotten.more = forgotten.events == ROWS_PER_STEP as u64;
+    *round = at;
     Ok(forgotten)
 }
+
+/// Moves on to the next epoch; false when there is none.
+fn next_part(connection: &Connection, keeping: Keeping, at: &mut Round) -> Result<bool, SpoolError> {
+    if !keeping.acked_only {
+        return Ok(false);
+    }
+    let next: Option<i64> =
+        connection.prepare_cached(NEXT_EPOCH)?.query_row([at.epoch_no], |row| row.get(0))?;
+    if let Some(no) = next {
+        *at = Round { epoch_no: no, after: 0, ..*at };
+    }
+    Ok(next.is_some())
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    rows_max: usize,
+    old_before: Timestamp,
+}
+
+/// What a look found.
+#[derive(Default)]
+struct Look {
+    looked_at: usize,
+    after: i64,
+    all_stay: bool,
+    rows: Vec<i64>,
+    runs: HashSet<[u8; 16]>,
+    bytes: u64,
+    of_open_runs: u64,
+}
+
+fn look(
+    connection: &Connection,
+    keeping: Keeping,
+    at: Round,
+    Limits { rows_max, old_before }: Limits,
+    excess: &mut u64,
+) -> Result<Look, SpoolError> {
+    let mut look = Look { after: at.after, ..Look::default() };
+    let mut statement = connection.prepare_cached(if keeping.acked_only { ACKED } else { ALL })?;
+    let mut rows = statement.query(params![at.epoch_no, at.after, rows_max as i64])?;
+    while let Some(row) = rows.next()? {
+        look.looked_at += 1;
+        let bytes = row.get::<_, i64>(2)? as u64;
+        let candidate = Candidate {
+            is_old: row.get::<_, i64>(3)? < old_before.as_micros(),
+            is_of_open_run: row.get::<_, Option<bool>>(5)?.unwrap_or(false),
+        };
+        match fate(at.stage, candidate, *excess) {
+            Fate::AllStay => {
+                look.all_stay = true;
+                break;
+            }
+            Fate::Stays => {}
+            Fate::Goes => {
+                *excess = excess.saturating_sub(bytes);
+                look.bytes += bytes;
+                look.of_open_runs += u64::from(candidate.is_of_open_run);
+                look.rows.push(row.get(0)?);
+                look.runs.extend(row.get::<_, Option<[u8; 16]>>(4)?);
+            }
+        }
+        look.after = row.get(1)?;
+    }
+    Ok(look)
+}
+
+fn remove(connection: &Connection, look: &Look) -> Result<(), SpoolError> {
+    let mut event = connection.prepare_cached(DELETE_EVENT)?;
+    for row in &look.rows {
+        event.execute([row])?;
+    }
+    let mut run = connection.prepare_cached(DELETE_RUN)?;
+    for id in &look.runs {
+        run.execute([id])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "retention_tests.rs"]
+mod tests;

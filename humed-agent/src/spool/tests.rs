@@ -8,6 +8,7 @@ use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
 use hume_core::process::Chain;
 use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
+use hume_proto::relay::EpochCursor;
 use hume_runtime::task_group::TaskGroup;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -157,15 +158,15 @@ async fn a_second_daemon_is_refused() {
     open.close().await;
 }
 
-#[tokio::test]
-async fn a_full_spool_refuses_keeps_what_it_has_and_takes_more_when_the_master_has_some() {
+/// Fills a small spool with events of this run, lets the master have them, and waits until the spool takes more.
+async fn fill_and_go_on(run: Option<RunRef>, changes: Vec<RunChange>) {
     let dir = TempDir::new().unwrap();
     let config = Config { bytes_max: 400 * 1024, ..Config::default() };
     let open = open_with(&dir, &config, Some(AgentId::from_bytes([7; 16])));
+    open.spool.writer.append(vec![], changes).await.unwrap();
     let mut kept = 0;
     let refused = loop {
-        let events =
-            (kept..kept + 50).map(|number| Event { message: "x".repeat(500), run: None, ..event(number) });
+        let events = (kept..kept + 50).map(|number| Event { message: "x".repeat(500), run, ..event(number) });
         match open.spool.writer.append(events.collect(), vec![]).await {
             Ok(_) => kept += 50,
             Err(error) => break error,
@@ -181,17 +182,18 @@ async fn a_full_spool_refuses_keeps_what_it_has_and_takes_more_when_the_master_h
 }
 
 #[tokio::test]
-async fn without_a_master_the_oldest_go_first_and_open_runs_stay() {
-    let dir = TempDir::new().unwrap();
-    let open = open_with(&dir, &Config::default(), None);
-    open.append(0..20).await;
-    open.close().await;
-    let mut connection = sqlite::open_writer(&dir.path().join(FILE_NAME), &SqliteOptions::default()).unwrap();
+async fn a_full_spool_refuses_keeps_what_it_has_and_takes_more_when_the_master_has_some() {
+    fill_and_go_on(None, vec![]).await;
+}
+
+#[tokio::test]
+async fn a_spool_full_of_one_open_run_takes_more_when_the_master_has_some() {
+    let run = RunRef { id: RunId::from_bytes([9; 16]), correlation: Correlation::Explicit };
     let row = OpenRunRow {
         task: TaskName::parse("SYNC").unwrap(),
         host: HostName::parse("web1").unwrap(),
         run: OpenRun {
-            id: RunId::from_bytes([0; 16]),
+            id: run.id,
             opened_us: 0,
             touched_us: 0,
             touched_at: Timestamp::EPOCH,
@@ -208,24 +210,41 @@ async fn without_a_master_the_oldest_go_first_and_open_runs_stay() {
             gone_us: None,
         },
     };
-    connection
-        .execute(
-            "INSERT INTO open_run VALUES (?1, 'SYNC', 'web1', ?2)",
-            rusqlite::params![row.run.id.as_bytes(), serde_json::to_string(&row.run).unwrap()],
-        )
-        .unwrap();
-    let keeping = Keeping { acked_only: false, age_max: Duration::from_micros(10), bytes_max: u64::MAX };
-    let forgotten = retention::forget(&mut connection, keeping, 0, Timestamp::from_micros(20)).unwrap();
-    // Ten are old, and two of those belong to the open run.
-    assert_eq!((forgotten.events, forgotten.more), (8, false));
-    let left: Vec<i64> = connection
-        .prepare("SELECT received_us FROM event ORDER BY row")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    assert_eq!(left, [0, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+    fill_and_go_on(Some(run), vec![RunChange::Put(Box::new(row))]).await;
+}
+
+#[tokio::test]
+async fn acknowledgements_alone_are_gathered_and_written_late() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    let epoch = open.append(0..20).await.epoch;
+    let (began, commits) = (std::time::Instant::now(), open.spool.figures().get().commits);
+    for place in 1..=20 {
+        open.spool.writer.acknowledge(epoch, Seq::new(place).unwrap()).unwrap();
+        let figures = open.spool.figures();
+        until("the count", async || figures.get().unacked_events == 20 - place).await;
+    }
+    let written = open.spool.figures().get().commits - commits;
+    // One a second at most, and one for the first; on a fast machine that is none or one, not twenty.
+    assert!(written <= 1 + began.elapsed().as_secs(), "{written} commits for twenty acknowledgements");
+    let reader = open.spool.reader.clone();
+    until("the write", async || reader.epochs().await.unwrap()[0].acked.get() == 20).await;
+    open.close().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_is_never_refused_as_busy_and_one_before_the_end_is_kept() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    let epoch = first.append(0..10).await.epoch;
+    for _ in 0..10 * JOBS_MAX {
+        first.spool.writer.acknowledge(epoch, Seq::new(9).unwrap()).unwrap();
+    }
+    first.spool.writer.acknowledge(epoch, Seq::new(10).unwrap()).unwrap();
+    first.close().await;
+    let second = open(&dir);
+    assert_eq!(second.spool.reader.epochs().await.unwrap()[0].acked.get(), 10);
+    second.close().await;
 }
 
 #[tokio::test]
@@ -246,6 +265,50 @@ async fn a_run_belongs_to_the_user_who_reported_it_first() {
         page.unwrap().items.len()
     };
     assert_eq!((runs(7).await, runs(8).await), (1, 0));
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_spool_stays_with_the_agent_that_had_it_first() {
+    let dir = TempDir::new().unwrap();
+    let [one, other] = [[1; 16], [2; 16]].map(AgentId::from_bytes);
+    // Alone it belongs to nobody yet.
+    open_with(&dir, &Config::default(), None).close().await;
+    open_with(&dir, &Config::default(), Some(one)).close().await;
+    let refused = Spool::open(dir.path(), &Config::default(), Some(other), &mut TaskGroup::new());
+    let Err(error @ SpoolError::OtherAgent { .. }) = refused else { panic!("{refused:?}") };
+    let text = error.to_string();
+    assert!(text.contains(&one.to_string()) && text.contains(&other.to_string()), "{text}");
+    open_with(&dir, &Config::default(), None).close().await;
+    open_with(&dir, &Config::default(), Some(one)).close().await;
+}
+
+#[tokio::test]
+async fn a_claim_lies_before_all_that_the_master_does_not_have() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    // The clock was set back before the third.
+    let times = [100, 110, 50, 60, 70];
+    let events = times
+        .iter()
+        .zip(1..)
+        .map(|(time, number)| Event { received_at: Timestamp::from_micros(*time), ..event(number) });
+    let epoch = open.spool.writer.append(events.collect(), vec![]).await.unwrap().epoch;
+    // What the file says of acknowledgements does not matter: this master may have lost some.
+    open.spool.writer.acknowledge(epoch, Seq::new(5).unwrap()).unwrap();
+    let claim = async |settled, cursor| {
+        let cursors = vec![EpochCursor { epoch, seq: Seq::new(cursor).unwrap() }];
+        let claim = open.spool.reader.watermark(Timestamp::from_micros(settled), cursors).await;
+        claim.unwrap().as_micros()
+    };
+    for (cursor, expected) in [(0, 49), (1, 49), (2, 49), (3, 59), (4, 69), (5, 199)] {
+        assert_eq!(claim(200, cursor).await, expected, "with a cursor at {cursor}");
+    }
+    assert_eq!(claim(55, 5).await, 54, "what waits for its commit counts as well");
+    let nothing = open.spool.reader.watermark(Timestamp::from_micros(200), vec![]).await.unwrap();
+    assert_eq!(nothing.as_micros(), 49, "an epoch that the session does not know is not acknowledged");
+    open.append(10..30).await;
+    assert_eq!(claim(200, 5).await, 0, "with too many behind, nothing is claimed");
     open.close().await;
 }
 

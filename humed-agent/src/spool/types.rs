@@ -1,11 +1,13 @@
 //! What goes into the spool and comes out of it, its failures, and the small rows about the spool itself.
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use hume_core::correlate::OpenRun;
-use hume_core::name::{BootId, Epoch, EventId, Seq};
-use hume_core::{ErrorClass, HostName, RunId, TaskName, Timestamp};
+use hume_core::name::{Epoch, EventId, Seq};
+use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName, Timestamp};
 use hume_runtime::sqlite::{LockError, SqliteError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -47,6 +49,21 @@ pub enum SpoolError {
         /// How.
         detail: String,
     },
+    /// The spool is another agent's.
+    #[error(
+        "the spool in {} belongs to agent {kept}, and the certificate is that of agent {given}: the master would store all \
+         that is kept here a second time. Put the certificate of {kept} back (`humeconfig agent --force` set it aside \
+         as pki.old-…), or set the spool aside to begin an empty one: mv {} {}.{kept}",
+        dir.display(), dir.display(), dir.display()
+    )]
+    OtherAgent {
+        /// Folder of the spool.
+        dir: PathBuf,
+        /// Whose it is.
+        kept: AgentId,
+        /// Who came.
+        given: AgentId,
+    },
     /// The writer's thread could not be started.
     #[error("could not start the spool's writer")]
     Thread(#[source] std::io::Error),
@@ -63,6 +80,7 @@ impl SpoolError {
             | SpoolError::Open(_)
             | SpoolError::Sql(_)
             | SpoolError::Damaged { .. }
+            | SpoolError::OtherAgent { .. }
             | SpoolError::Thread(_) => ErrorClass::Internal,
         }
     }
@@ -159,6 +177,12 @@ pub struct FigureValues {
 }
 
 impl FigureValues {
+    /// A commit was done, and took so long.
+    pub(super) fn committed(&mut self, took: Duration) {
+        self.commits += 1;
+        self.commit_us += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    }
+
     /// So many events, and bytes, are newly acknowledged.
     pub(super) fn acked(&mut self, (events, bytes): (u64, u64)) {
         self.unacked_events = self.unacked_events.saturating_sub(events);
@@ -218,20 +242,23 @@ pub(super) fn create_epoch(
     Ok(EpochRow { no, epoch, next: Seq::ZERO.next(), acked: Seq::ZERO, acked_event: None })
 }
 
-/// Remembers this boot, and answers the one remembered before when it was another.
-pub(super) fn exchange_boot(
-    connection: &Connection,
-    boot: Option<BootId>,
-) -> Result<Option<BootId>, SpoolError> {
-    let before: Option<Vec<u8>> =
-        connection.query_row("SELECT value FROM meta WHERE key = 'boot'", [], |row| row.get(0)).optional()?;
-    let before = before.and_then(|bytes| BootId::from_slice(&bytes));
-    if let Some(boot) = boot
-        && before != Some(boot)
-    {
-        connection
-            .execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot.as_bytes()])?;
-        return Ok(before);
+fn meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, SpoolError> {
+    Ok(connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+}
+
+fn remember(connection: &Connection, key: &str, value: &[u8]) -> Result<(), SpoolError> {
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", params![key, value])?;
+    Ok(())
+}
+
+/// Makes the spool that of `agent`, once and for all: under another id the master would store everything again.
+pub(super) fn claim(connection: &Connection, dir: &Path, agent: AgentId) -> Result<(), SpoolError> {
+    match meta(connection, "agent")? {
+        None => remember(connection, "agent", agent.as_bytes()),
+        Some(kept) => match AgentId::from_slice(&kept) {
+            Some(kept) if kept == agent => Ok(()),
+            Some(kept) => Err(SpoolError::OtherAgent { dir: dir.to_owned(), kept, given: agent }),
+            None => Err(SpoolError::Damaged { row: 0, detail: "the agent it belongs to".to_owned() }),
+        },
     }
-    Ok(None)
 }

@@ -1,12 +1,12 @@
 //! The one thread that writes: it drains what waits, commits once, and only then answers.
 //!
 //! There is no timer in the way of a commit: while one is synced to disk the next group gathers. Acknowledgements ride
-//! along with appends, or are written after [`ACK_WAIT`]; losing one only makes the master drop a copy.
+//! along with appends, or are written [`ACK_WAIT`] after the first of them; losing one only makes the master drop a copy.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hume_core::name::{Epoch, Seq};
@@ -15,19 +15,22 @@ use hume_core::{AgentId, Event, RunId};
 use hume_runtime::clock;
 use hume_runtime::sqlite::{self, Checkpoint};
 use hume_runtime::task_group::{Stop, TaskGroup};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Keeping;
 use super::fold::Fold;
-use super::retention;
+use super::retention::{self, Forgotten, Round};
 use super::types::{self, Appended, EpochRow, Figures, RunChange, SpoolError, Tail};
+use super::watermark::Pending;
 
 /// Most jobs that wait for the writer.
 pub const JOBS_MAX: usize = 64;
 /// An acknowledgement alone is written after this time at the latest.
 const ACK_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks at the stop and at what is due, when nothing comes; ten times as often when an acknowledgement waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks for rows that may be forgotten.
 const RETENTION_EVERY: Duration = Duration::from_mins(1);
 /// The WAL is copied back when about so much was written to it and nothing waits.
@@ -45,18 +48,42 @@ enum Job {
         changes: Vec<RunChange>,
         answer: oneshot::Sender<Result<Appended, SpoolError>>,
     },
-    Ack {
-        epoch: Epoch,
-        seq: Seq,
-    },
+    /// There is something in [`Acks`].
+    Acks,
+}
+
+/// Highest acknowledged place of each epoch that the writer has not looked at: it takes no room in the queue.
+#[derive(Clone, Debug, Default)]
+struct Acks(Arc<Mutex<BTreeMap<Epoch, Seq>>>);
+
+impl Acks {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, Seq>> {
+        // Every statement leaves the map whole, so a poisoned lock is still right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True when it is the first that the writer has not looked at.
+    fn put(&self, epoch: Epoch, seq: Seq) -> bool {
+        let mut acks = self.lock();
+        let is_first = acks.is_empty();
+        let highest = acks.entry(epoch).or_insert(seq);
+        *highest = (*highest).max(seq);
+        is_first
+    }
+
+    fn take(&self) -> BTreeMap<Epoch, Seq> {
+        std::mem::take(&mut *self.lock())
+    }
 }
 
 /// Hands jobs to the writer's thread.
 #[derive(Clone, Debug)]
 pub struct SpoolWriter {
     jobs: SyncSender<Job>,
+    acks: Acks,
     tail: watch::Receiver<Tail>,
     figures: Arc<Figures>,
+    pending: Pending,
 }
 
 impl SpoolWriter {
@@ -67,16 +94,26 @@ impl SpoolWriter {
     /// [`SpoolError`]: nothing was appended. A repeated event id is an error of the caller and fails the whole append.
     pub async fn append(&self, events: Vec<Event>, changes: Vec<RunChange>) -> Result<Appended, SpoolError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Append { events, changes, answer })?;
+        self.jobs.try_send(Job::Append { events, changes, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => SpoolError::Busy,
+            TrySendError::Disconnected(_) => SpoolError::Closed,
+        })?;
         answered.await.map_err(|_| SpoolError::Closed)?
     }
 
-    /// Notes that the master has everything of `epoch` up to `seq`. Written soon, not now.
+    /// Notes that the master has everything of `epoch` up to `seq`. Written soon, not now; never refused as busy.
     ///
     /// # Errors
-    /// [`SpoolError::Busy`] or [`SpoolError::Closed`]: it was not noted; the next acknowledgement covers it.
+    /// [`SpoolError::Closed`]: it was not noted; the master says it again at the next start.
     pub fn acknowledge(&self, epoch: Epoch, seq: Seq) -> Result<(), SpoolError> {
-        self.send(Job::Ack { epoch, seq })
+        if !self.acks.put(epoch, seq) {
+            return Ok(());
+        }
+        match self.jobs.try_send(Job::Acks) {
+            // With a full queue the writer is awake, and looks before its next commit.
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(SpoolError::Closed),
+        }
     }
 
     /// The end of the spool, as it grows.
@@ -89,11 +126,9 @@ impl SpoolWriter {
         Arc::clone(&self.figures)
     }
 
-    fn send(&self, job: Job) -> Result<(), SpoolError> {
-        self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => SpoolError::Busy,
-            TrySendError::Disconnected(_) => SpoolError::Closed,
-        })
+    /// What was received and is not on disk yet.
+    pub fn pending(&self) -> &Pending {
+        &self.pending
     }
 }
 
@@ -109,6 +144,7 @@ pub(super) fn start(
     let last = Seq::new(epoch.next.get() - 1).unwrap_or(Seq::ZERO);
     let (tail_sender, tail) = watch::channel(Tail { epoch: epoch.epoch, last });
     let figures = Arc::new(Figures::default());
+    let acks = Acks::default();
     let mut thread = Writer {
         connection,
         path: path.to_owned(),
@@ -118,9 +154,11 @@ pub(super) fn start(
         tail: tail_sender,
         figures: Arc::clone(&figures),
         folds: HashMap::new(),
-        acks: HashMap::new(),
+        told: acks.clone(),
+        acks: BTreeMap::new(),
         acked_at: Instant::now(),
         forget_at: Instant::now() + RETENTION_EVERY,
+        round: Round::default(),
         pressed: false,
         wal_bytes: 0,
     };
@@ -131,7 +169,7 @@ pub(super) fn start(
             Ok(())
         })
         .map_err(SpoolError::Thread)?;
-    Ok(SpoolWriter { jobs, tail, figures })
+    Ok(SpoolWriter { jobs, acks, tail, figures, pending: Pending::default() })
 }
 
 struct Writer {
@@ -144,11 +182,16 @@ struct Writer {
     figures: Arc<Figures>,
     /// Folds of runs that may grow; dropped whole when a transaction fails.
     folds: HashMap<RunId, RunState>,
-    /// Acknowledged, not yet written.
-    acks: HashMap<Epoch, Seq>,
+    /// Acknowledged, not yet looked at.
+    told: Acks,
+    /// Acknowledged and counted, not yet written.
+    acks: BTreeMap<Epoch, Seq>,
+    /// When the first of them came, or writing them was last tried.
     acked_at: Instant,
     /// When to look again for rows that may be forgotten.
     forget_at: Instant,
+    /// How far the look has come.
+    round: Round,
     /// There was no room: whatever the master has may go.
     pressed: bool,
     /// About what was written to the WAL since it was last copied back.
@@ -156,13 +199,13 @@ struct Writer {
 }
 
 /// An append that was executed and waits for the commit.
-type Pending = (oneshot::Sender<Result<Appended, SpoolError>>, Result<Appended, SpoolError>);
+type Done = (oneshot::Sender<Result<Appended, SpoolError>>, Result<Appended, SpoolError>);
 
 impl Writer {
     /// Works until the stop is set and nothing waits.
     fn run(&mut self, waiting: &Receiver<Job>, stop: &Stop) {
         loop {
-            match waiting.recv_timeout(Duration::from_millis(if self.acks.is_empty() { 1000 } else { 100 })) {
+            match waiting.recv_timeout(self.idle_for()) {
                 Ok(job) => {
                     let mut group = vec![job];
                     group.extend(waiting.try_iter().take(JOBS_MAX));
@@ -174,13 +217,21 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.take_acks();
         self.write_acks();
         if let Err(error) = sqlite::checkpoint(&self.connection, Checkpoint::Truncate) {
             warn!(%error, "the spool's WAL could not be copied back; the next start will do it");
         }
     }
 
+    /// How long nothing needs to be looked after, if nothing comes.
+    fn idle_for(&self) -> Duration {
+        let longest = if self.acks.is_empty() { LOOK_EVERY } else { LOOK_EVERY / 10 };
+        longest.min(self.forget_at.saturating_duration_since(Instant::now()))
+    }
+
     fn housekeeping(&mut self, idle: bool) {
+        self.take_acks();
         if !self.acks.is_empty() && self.acked_at.elapsed() >= ACK_WAIT {
             self.write_acks();
         }
@@ -198,30 +249,30 @@ impl Writer {
 
     fn forget(&mut self) {
         self.forget_at = Instant::now() + RETENTION_EVERY;
+        // What is acknowledged may go only when it is written that it is.
+        self.write_acks();
         let values = self.figures.get();
         let held = if self.keeping.acked_only { values.unacked_bytes } else { 0 };
         let keeping = if self.pressed { Keeping { bytes_max: 0, ..self.keeping } } else { self.keeping };
-        match retention::forget(
-            &mut self.connection,
-            keeping,
-            values.event_bytes.saturating_sub(held),
-            clock::now(),
-        ) {
+        let bytes = values.event_bytes.saturating_sub(held);
+        match retention::forget(&mut self.connection, keeping, bytes, clock::now(), &mut self.round) {
             Ok(forgotten) => {
-                self.pressed = false;
-                if forgotten.events == 0 {
-                    return;
-                }
                 if forgotten.more {
                     self.forget_at = Instant::now();
                 }
-                info!(events = forgotten.events, "forgot events, as the retention of the spool says");
+                // Under pressure a look goes on until it has made some room, or has seen everything.
+                self.pressed &= forgotten.events == 0 && forgotten.more;
+                if forgotten.events == 0 {
+                    return;
+                }
+                let Forgotten { events, bytes, of_open_runs, more: _ } = forgotten;
+                info!(events, of_open_runs, "forgot events, as the retention of the spool says");
                 self.figures.update(|values| {
-                    values.events = values.events.saturating_sub(forgotten.events);
-                    values.event_bytes = values.event_bytes.saturating_sub(forgotten.bytes);
+                    values.events = values.events.saturating_sub(events);
+                    values.event_bytes = values.event_bytes.saturating_sub(bytes);
                     if !self.keeping.acked_only {
-                        values.unacked_events = values.unacked_events.saturating_sub(forgotten.events);
-                        values.unacked_bytes = values.unacked_bytes.saturating_sub(forgotten.bytes);
+                        values.unacked_events = values.unacked_events.saturating_sub(events);
+                        values.unacked_bytes = values.unacked_bytes.saturating_sub(bytes);
                     }
                 });
                 self.measure();
@@ -239,16 +290,14 @@ impl Writer {
 
     /// One transaction for all jobs; each append stands or falls alone, answers follow the commit.
     fn commit_group(&mut self, group: Vec<Job>) {
+        self.take_acks();
+        if !group.iter().any(|job| matches!(job, Job::Append { .. })) {
+            return;
+        }
         let started = Instant::now();
         let before = self.epoch;
-        let mut pending: Vec<Pending> = Vec::new();
+        let mut pending: Vec<Done> = Vec::new();
         let mut count = (0, 0);
-        for job in &group {
-            if let Job::Ack { epoch, seq } = job {
-                let highest = self.acks.entry(*epoch).or_insert(*seq);
-                *highest = (*highest).max(*seq);
-            }
-        }
         let outcome = (|| {
             let mut transaction = self.connection.transaction()?;
             for job in group {
@@ -274,24 +323,21 @@ impl Writer {
                     }
                 }
             }
-            let acked = write_acks(&transaction, &self.acks)?;
+            write_acks(&transaction, &self.acks)?;
             transaction.commit()?;
-            Ok(acked)
+            Ok(())
         })();
         match outcome {
-            Ok(acked) => {
+            Ok(()) => {
                 self.acks.clear();
-                self.acked_at = Instant::now();
                 self.wal_bytes += 2 * count.1 + COMMIT_BYTES;
                 self.figures.update(|values| {
-                    values.acked(acked);
                     values.events += count.0;
                     values.event_bytes += count.1;
                     values.unacked_events += count.0;
                     values.unacked_bytes += count.1;
                     values.appended += count.0;
-                    values.commits += 1;
-                    values.commit_us += u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    values.committed(started.elapsed());
                 });
                 self.measure();
                 for (answer, result) in pending {
@@ -327,21 +373,44 @@ impl Writer {
         }
     }
 
+    /// Takes what was acknowledged since the last look, and counts it: that needs no commit.
+    fn take_acks(&mut self) {
+        for (epoch, seq) in self.told.take() {
+            match newly_acked(&self.connection, self.acks.get(&epoch).copied(), epoch, seq) {
+                Ok(None) => {}
+                Ok(Some(counted)) => {
+                    if self.acks.is_empty() {
+                        self.acked_at = Instant::now();
+                    }
+                    self.acks.insert(epoch, seq);
+                    self.figures.update(|values| values.acked(counted));
+                }
+                Err(error) => {
+                    warn!(%error, "could not count an acknowledgement; trying again");
+                    self.told.put(epoch, seq);
+                }
+            }
+        }
+    }
+
     fn write_acks(&mut self) {
-        self.acked_at = Instant::now();
+        if self.acks.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        self.acked_at = started;
         let outcome = (|| {
             let transaction = self.connection.transaction()?;
-            let acked = write_acks(&transaction, &self.acks)?;
-            transaction.commit()?;
-            Ok::<_, rusqlite::Error>(acked)
+            write_acks(&transaction, &self.acks)?;
+            transaction.commit()
         })();
         match outcome {
-            Ok(acked) => {
+            Ok(()) => {
                 self.acks.clear();
                 self.wal_bytes += COMMIT_BYTES;
-                self.figures.update(|values| values.acked(acked));
+                self.figures.update(|values| values.committed(started.elapsed()));
             }
-            Err(error) => warn!(%error, "could not note an acknowledgement; the master will drop the copies"),
+            Err(error) => warn!(%error, "could not write an acknowledgement; trying again"),
         }
     }
 
@@ -376,27 +445,44 @@ fn epoch_next(connection: &Connection, epoch: &EpochRow) -> rusqlite::Result<Seq
         .map(|next| Seq::new(next as u64).unwrap_or(epoch.next))
 }
 
-/// Notes what is acknowledged; answers how many events that newly are, and their bytes.
-fn write_acks(transaction: &Transaction<'_>, acks: &HashMap<Epoch, Seq>) -> rusqlite::Result<(u64, u64)> {
-    let mut sum = (0, 0);
+/// How many events, and bytes of them, are newly acknowledged by a word on `seq`, when `noted` is what the writer knows
+/// beyond the file. None when it is no news, or about a place that was never given out.
+fn newly_acked(
+    connection: &Connection,
+    noted: Option<Seq>,
+    epoch: Epoch,
+    seq: Seq,
+) -> rusqlite::Result<Option<(u64, u64)>> {
+    let found = connection
+        .prepare_cached("SELECT no, acked_seq FROM epoch WHERE epoch = ?1 AND next_seq > ?2")?
+        .query_row(params![epoch.as_bytes(), seq.get() as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
+        .optional()?;
+    let Some((no, written)) = found else { return Ok(None) };
+    let before = written.max(noted.map_or(0, |noted| noted.get() as i64));
+    if seq.get() as i64 <= before {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM event WHERE epoch_no = ?1 AND seq > ?2 AND seq <= ?3",
+        )?
+        .query_row(params![no, before, seq.get() as i64], |row| {
+            Ok(Some((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)))
+        })
+}
+
+/// Notes what is acknowledged.
+fn write_acks(transaction: &Transaction<'_>, acks: &BTreeMap<Epoch, Seq>) -> rusqlite::Result<()> {
     for (epoch, seq) in acks {
-        let place = params![epoch.as_bytes(), seq.get() as i64];
-        let (events, bytes): (i64, i64) = transaction
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch
-                   JOIN event ON epoch_no = no AND seq > acked_seq AND seq <= ?2 WHERE epoch = ?1",
-            )?
-            .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let noted = transaction
+        transaction
             .prepare_cached(
                 "UPDATE epoch SET acked_seq = ?2,
                         acked_event = (SELECT id FROM event WHERE epoch_no = epoch.no AND seq = ?2)
                   WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
             )?
-            .execute(place)?;
-        if noted == 1 {
-            sum = (sum.0 + events as u64, sum.1 + bytes as u64);
-        }
+            .execute(params![epoch.as_bytes(), seq.get() as i64])?;
     }
-    Ok(sum)
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::name::{AgentId, BootId, Seq};
-use hume_core::{ErrorClass, HostName};
+use hume_core::{ErrorClass, HostName, Timestamp};
 use hume_proto::relay::{
     self, AgentFrame, Batch, ClockSample, EpochState, FrameError, Heartbeat, Hello, MasterFrame,
     MasterFrames, PROTOCOL_MAJOR, SpoolStatus, Verdict, Welcome,
@@ -19,12 +19,12 @@ use hume_proto::relay::{
 use hume_runtime::backoff::Backoff;
 use hume_runtime::clock;
 use hume_runtime::task_group::Stop;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::metrics::{Metrics, UplinkState};
-use crate::spool::{SpoolError, SpoolReader, SpoolWriter};
+use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Tail};
 
 pub use config::Config;
 pub use connect::{ConnectError, identity};
@@ -34,6 +34,8 @@ use session::{Broken, Session};
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 /// The master's first answer must come within this time.
 const WELCOME_TIME_MAX: Duration = Duration::from_secs(20);
+/// The master gets this long to take a goodbye.
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Frames that wait to be written to the stream.
 const OUTGOING_MAX: usize = 8;
 /// A machine started less than this ago is one of a fleet that powers up.
@@ -60,6 +62,16 @@ enum SessionError {
     GoAway { detail: String, pause: Duration },
     #[error("the master ended the stream")]
     Ended,
+}
+
+/// A session after its Welcome.
+struct Open {
+    session: Session,
+    heartbeat_every: Duration,
+    outgoing: mpsc::Sender<AgentFrame>,
+    incoming: MasterFrames,
+    tail: watch::Receiver<Tail>,
+    certificate_expires_at: Timestamp,
 }
 
 /// The way to the master.
@@ -147,7 +159,7 @@ impl Uplink {
         news
     }
 
-    async fn hello(&self, certificate_expires_at: hume_core::Timestamp) -> Result<Hello, SpoolError> {
+    async fn hello(&self, certificate_expires_at: Timestamp) -> Result<Hello, SpoolError> {
         let mut epochs = Vec::new();
         for row in self.reader.epochs().await? {
             epochs.push(EpochState {
@@ -186,14 +198,26 @@ impl Uplink {
 
     /// One session, from the connection to its end. Ok when the stop was set.
     async fn session(&self, stop: &Stop, acked: &mut bool) -> Result<(), SessionError> {
-        let connected = tokio::select! {
+        let mut open = tokio::select! {
             () = stop.wait() => return Ok(()),
-            connected = connect::channel(&self.config) => connected,
+            open = self.open() => open?,
         };
-        let (channel, identity) = connected?;
-        self.metrics.update_uplink(|uplink| uplink.certificate_expires_at = Some(identity.not_after));
-        let mut tail = self.writer.tail();
-        let hello = self.hello(identity.not_after).await?;
+        // Whatever it waits for, the disk or a master that takes nothing: a stop ends it there.
+        tokio::select! {
+            () = stop.wait() => {}
+            ended = self.converse(&mut open, acked) => return ended,
+        }
+        self.goodbye(open, acked).await;
+        Ok(())
+    }
+
+    /// Connects, and says Hello until the Welcome.
+    async fn open(&self) -> Result<Open, SessionError> {
+        let (channel, identity) = connect::channel(&self.config).await?;
+        let certificate_expires_at = identity.not_after;
+        self.metrics.update_uplink(|uplink| uplink.certificate_expires_at = Some(certificate_expires_at));
+        let tail = self.writer.tail();
+        let hello = self.hello(certificate_expires_at).await?;
         let epochs = hello.epochs.clone();
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         send(&outgoing, AgentFrame::Hello(hello)).await?;
@@ -202,11 +226,8 @@ impl Uplink {
             let first = frames.next().await?;
             Ok::<_, FrameError>((frames, first))
         };
-        let opened = tokio::select! {
-            () = stop.wait() => return Ok(()),
-            opened = tokio::time::timeout(WELCOME_TIME_MAX, opened) => opened,
-        };
-        let (mut incoming, first) = opened.map_err(|_| SessionError::Silent)??;
+        let opened = tokio::time::timeout(WELCOME_TIME_MAX, opened).await;
+        let (incoming, first) = opened.map_err(|_| SessionError::Silent)??;
         let welcome = match first {
             Some(MasterFrame::Welcome(welcome)) => welcome,
             Some(MasterFrame::GoAway(away)) => return Err(go_away(away)),
@@ -214,7 +235,7 @@ impl Uplink {
             None => return Err(SessionError::Ended),
         };
         self.check_cursors(&epochs, &welcome).await?;
-        let mut session = Session::begin(&epochs, &welcome)?;
+        let session = Session::begin(&epochs, &welcome)?;
         info!(session = welcome.session, master = %self.config.address, agent = %self.agent, "connected to the master");
         self.metrics.sessions.inc();
         self.metrics.update_uplink(|uplink| {
@@ -224,22 +245,27 @@ impl Uplink {
         });
         for resume in &welcome.resume {
             // What was acknowledged while nobody listened.
-            self.writer.acknowledge(resume.epoch, resume.cursor).or_else(ignore_busy)?;
+            self.writer.acknowledge(resume.epoch, resume.cursor)?;
         }
-        let every = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 600_000)));
-        let mut beat = Instant::now() + spread(every);
+        let heartbeat_every = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 600_000)));
+        Ok(Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at })
+    }
+
+    /// Sends what there is and takes what is answered, until the session breaks. Ok when the spool has closed.
+    async fn converse(&self, open: &mut Open, acked: &mut bool) -> Result<(), SessionError> {
+        let Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at } = open;
+        let mut beat = Instant::now() + spread(*heartbeat_every);
         loop {
             let now = *tail.borrow_and_update();
             session.appended(now.epoch, now.last);
-            self.send_all(&mut session, &outgoing, &mut incoming, acked).await?;
+            self.send_all(session, outgoing, incoming, acked).await?;
             tokio::select! {
-                () = stop.wait() => return self.goodbye(&outgoing, incoming).await,
-                frame = incoming.next() => self.receive(frame?, &mut session, acked)?,
+                frame = incoming.next() => self.receive(frame?, session, acked)?,
                 changed = tail.changed() => if changed.is_err() { return Ok(()) },
                 () = tokio::time::sleep_until(beat) => {
-                    let heartbeat = self.heartbeat(&session, identity.not_after).await?;
-                    send(&outgoing, AgentFrame::Heartbeat(heartbeat)).await?;
-                    beat = Instant::now() + spread(every);
+                    let heartbeat = self.heartbeat(session, *certificate_expires_at).await?;
+                    send(outgoing, AgentFrame::Heartbeat(heartbeat)).await?;
+                    beat = Instant::now() + spread(*heartbeat_every);
                 }
             }
         }
@@ -311,7 +337,7 @@ impl Uplink {
             MasterFrame::Ack(cursors) => {
                 *acked = true;
                 for cursor in session.acked(&cursors)? {
-                    self.writer.acknowledge(cursor.epoch, cursor.seq).or_else(ignore_busy)?;
+                    self.writer.acknowledge(cursor.epoch, cursor.seq)?;
                     self.metrics.acked.inc();
                 }
                 Ok(())
@@ -338,36 +364,28 @@ impl Uplink {
     async fn heartbeat(
         &self,
         session: &Session,
-        certificate_expires_at: hume_core::Timestamp,
+        certificate_expires_at: Timestamp,
     ) -> Result<Heartbeat, SpoolError> {
+        // Before the spool is read: what is on disk by now is found there.
+        let settled = self.writer.pending().settled();
+        let watermark = self.reader.watermark(settled, session.cursors()).await?;
         let spool = self.spool_status().await?;
-        let watermark = match spool.oldest_unacked {
-            Some(oldest) => oldest.plus_micros(-1),
-            None if session.is_drained() => clock::now(),
-            None => clock::now().plus_micros(-1_000_000),
-        };
         Ok(Heartbeat { clock: clocks(), tails: session.tails(), watermark, spool, certificate_expires_at })
     }
 
-    /// Says goodbye and lets the stream end, so that the master can tell a stop from a crash.
-    async fn goodbye(
-        &self,
-        outgoing: &mpsc::Sender<AgentFrame>,
-        mut incoming: MasterFrames,
-    ) -> Result<(), SessionError> {
-        send(outgoing, AgentFrame::Goodbye("the agent stops".to_owned())).await?;
-        let ended = async { while let Ok(Some(_)) = incoming.next().await {} };
-        // The master may be slow; the stop is not.
-        let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
-        Ok(())
-    }
-}
-
-fn ignore_busy(error: SpoolError) -> Result<(), SpoolError> {
-    match error {
-        // The next acknowledgement covers this one.
-        SpoolError::Busy => Ok(()),
-        other => Err(other),
+    /// Says goodbye and lets the stream end, so that the master can tell a stop from a crash. What it acknowledges
+    /// meanwhile need not be sent again at the next start.
+    async fn goodbye(&self, open: Open, acked: &mut bool) {
+        let Open { mut session, outgoing, mut incoming, .. } = open;
+        let farewell = async {
+            send(&outgoing, AgentFrame::Goodbye("the agent stops".to_owned())).await?;
+            while let Some(frame) = incoming.next().await? {
+                self.receive(Some(frame), &mut session, acked)?;
+            }
+            Ok::<_, SessionError>(())
+        };
+        // The master may be slow or gone; the stop is not.
+        let _ = tokio::time::timeout(GOODBYE_TIME_MAX, farewell).await;
     }
 }
 

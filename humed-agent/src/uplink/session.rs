@@ -207,9 +207,9 @@ impl Session {
         Ok(())
     }
 
-    /// True when the master has everything.
-    pub(super) fn is_drained(&self) -> bool {
-        self.flying.is_empty() && self.lanes.iter().all(|lane| lane.acked >= lane.last)
+    /// Highest place that the master has, per epoch.
+    pub(super) fn cursors(&self) -> Vec<EpochCursor> {
+        self.lanes.iter().map(|lane| EpochCursor { epoch: lane.epoch, seq: lane.acked }).collect()
     }
 
     /// Highest place given out, per epoch.

@@ -1,0 +1,193 @@
+//! Retention against a model: closed runs first, open ones for want of room only, and never more than is needed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Runs below this are open.
+const OPEN_RUNS: u8 = 2;
+const OLD_BEFORE: i64 = 100;
+
+#[derive(Clone, Debug)]
+struct Row {
+    epoch_no: i64,
+    seq: i64,
+    received_us: i64,
+    run: Option<u8>,
+    bytes: u64,
+}
+
+impl Row {
+    fn candidate(&self) -> Candidate {
+        let is_of_open_run = self.run.is_some_and(|run| run < OPEN_RUNS);
+        Candidate { is_old: self.received_us < OLD_BEFORE, is_of_open_run }
+    }
+}
+
+/// A spool's file with these rows; in each epoch as many places are acknowledged.
+fn file(rows: &[Row], acked: i64) -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("schema.sql")).unwrap();
+    for no in 1..=3 {
+        connection
+            .execute(
+                "INSERT INTO epoch VALUES (?1, ?2, 1000, ?3, NULL, 0)",
+                params![no, [no as u8; 16], acked],
+            )
+            .unwrap();
+    }
+    for run in 0..4_u8 {
+        let text = "INSERT INTO run VALUES (?1, 'T', 'h', NULL, 0, ?2, '')";
+        connection.execute(text, params![[run; 16], run >= OPEN_RUNS]).unwrap();
+        if run < OPEN_RUNS {
+            connection.execute("INSERT INTO open_run VALUES (?1, 'T', 'h', '')", [[run; 16]]).unwrap();
+        }
+    }
+    for row in rows {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&row.epoch_no.to_be_bytes());
+        id[8..].copy_from_slice(&row.seq.to_be_bytes());
+        let body = vec![0_u8; row.bytes as usize];
+        connection
+            .execute(
+                "INSERT INTO event (epoch_no, seq, id, received_us, time_us, kind, run, body)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6)",
+                params![row.epoch_no, row.seq, id, row.received_us, row.run.map(|run| [run; 16]), body],
+            )
+            .unwrap();
+    }
+    connection
+}
+
+fn places(connection: &Connection) -> Vec<(i64, i64)> {
+    let mut statement = connection.prepare("SELECT epoch_no, seq FROM event ORDER BY row").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+/// A whole round; the steps it took.
+fn round(connection: &mut Connection, keeping: Keeping, mut bytes: u64) -> usize {
+    let mut round = Round::default();
+    for step in 1..1000 {
+        let now = Timestamp::from_micros(OLD_BEFORE + 50);
+        let before = places(connection).len();
+        let forgotten = forget(connection, keeping, bytes, now, &mut round).unwrap();
+        assert_eq!(before - places(connection).len(), forgotten.events as usize);
+        bytes -= forgotten.bytes;
+        if !forgotten.more {
+            assert_eq!(round, Round::default(), "the next round begins at the beginning");
+            return step;
+        }
+    }
+    panic!("a round has no end");
+}
+
+fn keeping(acked_only: bool, bytes_max: u64) -> Keeping {
+    Keeping { acked_only, age_max: Duration::from_micros(50), bytes_max }
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let row = (1_i64..4, 0_i64..200, proptest::option::of(0_u8..4), 1_u64..20);
+    proptest::collection::vec(row, 0..60).prop_map(|rows| {
+        let mut next = [1; 4];
+        let mut rows: Vec<Row> = rows
+            .into_iter()
+            .map(|(epoch_no, received_us, run, bytes)| {
+                let seq = next[epoch_no as usize];
+                next[epoch_no as usize] += 1;
+                Row { epoch_no, seq, received_us, run, bytes }
+            })
+            .collect();
+        // Epochs follow each other in the file, as they did in time.
+        rows.sort_by_key(|row| (row.epoch_no, row.seq));
+        rows
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_goes_is_what_the_model_says(
+        rows in rows(),
+        acked in 0_i64..25,
+        acked_only in any::<bool>(),
+        bytes_max in 0_u64..600,
+    ) {
+        let may_go: Vec<&Row> = rows.iter().filter(|row| !acked_only || row.seq <= acked).collect();
+        let bytes: u64 = may_go.iter().map(|row| row.bytes).sum();
+        let mut excess = bytes.saturating_sub(bytes_max);
+        let mut gone = BTreeSet::new();
+        for row in &may_go {
+            let Candidate { is_old, is_of_open_run } = row.candidate();
+            if !is_old && excess == 0 {
+                break;
+            }
+            if !is_of_open_run {
+                excess = excess.saturating_sub(row.bytes);
+                gone.insert((row.epoch_no, row.seq));
+            }
+        }
+        for row in may_go {
+            if excess > 0 && gone.insert((row.epoch_no, row.seq)) {
+                excess = excess.saturating_sub(row.bytes);
+            }
+        }
+        let mut connection = file(&rows, acked);
+        let steps = round(&mut connection, keeping(acked_only, bytes_max), bytes);
+        prop_assert!(steps <= 2 * (1 + rows.len() / ROWS_PER_STEP), "{} steps for {} rows", steps, rows.len());
+        let expected: Vec<_> =
+            rows.iter().map(|row| (row.epoch_no, row.seq)).filter(|place| !gone.contains(place)).collect();
+        prop_assert_eq!(places(&connection), expected);
+        let runs: Vec<u8> = connection
+            .prepare("SELECT id FROM run ORDER BY id").unwrap()
+            .query_map([], |row| row.get::<_, [u8; 16]>(0)).unwrap()
+            .map(|id| id.unwrap()[0]).collect();
+        // A run without events goes with the last of them, unless it is open.
+        let has_events = |run: u8| rows.iter().any(|row| row.run == Some(run) && !gone.contains(&(row.epoch_no, row.seq)));
+        let had_events = |run: u8| rows.iter().any(|row| row.run == Some(run));
+        let stays = |run: &u8| *run < OPEN_RUNS || has_events(*run) || !had_events(*run);
+        prop_assert_eq!(runs, (0..4).filter(stays).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn events_of_an_open_run_go_only_when_nothing_else_is_left_and_room_is_wanted() {
+    let rows: Vec<Row> = (1..=20)
+        .map(|seq| Row { epoch_no: 1, seq, received_us: 0, run: Some((seq % 4) as u8), bytes: 10 })
+        .collect();
+    let mut connection = file(&rows, 20);
+    round(&mut connection, keeping(true, u64::MAX), 200);
+    assert_eq!(places(&connection).len(), 10, "by age, those of open runs stay");
+    round(&mut connection, keeping(true, 35), 100);
+    assert_eq!(places(&connection), [(1, 16), (1, 17), (1, 20)], "for want of room, the oldest go");
+}
+
+#[test]
+fn no_statement_of_a_step_reads_more_than_it_needs() {
+    let connection = file(&[], 0);
+    for (sql, index) in [
+        (ACKED, "USING INDEX event_by_place (epoch_no=? AND seq>? AND seq<?)"),
+        (ALL, "USING INTEGER PRIMARY KEY (rowid>?)"),
+        (NEXT_EPOCH, "USING INTEGER PRIMARY KEY (rowid>?)"),
+        (DELETE_EVENT, "USING INTEGER PRIMARY KEY (rowid=?)"),
+        (DELETE_RUN, "USING COVERING INDEX event_by_run (run=?)"),
+    ] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        // The plan does not depend on the values.
+        for parameter in 1..=plan.parameter_count() {
+            plan.raw_bind_parameter(parameter, 1).unwrap();
+        }
+        let mut rows = plan.raw_query();
+        let mut steps: Vec<String> = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            steps.push(row.get("detail").unwrap());
+        }
+        assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:#?}");
+        assert!(
+            !steps.iter().any(|step| step.contains("SCAN") || step.contains("TEMP B-TREE")),
+            "{steps:#?}"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Up to which moment everything that was received is at the master: what the agent may claim in a heartbeat.
+//!
+//! A claim lies before all that waits for its commit, all that waits for its acknowledgement, and all that is received from
+//! now on; it may be too early, never too late. Of each epoch at most [`ROWS_LOOKED_AT_MAX`] rows are read: when more
+//! wait, nothing is claimed. A clock that is set back later takes back no claim.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hume_core::Timestamp;
+use hume_proto::relay::EpochCursor;
+use hume_runtime::clock;
+use rusqlite::{Connection, params};
+
+use super::reader::SpoolReader;
+use super::types::{self, SpoolError};
+
+/// Rows of one epoch that one claim looks at.
+const ROWS_LOOKED_AT_MAX: i64 = if cfg!(test) { 10 } else { 10_000 };
+
+/// What was received and is not on disk yet. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Pending(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    moments: BTreeSet<(Timestamp, u64)>,
+    number: u64,
+}
+
+/// Something received, until it is dropped: on disk by then, or refused.
+#[derive(Debug)]
+pub struct Received {
+    pending: Pending,
+    moment: (Timestamp, u64),
+}
+
+impl Pending {
+    /// Something is received now.
+    pub fn receive(&self) -> Received {
+        let mut waiting = self.waiting();
+        waiting.number += 1;
+        let moment = (clock::now(), waiting.number);
+        waiting.moments.insert(moment);
+        Received { pending: self.clone(), moment }
+    }
+
+    /// All that was received before this moment is on disk. The clock is read under the lock, so that whatever is received
+    /// from here on comes later.
+    pub fn settled(&self) -> Timestamp {
+        let waiting = self.waiting();
+        let now = clock::now();
+        waiting.moments.first().map_or(now, |(oldest, _)| now.min(*oldest))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Every statement leaves the set whole, so a poisoned lock is still right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Received {
+    /// When.
+    pub fn at(&self) -> Timestamp {
+        self.moment.0
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.pending.waiting().moments.remove(&self.moment);
+    }
+}
+
+impl SpoolReader {
+    /// The claim, when all before `settled` is on disk and the master has what is at or below `cursors`.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn watermark(
+        &self,
+        settled: Timestamp,
+        cursors: Vec<EpochCursor>,
+    ) -> Result<Timestamp, SpoolError> {
+        self.ask(move |connection| {
+            let mut before = settled;
+            for row in types::epochs(connection)? {
+                let known = cursors.iter().find(|cursor| cursor.epoch == row.epoch);
+                let cursor = known.map_or(0, |cursor| cursor.seq.get() as i64);
+                match oldest_beyond(connection, row.no, cursor)? {
+                    Beyond::Nothing => {}
+                    Beyond::Oldest(oldest) => before = before.min(oldest),
+                    Beyond::TooMany => return Ok(Timestamp::EPOCH),
+                }
+            }
+            Ok(before.plus_micros(-1))
+        })
+        .await
+    }
+}
+
+enum Beyond {
+    Nothing,
+    Oldest(Timestamp),
+    TooMany,
+}
+
+/// When the oldest event beyond a place was received. Not that of the lowest place: the clock may have been set back.
+fn oldest_beyond(connection: &Connection, epoch_no: i64, cursor: i64) -> Result<Beyond, SpoolError> {
+    let (rows, oldest): (i64, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT count(*), min(received_us) FROM
+               (SELECT received_us FROM event WHERE epoch_no = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3)",
+        )?
+        .query_row(params![epoch_no, cursor, ROWS_LOOKED_AT_MAX + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match oldest {
+        _ if rows > ROWS_LOOKED_AT_MAX => Beyond::TooMany,
+        Some(oldest) => Beyond::Oldest(Timestamp::from_micros(oldest)),
+        None => Beyond::Nothing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_disk_yet_holds_the_claim_back_in_whatever_order_it_gets_there() {
+        let pending = Pending::default();
+        let received: Vec<Received> = (0..5).map(|_| pending.receive()).collect();
+        let moments: Vec<Timestamp> = received.iter().map(Received::at).collect();
+        let mut received: Vec<Option<Received>> = received.into_iter().map(Some).collect();
+        for (done, oldest) in [(1, 0), (0, 2), (4, 2), (2, 3)] {
+            received[done] = None;
+            assert_eq!(pending.settled(), moments[oldest]);
+        }
+        received[3] = None;
+        let before = clock::now();
+        assert!(pending.settled() >= before);
+    }
+}
