@@ -227,7 +227,7 @@ impl Session {
             (Phase::Waiting, _) => self.violation("the first frame was no Hello"),
             (Phase::Open, AgentFrame::Batch(batch)) => self.parcel(Parcel::Batch(batch), commands),
             (Phase::Open, AgentFrame::Gap(gap)) => self.parcel(Parcel::Gap(gap), commands),
-            (Phase::Open, AgentFrame::Heartbeat(beat)) => self.heartbeat(beat, now, commands),
+            (Phase::Open, AgentFrame::Heartbeat(beat)) => heartbeat(beat, now, commands),
             (Phase::Open, AgentFrame::Goodbye(_)) => self.drain(None, None),
             (Phase::Open, AgentFrame::Hello(_)) => self.violation("a second Hello came"),
             // Nothing is read in these phases.
@@ -274,12 +274,6 @@ impl Session {
         self.waiting_bytes += parcel.bytes();
         self.waiting.push(parcel);
         commands.push(Command::Seen(None));
-    }
-
-    fn heartbeat(&mut self, beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {
-        let reply = HeartbeatReply { master_time: now.wall, echo_boottime_us: beat.clock.boottime_us };
-        commands.push(Command::Seen(Some(beat.spool)));
-        commands.push(Command::Send(MasterFrame::HeartbeatReply(reply)));
     }
 
     fn committed(&mut self, receipts: Vec<Receipt>, now: Now, commands: &mut Vec<Command>) {
@@ -407,6 +401,12 @@ impl Session {
             self.close(frame, error, commands);
         }
     }
+}
+
+fn heartbeat(beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {
+    let reply = HeartbeatReply { master_time: now.wall, echo_boottime_us: beat.clock.boottime_us };
+    commands.push(Command::Seen(Some(beat.spool)));
+    commands.push(Command::Send(MasterFrame::HeartbeatReply(reply)));
 }
 
 fn farewell(

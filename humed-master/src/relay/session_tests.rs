@@ -362,7 +362,9 @@ proptest! {
             PeerStep::Send(7), PeerStep::Read, PeerStep::Commit, PeerStep::Hear, PeerStep::Later(1_000), PeerStep::Hear,
         ];
         for _ in 0..200 {
-            settle.iter().for_each(|step| peer.step(step));
+            for step in &settle {
+                peer.step(step);
+            }
         }
         prop_assert_eq!((peer.acked, peer.table.cursor), (Peer::LAST, Peer::LAST));
         prop_assert!(peer.table.closed.is_none());

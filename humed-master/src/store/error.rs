@@ -41,6 +41,12 @@ pub enum StoreError {
         /// Which row or column, and why.
         what: String,
     },
+    /// After a fault of the disk readers kept the log from being emptied: nothing may be appended to it.
+    #[error("the log of the store could not be emptied in {tries} tries: it is still being read")]
+    LogInUse {
+        /// So often it was tried.
+        tries: u32,
+    },
     /// It could not be opened.
     #[error("could not open the store")]
     Open(#[source] Arc<SqliteError>),
@@ -63,9 +69,10 @@ impl StoreError {
             StoreError::Full(_) => ErrorClass::Full,
             StoreError::Busy { .. } | StoreError::Deadline { .. } => ErrorClass::Busy,
             StoreError::Closed => ErrorClass::Unavailable,
-            StoreError::Sqlite { .. } | StoreError::Unreadable { .. } | StoreError::Open(_) => {
-                ErrorClass::Internal
-            }
+            StoreError::Sqlite { .. }
+            | StoreError::Unreadable { .. }
+            | StoreError::LogInUse { .. }
+            | StoreError::Open(_) => ErrorClass::Internal,
         }
     }
 }

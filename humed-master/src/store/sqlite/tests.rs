@@ -7,7 +7,7 @@ use hume_core::filter::{EventFilter, Latest, RunFilter};
 use hume_core::{AgentId, Epoch, HostName, Seq, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
-use hume_runtime::sqlite::SqliteError;
+use hume_runtime::sqlite::{SqliteError, SqliteOptions};
 use tempfile::TempDir;
 
 use super::{SqliteStore, Writer, open_writer};
@@ -65,6 +65,26 @@ impl Backend for Started {
         }
         Started::at(folder)
     }
+}
+
+#[test]
+fn after_a_fault_the_store_is_not_reopened_on_a_log_that_is_still_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let (_store, mut writer) = open(&path).unwrap();
+    let reader = hume_runtime::sqlite::open_reader(&path, &SqliteOptions::default()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM event").unwrap();
+    writer.connection.execute("INSERT INTO meta(key, value) VALUES ('kept', x'01')", []).unwrap();
+    let fault = StoreError::Closed;
+    let refused = writer.repair(&fault);
+    assert!(matches!(refused, Err(StoreError::LogInUse { .. })), "{refused:?}");
+    reader.execute_batch("COMMIT").unwrap();
+    writer.repair(&fault).unwrap();
+    let kept: i64 = writer
+        .connection
+        .query_row("SELECT count(*) FROM meta WHERE key = 'kept'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hume_core::Timestamp;
-use hume_runtime::sqlite::{self, Checkpoint};
+use hume_runtime::sqlite::{self, Checkpoint, CheckpointReport, SqliteError};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +25,8 @@ const GROUP_WEIGHT_MAX: usize = 8000;
 /// Pages in the log at which it is copied into the database when nobody waits, and when somebody does.
 const CHECKPOINT_IDLE_PAGES: u64 = 1000;
 const CHECKPOINT_BUSY_PAGES: u64 = 4000;
+/// After a fault of the disk the log must be emptied; each try waits 100 ms for readers, which may take 10 s.
+const REPAIR_TRIES_MAX: u32 = if cfg!(test) { 3 } else { 150 };
 /// After a reader kept the log from being emptied, it is left alone for this long.
 const TRUNCATE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -205,9 +207,9 @@ impl Writer {
     }
 
     /// After a fault of the disk: moves all that was committed out of the log, and starts with a new one.
-    fn repair(&mut self, fault: &StoreError) -> Result<(), StoreError> {
+    pub(super) fn repair(&mut self, fault: &StoreError) -> Result<(), StoreError> {
         tracing::error!(error = fault as &dyn std::error::Error, "the disk fails: reopening the store");
-        sqlite::checkpoint(&self.connection, Checkpoint::Truncate)?;
+        empty_log(|| sqlite::checkpoint(&self.connection, Checkpoint::Truncate))?;
         self.connection = open_writer(&self.path)?;
         Ok(())
     }
@@ -224,7 +226,7 @@ impl Writer {
                     sqlite::checkpoint(&self.connection, Checkpoint::Passive).map(|_| ())
                 }
                 Ok(_) => Ok(()),
-                Err(source) => Err(sqlite::SqliteError::Step { step: "measure the log of", source }),
+                Err(source) => Err(SqliteError::Step { step: "measure the log of", source }),
             }
         };
         if let Err(error) = result {
@@ -235,6 +237,18 @@ impl Writer {
     fn may_truncate(&self) -> bool {
         self.truncate_again.is_none_or(|again| Instant::now() >= again)
     }
+}
+
+/// Empties the log, however often a reader is in the way, up to [`REPAIR_TRIES_MAX`]. Nothing may be appended to it before.
+fn empty_log(
+    mut checkpoint: impl FnMut() -> Result<CheckpointReport, SqliteError>,
+) -> Result<(), StoreError> {
+    for _ in 0..REPAIR_TRIES_MAX {
+        if !checkpoint()?.busy {
+            return Ok(());
+        }
+    }
+    Err(StoreError::LogInUse { tries: REPAIR_TRIES_MAX })
 }
 
 fn transact(
@@ -323,6 +337,7 @@ fn is_fault_of_disk(error: &StoreError) -> bool {
         | StoreError::Deadline { .. }
         | StoreError::Closed
         | StoreError::Unreadable { .. }
+        | StoreError::LogInUse { .. }
         | StoreError::Open(_) => false,
     }
 }
@@ -332,4 +347,22 @@ fn pages_to_copy(connection: &Connection) -> rusqlite::Result<u64> {
     let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
     let (in_log, copied) = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
     Ok(u64::try_from(in_log - copied).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_readers_hold_is_tried_again_and_given_up_after_a_bound() {
+        let report = |busy| Ok(CheckpointReport { busy, wal_pages: 1, copied_pages: 1 });
+        let mut tries = 0;
+        let emptied = empty_log(|| {
+            tries += 1;
+            report(tries < REPAIR_TRIES_MAX)
+        });
+        assert!(emptied.is_ok() && tries == REPAIR_TRIES_MAX);
+        let held = empty_log(|| report(true));
+        assert!(matches!(held, Err(StoreError::LogInUse { tries: REPAIR_TRIES_MAX })), "{held:?}");
+    }
 }
