@@ -15,6 +15,8 @@ pub mod notify;
 pub mod pki;
 pub mod random;
 pub mod secret;
+#[cfg(feature = "web")]
+pub mod serve;
 pub mod signal;
 pub mod socket;
 pub mod sqlite;

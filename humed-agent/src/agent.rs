@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::runs::{self, OpenError, Pulse};
 use crate::spool::{Spool, SpoolError};
 use crate::uplink::{self, ConnectError, Uplink};
-use crate::web::Web;
+use crate::web::{self, Web};
 
 /// Time to finish what is going on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(8);
@@ -117,7 +117,8 @@ impl Agent {
             Arc::clone(&metrics),
             Arc::clone(&policies),
         )?;
-        tasks.spawn("web", |stop| web.run(stop));
+        let connections = tasks.spawner(web::CONNECTIONS_MAX);
+        tasks.spawn("web", |stop| web.run(connections, stop));
 
         if let (Some(master), Some(agent)) = (config.master, agent) {
             let uplink = Uplink::new(master, host.clone(), agent, writer, reader, Arc::clone(&metrics));

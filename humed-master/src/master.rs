@@ -14,7 +14,7 @@ use hume_runtime::socket::{self, SocketError};
 use hume_runtime::sqlite::{self, DirLock, LockError};
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
 use hume_runtime::tls::{self, Identity, Roots, TlsError};
-use hume_runtime::{clock, exit, notify};
+use hume_runtime::{clock, exit, notify, serve};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
@@ -229,8 +229,10 @@ impl Master {
         tracing::info!(address = %web_port.address, "web listening on {}", web_port.address);
         tracing::info!(path = %config.web.socket.display(), "web listening on a socket");
         rooms.spawn("web accept", |stop| web_port.acceptor.run(stop));
-        rooms.spawn("web", |stop| web::serve_tls(over_tls, web_port.accepted, tls_connections, stop));
-        rooms.spawn("web socket", |stop| web::serve_unix(over_socket, socket, socket_connections, stop));
+        rooms.spawn("web", |stop| serve::serve_tls(over_tls, web_port.accepted, tls_connections, stop));
+        rooms.spawn("web socket", |stop| {
+            serve::serve_unix(move |_| over_socket.clone(), socket, socket_connections, stop)
+        });
 
         rooms.spawn("reload", |stop| reload(config_file, config, certificates, hangups, stop));
         notify::ready();

@@ -5,6 +5,7 @@
 //! | `hume` → agent: JSON Lines on a Unix socket, files in the drop folder | [`intake`] |
 //! | agent ⇄ master: protobuf in gRPC (feature `grpc`) | `event`, `relay` |
 //! | anybody → `/api/v1`: JSON over HTTP | [`rest`] |
+//! | what its servers have in common (feature `web`) | `web` |
 //! | how a failure is called on each of them | [`status`] |
 //!
 //! Generated types never leave this crate: what travels and what is meant are different types, converted here.
@@ -16,6 +17,8 @@ pub mod intake;
 pub mod relay;
 pub mod rest;
 pub mod status;
+#[cfg(feature = "web")]
+pub mod web;
 
 #[cfg(feature = "grpc")]
 #[expect(

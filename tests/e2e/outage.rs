@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use hume_tests::events::{by_run, items, json_lines, messages, text};
@@ -319,6 +321,12 @@ fn sigterm_ends_both_cleanly_and_a_restart_keeps_everything() {
     agent.wait_until_drained(SOON);
     let idle = agent.connect();
     for round in 2..4 {
+        // Half a request on each socket for questions: nobody waits for the other half.
+        let halves = [&agent.dir().join("run/api.sock"), &site.master().dir().join("run/api.sock")]
+            .map(|socket| UnixStream::connect(socket).unwrap());
+        for mut half in &halves {
+            half.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n").unwrap();
+        }
         // `stop` fails the test after ten seconds.
         assert_eq!((site.master().stop(), agent.stop()), (0, 0));
         assert!(!agent.socket().exists() || agent.try_connect().is_err());
@@ -328,6 +336,7 @@ fn sigterm_ends_both_cleanly_and_a_restart_keeps_everything() {
         site.master().start();
         agent.start();
         agent.wait_until_drained(SOON);
+        drop(halves);
     }
     drop(idle);
     assert_eq!(told(site.master(), "KEPT"), ["one", "event 2", "event 3"]);

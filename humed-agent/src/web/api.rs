@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hume_core::ErrorClass;
+use axum::{Extension, Json};
 use hume_core::event::BootClock;
 use hume_core::filter::{EventFilter, Latest, RunFilter};
 use hume_core::name::BootId;
@@ -17,9 +15,9 @@ use hume_proto::rest::{
     AgentJson, AgentList, Count, EventJson, EventList, EventQuery, HostJson, HostList, RunContext, RunJson,
     RunList, RunQuery, StatusReport, TaskJson, TaskList, page_items,
 };
+use hume_proto::web::{Nothing, Params, Refusal};
 use hume_runtime::clock;
 
-use super::problem::Failure;
 use super::state::{Caller, Shared};
 use crate::metrics::UplinkState;
 use crate::spool::{SpoolError, Viewer};
@@ -29,21 +27,11 @@ const RUN_EVENTS_MAX: usize = 10_000;
 /// A page of runs ends when it has more events than this; the rest is on the next.
 const ANSWER_EVENTS_MAX: usize = 20_000;
 
-type Asked<T> = Result<Query<T>, QueryRejection>;
-
-fn query<T>(asked: Asked<T>) -> Result<T, Failure> {
-    match asked {
-        Ok(Query(query)) => Ok(query),
-        Err(error) => Err(Failure::new(ErrorClass::Invalid, error.body_text())),
-    }
-}
-
 pub(super) async fn events(
     State(shared): State<Shared>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-    asked: Asked<EventQuery>,
-) -> Result<Response, Failure> {
-    let asked = query(asked)?;
+    Extension(caller): Extension<Caller>,
+    Params(asked): Params<EventQuery>,
+) -> Result<Response, Refusal> {
     let filter = asked.filter()?;
     let source = shared.source();
     if asked.count == Some(true) {
@@ -58,18 +46,18 @@ pub(super) async fn events(
 
 pub(super) async fn runs(
     shared: State<Shared>,
-    caller: ConnectInfo<Caller>,
-    asked: Asked<RunQuery>,
-) -> Result<Response, Failure> {
-    list_runs(shared.0, caller.0, query(asked)?, Latest::No).await
+    caller: Extension<Caller>,
+    Params(asked): Params<RunQuery>,
+) -> Result<Response, Refusal> {
+    list_runs(shared.0, caller.0, asked, Latest::No).await
 }
 
 pub(super) async fn latest(
     shared: State<Shared>,
-    caller: ConnectInfo<Caller>,
-    asked: Asked<RunQuery>,
-) -> Result<Response, Failure> {
-    list_runs(shared.0, caller.0, query(asked)?, Latest::PerTaskAndHost).await
+    caller: Extension<Caller>,
+    Params(asked): Params<RunQuery>,
+) -> Result<Response, Refusal> {
+    list_runs(shared.0, caller.0, asked, Latest::PerTaskAndHost).await
 }
 
 async fn list_runs(
@@ -77,7 +65,7 @@ async fn list_runs(
     caller: Caller,
     asked: RunQuery,
     latest: Latest,
-) -> Result<Response, Failure> {
+) -> Result<Response, Refusal> {
     let filter = asked.filter(latest)?;
     let source = shared.source();
     if asked.count == Some(true) {
@@ -135,8 +123,9 @@ async fn latest_of_all(shared: &Shared, viewer: Viewer) -> Result<Vec<RunState>,
 
 pub(super) async fn tasks(
     State(shared): State<Shared>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-) -> Result<Json<TaskList>, Failure> {
+    Extension(caller): Extension<Caller>,
+    _: Params<Nothing>,
+) -> Result<Json<TaskList>, Refusal> {
     let runs = latest_of_all(&shared, caller.viewer()).await?;
     let task = |run: &RunState| TaskJson::new(run, context(&shared.policies.of(&run.task())));
     let mut tasks: Vec<TaskJson> = runs.iter().map(task).collect();
@@ -146,8 +135,9 @@ pub(super) async fn tasks(
 
 pub(super) async fn hosts(
     State(shared): State<Shared>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-) -> Result<Json<HostList>, Failure> {
+    Extension(caller): Extension<Caller>,
+    _: Params<Nothing>,
+) -> Result<Json<HostList>, Refusal> {
     let runs = latest_of_all(&shared, caller.viewer()).await?;
     let newest = shared.reader.events(EventFilter::default(), caller.viewer(), None, 1).await?;
     let mut names: Vec<&str> = runs.iter().map(RunState::host).chain([shared.host.as_str()]).collect();
@@ -196,11 +186,17 @@ async fn own(shared: &Shared) -> Result<AgentJson, SpoolError> {
     })
 }
 
-pub(super) async fn agents(State(shared): State<Shared>) -> Result<Json<AgentList>, Failure> {
+pub(super) async fn agents(
+    State(shared): State<Shared>,
+    _: Params<Nothing>,
+) -> Result<Json<AgentList>, Refusal> {
     Ok(Json(AgentList { source: shared.source(), agents: vec![own(&shared).await?] }))
 }
 
-pub(super) async fn report(State(shared): State<Shared>) -> Result<Json<StatusReport>, Failure> {
+pub(super) async fn report(
+    State(shared): State<Shared>,
+    _: Params<Nothing>,
+) -> Result<Json<StatusReport>, Refusal> {
     let figures = shared.writer.figures().get();
     Ok(Json(StatusReport {
         source: shared.source(),

@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hume_core::ErrorClass;
+use hume_proto::web::Refusal;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicI64;
 
-use super::problem::Failure;
 use super::state::Shared;
 use crate::metrics::UplinkState;
 
@@ -23,7 +23,7 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// The spool answers.
-pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Failure> {
+pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Refusal> {
     shared.reader.epochs().await?;
     Ok("ready\n")
 }
@@ -32,7 +32,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
     registry.register(name, help, ConstGauge::new(value));
 }
 
-pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Failure> {
+pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Refusal> {
     let mut registry = Registry::default();
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("hume_build", "The program that answers", Info::new(version));
@@ -86,6 +86,6 @@ pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Fa
     }
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)
-        .map_err(|error| Failure::new(ErrorClass::Internal, error.to_string()))?;
+        .map_err(|error| Refusal::new(ErrorClass::Internal, error.to_string(), None))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

@@ -7,27 +7,31 @@ mod config;
 mod health;
 mod problem;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Extension, Router, middleware};
+use hume_core::HostName;
 use hume_core::policy::Policies;
-use hume_core::{ErrorClass, HostName};
+use hume_proto::web::{bound_question, no_store, not_found, wrong_method};
+use hume_runtime::serve;
 use hume_runtime::socket::{self, SocketError};
-use hume_runtime::task_group::Stop;
-use tokio::net::UnixListener;
+use hume_runtime::task_group::{Spawner, Stop};
+use tokio::net::{UnixListener, UnixStream};
 use tracing::info;
 
 use crate::metrics::Metrics;
 use crate::spool::{SpoolReader, SpoolWriter};
 
 pub use config::Config;
-use problem::Failure;
 use state::{Caller, Shared};
 
+/// Connections at the same time.
+pub const CONNECTIONS_MAX: usize = 128;
 /// The agent's user and group may ask.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -50,11 +54,10 @@ fn routes(shared: Shared) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::numbers))
-        .fallback(async || Failure::new(ErrorClass::NotFound, "there is nothing at this path"))
-        .method_not_allowed_fallback(async || {
-            Failure::new(ErrorClass::Invalid, "only GET is answered here")
-                .with_status(StatusCode::METHOD_NOT_ALLOWED)
-        })
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(no_store))
+        .layer(middleware::from_fn(bound_question))
         .with_state(shared)
 }
 
@@ -77,14 +80,13 @@ impl Web {
         Ok(Web { listener, routes: routes(Shared::new(host, reader, writer, metrics, policies)) })
     }
 
-    /// Answers until the stop is set.
+    /// Answers until the stop is set; each connection is a child.
     ///
     /// # Errors
-    /// When the socket fails.
-    pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let service = self.routes.into_make_service_with_connect_info::<Caller>();
-        let stopped = async move { stop.wait().await };
-        axum::serve(self.listener, service).with_graceful_shutdown(stopped).await?;
-        Ok(())
+    /// None; the shape is that of a task.
+    pub async fn run(self, connections: Spawner, stop: Stop) -> anyhow::Result<()> {
+        let Web { listener, routes } = self;
+        let router_for = move |stream: &UnixStream| routes.clone().layer(Extension(Caller::of(stream)));
+        serve::serve_unix(router_for, listener, connections, stop).await
     }
 }

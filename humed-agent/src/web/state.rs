@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use hume_core::policy::Policies;
 use hume_core::{HostName, Timestamp};
 use hume_proto::rest::{Source, SourceKind};
 use hume_runtime::clock;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use crate::metrics::Metrics;
 use crate::spool::{SpoolReader, SpoolWriter, Viewer};
@@ -46,20 +44,24 @@ impl Shared {
 pub(super) struct Caller(Viewer);
 
 impl Caller {
-    /// What this user may see.
-    pub(super) fn viewer(self) -> Viewer {
-        self.0
+    #[cfg(test)]
+    pub(super) fn new(viewer: Viewer) -> Caller {
+        Caller(viewer)
     }
-}
 
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Caller {
+    /// By the kernel's word.
+    pub(super) fn of(stream: &UnixStream) -> Caller {
         let own = rustix::process::geteuid().as_raw();
-        Caller(match stream.io().peer_cred().map(|credentials| credentials.uid()) {
+        Caller(match stream.peer_cred().map(|credentials| credentials.uid()) {
             Ok(uid) if uid == 0 || uid == own => Viewer::Administrator,
             Ok(uid) => Viewer::User(uid),
             // Nobody is user 2^32 - 1: whoever cannot be told apart sees nothing.
             Err(_) => Viewer::User(u32::MAX),
         })
+    }
+
+    /// What this user may see.
+    pub(super) fn viewer(self) -> Viewer {
+        self.0
     }
 }

@@ -11,9 +11,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hume_core::ErrorClass;
+use hume_proto::web::Refusal;
 use serde::{Deserialize, Deserializer, de};
 
-use super::problem::Refusal;
 use super::{MetricsAccess, WebConfig};
 use crate::metrics::{Metrics, Refused};
 

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use hume_proto::web::Refusal;
 use hume_runtime::clock;
 
-use super::problem::Refusal;
 use super::shapes::AgentState;
 use super::state::WebState;
 use crate::metrics::{AgentCounts, CONTENT_TYPE as METRICS_TYPE, Reading};

@@ -6,9 +6,7 @@
 mod api;
 mod auth;
 mod health;
-mod params;
 mod problem;
-mod serve;
 mod shapes;
 mod state;
 #[cfg(test)]
@@ -20,11 +18,14 @@ use std::path::PathBuf;
 use axum::Router;
 use axum::middleware;
 use axum::routing::get;
+use hume_proto::web::{bound_question, no_store, not_found, wrong_method};
 use serde::Deserialize;
 
 pub use self::auth::{Guard, TokenConfig};
-pub use self::serve::{CONNECTIONS_MAX, serve_tls, serve_unix};
 pub use self::state::WebState;
+
+/// Connections at the same time, on each of the two ways in.
+pub const CONNECTIONS_MAX: usize = 512;
 
 /// The section `[web]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -76,9 +77,9 @@ pub fn router(state: WebState, guard: &Guard) -> Router {
         .merge(metrics)
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::wrong_method)
-        .layer(middleware::map_response(problem::no_store))
-        .layer(middleware::from_fn(problem::bound_question))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(no_store))
+        .layer(middleware::from_fn(bound_question))
         .with_state(state)
 }

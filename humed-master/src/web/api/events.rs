@@ -5,9 +5,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hume_core::page::EventCursor;
 use hume_proto::rest::{Count, EventJson, EventList, EventQuery, page_items};
+use hume_proto::web::{Params, Refusal};
 
-use super::super::params::Params;
-use super::super::problem::Refusal;
 use super::super::state::WebState;
 
 pub(super) async fn list(

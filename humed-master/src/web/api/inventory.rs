@@ -3,10 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use hume_proto::rest::{AgentJson, AgentList, HostList, StatusReport, TaskList};
+use hume_proto::web::{Nothing, Params, Refusal};
 use hume_runtime::clock;
 
-use super::super::params::{Nothing, Params};
-use super::super::problem::Refusal;
 use super::super::shapes;
 use super::super::state::WebState;
 

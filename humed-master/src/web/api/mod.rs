@@ -6,8 +6,8 @@ mod runs;
 
 use axum::Router;
 use axum::routing::get;
+use hume_proto::web::{not_found, wrong_method};
 
-use super::problem;
 use super::state::WebState;
 
 /// All paths below `/api/v1`.
@@ -20,6 +20,6 @@ pub(super) fn router() -> Router<WebState> {
         .route("/hosts", get(inventory::hosts))
         .route("/agents", get(inventory::agents))
         .route("/status", get(inventory::status))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::wrong_method)
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
 }

@@ -6,10 +6,9 @@ use axum::response::{IntoResponse, Response};
 use hume_core::filter::Latest;
 use hume_core::page::RunCursor;
 use hume_proto::rest::{Count, RunList, RunQuery, page_items};
+use hume_proto::web::{Params, Refusal};
 use hume_runtime::clock;
 
-use super::super::params::Params;
-use super::super::problem::Refusal;
 use super::super::shapes;
 use super::super::state::WebState;
 use crate::store::RunEvents;

@@ -1,4 +1,4 @@
-//! Serves the router on TLS connections and on a Unix socket; every wait for a client is bounded.
+//! Serves a router on TLS connections and on a Unix socket; every wait for a client is bounded. Feature `web`.
 //!
 //! Each connection is a child of the task group. At the stop a connection finishes the request at hand; a client that is
 //! too slow for that is cut off.
@@ -6,17 +6,16 @@
 use std::time::Duration;
 
 use axum::Router;
-use hume_runtime::accept::Accepted;
-use hume_runtime::task_group::{Spawner, Stop};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-/// Connections at the same time, on each of the two ways in.
-pub const CONNECTIONS_MAX: usize = 512;
+use crate::accept::Accepted;
+use crate::task_group::{Spawner, Stop};
+
 /// A client must have sent the head of its request within this time; an idle connection is closed after it.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -63,11 +62,11 @@ pub async fn serve_tls(
     }
 }
 
-/// Serves the connections of a Unix socket, until `stop`.
+/// Serves the connections of a Unix socket, until `stop`; `router_for` may look at who is at the other end.
 /// # Errors
 /// None; the shape is that of a task.
 pub async fn serve_unix(
-    router: Router,
+    router_for: impl Fn(&UnixStream) -> Router + Send,
     listener: UnixListener,
     connections: Spawner,
     stop: Stop,
@@ -86,7 +85,7 @@ pub async fn serve_unix(
                 continue;
             }
         };
-        let connection = connection(router.clone(), stream, Version::Http1, stop.clone());
+        let connection = connection(router_for(&stream), stream, Version::Http1, stop.clone());
         if let Err(error) = connections.try_spawn("socket connection", connection) {
             tracing::debug!(%error, "dropped a connection");
         }
@@ -127,5 +126,74 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::task_group::TaskGroup;
+
+    const HALF: &[u8] = b"GET /hello HTTP/1.1\r\nHost: x\r\n";
+
+    /// A group that serves a socket, and the folder the socket is in.
+    fn served(connections_max: usize) -> (TaskGroup, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        let router = Router::new().route("/hello", get(async || "hello"));
+        let mut tasks = TaskGroup::new();
+        let connections = tasks.spawner(connections_max);
+        tasks.spawn("web", |stop| serve_unix(move |_| router.clone(), listener, connections, stop));
+        (tasks, folder)
+    }
+
+    async fn connect(folder: &tempfile::TempDir) -> UnixStream {
+        UnixStream::connect(folder.path().join("s")).await.unwrap()
+    }
+
+    async fn answer(mut stream: UnixStream) -> String {
+        let mut text = String::new();
+        // Who was hung up on may see a reset instead of the end.
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_is_cut_off_in_time_and_does_not_hold_up_the_stop() {
+        let (tasks, folder) = served(8);
+        let mut half = connect(&folder).await;
+        half.write_all(HALF).await.unwrap();
+        let started = tokio::time::Instant::now();
+        let text = answer(half).await;
+        assert!(!text.contains("hello") && started.elapsed() >= HEAD_TIME_MAX, "{text}");
+
+        let mut half = connect(&folder).await;
+        half.write_all(HALF).await.unwrap();
+        let until = async {
+            // Until the half is in the hands of the server: another request is answered after it.
+            let mut whole = connect(&folder).await;
+            whole.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            assert!(answer(whole).await.ends_with("hello"));
+        };
+        tasks.run(until, FINISH_TIME_MAX + Duration::from_secs(1)).await.unwrap();
+        drop(half);
+    }
+
+    #[tokio::test]
+    async fn more_connections_than_allowed_are_hung_up_on_and_the_others_go_on() {
+        let (tasks, folder) = served(1);
+        let until = async {
+            let mut first = connect(&folder).await;
+            first.write_all(HALF).await.unwrap();
+            let mut second = connect(&folder).await;
+            let _ = second.write_all(HALF).await;
+            assert_eq!(answer(second).await, "");
+            first.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+            assert!(answer(first).await.ends_with("hello"));
+        };
+        tasks.run(until, FINISH_TIME_MAX).await.unwrap();
     }
 }
