@@ -1,8 +1,10 @@
-//! Which events a question is about. [`EventFilter::matches`] is the meaning; every store must agree with it.
+//! Which events and runs a question is about. [`EventFilter::matches`] and [`RunFilter::pick`] are the meaning; every
+//! store must agree with them.
 
 use crate::event::{EventKind, StoredEvent};
 use crate::level::Level;
 use crate::name::{HostName, RunId, Tag, TaskName};
+use crate::run::RunState;
 use crate::time::Timestamp;
 
 /// Which kinds of events are asked for.
@@ -90,7 +92,8 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
     text.to_lowercase().contains(&part.to_lowercase())
 }
 
-/// A question about runs. Everything that is set must hold.
+/// A question about runs. Everything that is set must hold; with [`Latest::PerTaskAndHost`] of the latest run of its task
+/// on its host, whatever there was before it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RunFilter {
     /// Exactly this task.
@@ -105,6 +108,29 @@ pub struct RunFilter {
     pub until: Option<Timestamp>,
     /// Only the latest started run of each (task, host).
     pub latest: Latest,
+}
+
+impl RunFilter {
+    /// Of these runs, newest start first, those that are asked for.
+    ///
+    /// `runs` are all that the asker may see: one that he may not see hides no older one.
+    pub fn pick<'a>(&self, runs: &'a [RunState]) -> Vec<&'a RunState> {
+        let RunFilter { task, host, run, since, until, latest } = self;
+        let is_latest = |state: &RunState| {
+            let same = |other: &&RunState| other.task() == state.task() && other.host() == state.host();
+            runs.iter().find(same) == Some(state)
+        };
+        runs.iter()
+            .filter(|state| {
+                (*latest == Latest::No || is_latest(state))
+                    && task.as_ref().is_none_or(|task| state.task() == *task)
+                    && host.as_ref().is_none_or(|host| state.is_on(host))
+                    && run.is_none_or(|run| state.id() == run)
+                    && since.is_none_or(|since| state.started_at() >= since)
+                    && until.is_none_or(|until| state.started_at() < until)
+            })
+            .collect()
+    }
 }
 
 /// Whether a question about runs wants all of them or the newest.

@@ -1,4 +1,4 @@
-//! Paging by key: a cursor names the last item of a page, so new items never shift an old page.
+//! Paging by key: a cursor names a place between items, so new items never shift an old page.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,31 @@ pub const PAGE_ITEMS_MAX: usize = 1000;
 /// Items of one page when the asker does not say.
 pub const PAGE_ITEMS_DEFAULT: usize = 100;
 
-/// Where a listing of events, newest first, goes on: below this row of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A border in the log of events: before this row of the store. A listing, newest first, goes on below it; whoever follows
+/// the log goes on above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventCursor(pub i64);
+
+impl EventCursor {
+    /// Below every row.
+    pub const START: EventCursor = EventCursor(0);
+
+    /// The border right above a row.
+    pub fn above(row: i64) -> EventCursor {
+        EventCursor(row.saturating_add(1))
+    }
+}
+
+/// Where one who follows the log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// With the oldest event.
+    Start,
+    /// With what comes from now on.
+    Now,
+    /// Above this border.
+    Cursor(EventCursor),
+}
 
 /// Where a listing of runs, newest first, goes on: after this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +56,17 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
+/// A piece of the log from a border on, in the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch<T> {
+    /// What was asked for, oldest first.
+    pub items: Vec<T>,
+    /// The border above everything that was looked at, asked for or not: where to go on.
+    pub next: EventCursor,
+    /// True when nothing was left above it.
+    pub at_end: bool,
+}
+
 impl fmt::Display for EventCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "e1.{}", self.0)
@@ -46,6 +79,30 @@ impl FromStr for EventCursor {
     fn from_str(text: &str) -> Result<EventCursor, BoundError> {
         let row = text.strip_prefix("e1.").and_then(|row| row.parse().ok()).filter(|row| *row >= 0);
         row.map(EventCursor).ok_or_else(foreign)
+    }
+}
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            After::Start => f.write_str("start"),
+            After::Now => f.write_str("now"),
+            After::Cursor(cursor) => cursor.fmt(f),
+        }
+    }
+}
+
+impl FromStr for After {
+    type Err = BoundError;
+
+    fn from_str(text: &str) -> Result<After, BoundError> {
+        match text {
+            "start" => Ok(After::Start),
+            "now" => Ok(After::Now),
+            cursor => cursor.parse().map(After::Cursor).map_err(|_| {
+                BoundError::new("after", "must be `now`, `start`, or a cursor that a list of events gave out")
+            }),
+        }
     }
 }
 
@@ -83,6 +140,16 @@ mod tests {
         for foreign in ["", "e1.", "e1.x", "e1.-4", "r1.1", "r1.1.x", "e2.4", "1'; drop table event"] {
             assert!(foreign.parse::<EventCursor>().is_err());
             assert!(foreign.parse::<RunCursor>().is_err());
+        }
+    }
+
+    #[test]
+    fn one_may_follow_from_the_start_from_now_or_from_a_cursor() {
+        for after in [After::Start, After::Now, After::Cursor(EventCursor::above(41))] {
+            assert_eq!(after.to_string().parse::<After>().unwrap(), after);
+        }
+        for wrong in ["", "later", "e1.-4", "r1.1.x"] {
+            assert_eq!(wrong.parse::<After>().unwrap_err().field, "after");
         }
     }
 }

@@ -146,6 +146,16 @@ impl Span {
         Epoch::from_bytes(self.epoch)
     }
 
+    /// Place of its first event there.
+    pub fn first(&self) -> Seq {
+        Seq::new(self.first).unwrap_or(Seq::ZERO)
+    }
+
+    /// Place of its last event there.
+    pub fn last(&self) -> Seq {
+        Seq::new(self.last).unwrap_or(Seq::ZERO)
+    }
+
     /// True when one of the places `from..=to` of `epoch` lies between the first and the last event.
     pub fn meets(&self, epoch: Epoch, from: Seq, to: Seq) -> bool {
         self.epoch() == epoch && from.get() <= self.last && to.get() >= self.first

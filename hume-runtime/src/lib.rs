@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod exit;
 pub mod files;
+pub mod follow;
 pub mod limits;
 pub mod log;
 pub mod notify;

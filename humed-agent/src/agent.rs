@@ -116,6 +116,7 @@ impl Agent {
             writer.clone(),
             Arc::clone(&metrics),
             Arc::clone(&policies),
+            tasks.stop(),
         )?;
         let connections = tasks.spawner(web::CONNECTIONS_MAX);
         tasks.spawn("web", |stop| web.run(connections, stop));

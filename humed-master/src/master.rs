@@ -221,7 +221,8 @@ impl Master {
         rooms.spawn("relay accept", |stop| relay_port.acceptor.run(stop));
         rooms.spawn("relay", |stop| relay.run(stop));
 
-        let state = WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name());
+        let state =
+            WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name(), rooms.stop());
         let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, metrics.clone()));
         let over_socket = web::router(state, &Guard::of_socket(metrics));
         let (tls_connections, socket_connections) =

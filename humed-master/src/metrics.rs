@@ -2,7 +2,7 @@
 //!
 //! No label holds a name that an agent or a caller chose: the number of series is bounded by this file.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hume_core::Timestamp;
@@ -76,6 +76,8 @@ struct Figures {
     store_bytes: Gauge,
     store_events: Gauge,
     uptime_seconds: Gauge,
+    /// Why the store refused what it was last given, if it did.
+    store_refuses: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -107,6 +109,7 @@ impl Metrics {
             store_bytes: Gauge::default(),
             store_events: Gauge::default(),
             uptime_seconds: Gauge::default(),
+            store_refuses: Mutex::default(),
         };
         // Every series is there from the start, so that the first refusal is an increase.
         let reasons = RefusalKind::ALL.iter().map(|kind| kind.as_str());
@@ -157,6 +160,16 @@ impl Metrics {
     /// Notes how long a transaction took.
     pub fn committed(&self, took: Duration) {
         self.0.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes why the store refused what it was given, or that it took it.
+    pub fn store_refuses(&self, why: Option<String>) {
+        *self.0.store_refuses.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why the store refused what it was last given, if it did.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.0.store_refuses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts a refused handshake.

@@ -3,11 +3,13 @@
 //! Only with the feature `web`. What is asked and answered is in [`crate::rest`]; a daemon adds only how its own failures
 //! become a [`Refusal`].
 
+#![expect(clippy::unused_async, reason = "axum takes handlers and middleware that are async")]
+
 use axum::Json;
-use axum::extract::{FromRequestParts, Query, Request};
+use axum::extract::{FromRequestParts, OriginalUri, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hume_core::{BoundError, ErrorClass};
@@ -101,12 +103,12 @@ fn wrong_parameter(text: &str) -> Refusal {
 }
 
 /// There is nothing at this path.
-pub async fn not_found(uri: Uri) -> Refusal {
+pub async fn not_found(OriginalUri(uri): OriginalUri) -> Refusal {
     Refusal::new(ErrorClass::NotFound, format!("there is nothing at {}", uri.path()), None)
 }
 
 /// There is something at this path, but not for this method.
-pub async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+pub async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
     Refusal::of_http(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes GET, not {method}", uri.path()))
 }
 

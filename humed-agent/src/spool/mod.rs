@@ -10,6 +10,7 @@ mod fold;
 mod query;
 mod reader;
 mod retention;
+mod run_query;
 mod types;
 mod watermark;
 mod writer;
@@ -28,8 +29,8 @@ use hume_runtime::{clock, random, task_group::TaskGroup};
 pub use config::{Config, Keeping};
 pub use query::Viewer;
 pub use reader::SpoolReader;
-
-pub use types::{Appended, EpochRow, Figures, OpenRunRow, RunChange, SpoolError, Tail};
+pub use run_query::{FirstErrorFor, Forgotten, RUN_EVENTS_MAX, RunEvents, RunRecord};
+pub use types::{Appended, EpochRow, FigureValues, Figures, OpenRunRow, RunChange, SpoolError, Tail};
 pub use watermark::{Pending, Received};
 pub use writer::{JOBS_MAX, SpoolWriter};
 

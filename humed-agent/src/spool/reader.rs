@@ -23,6 +23,16 @@ const READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Steps of a statement between two looks at the time.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
+fn in_snapshot<T>(
+    connection: &Connection,
+    question: impl FnOnce(&Connection) -> Result<T, SpoolError>,
+) -> Result<T, SpoolError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let answer = question(&snapshot)?;
+    snapshot.rollback()?;
+    Ok(answer)
+}
+
 /// Answers questions about the spool. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SpoolReader {
@@ -49,7 +59,7 @@ impl SpoolReader {
         self.agent
     }
 
-    /// Runs `question` on a connection, away from the async threads.
+    /// Runs `question` on a connection, away from the async threads; all its statements see the same moment.
     ///
     /// # Errors
     /// [`SpoolError::TooSlow`] after [`READ_TIME_MAX`], and what the question itself fails with.
@@ -69,7 +79,7 @@ impl SpoolReader {
             let started = Instant::now();
             let overdue = move || started.elapsed() > READ_TIME_MAX;
             connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(overdue))?;
-            let answer = question(&connection);
+            let answer = in_snapshot(&connection, question);
             reader.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             match answer {
                 Err(SpoolError::Sql(error)) if types::is_ended(&error) => {

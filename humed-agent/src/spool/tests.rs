@@ -5,7 +5,9 @@ use std::time::Duration;
 use hume_core::correlate::OpenRun;
 use hume_core::event::{Correlation, EventKind, Finding, Process, RunRef};
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
+use hume_core::page::{After, EventCursor};
 use hume_core::process::Chain;
+use hume_core::run::RunState;
 use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::EpochCursor;
@@ -72,6 +74,21 @@ impl Open {
 
     async fn append(&self, numbers: impl IntoIterator<Item = u64>) -> Appended {
         self.spool.writer.append(numbers.into_iter().map(event).collect(), vec![]).await.unwrap()
+    }
+
+    /// All runs that are asked for, page by page.
+    async fn runs(&self, filter: RunFilter, viewer: Viewer, items: usize) -> Vec<RunRecord> {
+        let (mut runs, mut cursor) = (Vec::new(), None);
+        loop {
+            let reader = &self.spool.reader;
+            let page = reader.runs(filter.clone(), viewer, cursor, items, RunEvents::Include).await.unwrap();
+            assert!(page.items.len() <= items);
+            runs.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return runs;
+            }
+        }
     }
 
     async fn places(&self) -> Vec<(u64, EventId)> {
@@ -261,7 +278,7 @@ async fn a_run_belongs_to_the_user_who_reported_it_first() {
     open.spool.writer.append(vec![of(1, Some(7)), of(2, Some(8)), finding], vec![]).await.unwrap();
     open.spool.writer.append(vec![of(4, Some(8))], vec![]).await.unwrap();
     let runs = async |uid| {
-        let page = open.spool.reader.runs(RunFilter::default(), Viewer::User(uid), None, 10).await;
+        let page = open.spool.reader.runs(RunFilter::default(), Viewer::User(uid), None, 10, RunEvents::Omit).await;
         page.unwrap().items.len()
     };
     assert_eq!((runs(7).await, runs(8).await), (1, 0));
@@ -313,34 +330,199 @@ async fn a_claim_lies_before_all_that_the_master_does_not_have() {
 }
 
 #[tokio::test]
-async fn the_fold_of_a_run_is_that_of_its_events_and_latest_is_one_per_task_and_host() {
+async fn the_fold_of_a_run_is_that_of_its_events() {
     let dir = TempDir::new().unwrap();
     let open = open(&dir);
     open.append(0..40).await;
-    let reader = &open.spool.reader;
-    let all = reader.runs(RunFilter::default(), Viewer::Administrator, None, 100).await.unwrap();
-    assert_eq!(all.items.len(), 5);
-    for run in &all.items {
-        let events = reader.run_events(run.id(), 1000).await.unwrap();
-        let mut fold = hume_core::run::RunState::open(&events[0]).unwrap();
-        for stored in &events[1..] {
+    let all = open.runs(RunFilter::default(), Viewer::Administrator, 100).await;
+    assert_eq!(all.len(), 5);
+    for record in all {
+        let mut fold = RunState::open(&record.events[0]).unwrap();
+        for stored in &record.events[1..] {
             fold.apply(stored);
         }
-        assert_eq!(*run, fold);
+        assert_eq!((record.state, record.forgotten, record.more_events), (fold, vec![], 0));
     }
-    let latest = RunFilter { latest: Latest::PerTaskAndHost, ..RunFilter::default() };
-    let newest = reader.runs(latest.clone(), Viewer::Administrator, None, 100).await.unwrap();
-    assert_eq!(newest.items.len(), 2, "two tasks on one host");
-    assert_eq!(reader.count_runs(latest, Viewer::Administrator).await.unwrap(), 2);
-    let paged = reader.runs(RunFilter::default(), Viewer::Administrator, None, 3).await.unwrap();
-    let rest = reader.runs(RunFilter::default(), Viewer::Administrator, paged.next, 3).await.unwrap();
-    assert_eq!(rest.next, None);
-    assert_eq!([paged.items, rest.items].concat(), all.items);
     open.close().await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_too_large_for_an_answer_says_how_many_events_are_left_out() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    // Five runs; every second event of each is of user 0.
+    open.append(0..5 * (RUN_EVENTS_MAX as u64 + 10)).await;
+    for (viewer, shown, more) in [
+        (Viewer::Administrator, RUN_EVENTS_MAX, 10),
+        (Viewer::User(0), RUN_EVENTS_MAX / 2 + 5, 0),
+        (Viewer::User(1), RUN_EVENTS_MAX / 2 + 5, 0),
+    ] {
+        for run in open.runs(RunFilter::default(), viewer, 100).await {
+            assert_eq!((run.events.len(), run.more_events), (shown, more), "{viewer:?}");
+            assert_eq!(run.state.events(), RUN_EVENTS_MAX as u64 + 10);
+            assert_eq!(run.forgotten, [], "what others may not see is not missing");
+        }
+    }
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_user_sees_in_a_run_what_the_same_user_reported_and_no_error_of_others() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    let of = |number, uid, level| Event {
+        level,
+        process: Process { uid: Some(uid), ..Process::default() },
+        run: event(5).run,
+        ..event(number)
+    };
+    let events =
+        [(1, 7, Level::Info), (2, 0, Level::Error), (3, 7, Level::Error)].map(|(n, uid, l)| of(n, uid, l));
+    for event in events {
+        open.spool.writer.append(vec![event], vec![]).await.unwrap();
+    }
+    let seen = open.runs(RunFilter::default(), Viewer::User(7), 10).await;
+    let ids: Vec<_> = seen[0].events.iter().map(|stored| stored.event.id).collect();
+    assert_eq!((ids, seen[0].first_error), (vec![event(1).id, event(3).id], FirstErrorFor::Others));
+    assert!(open.runs(RunFilter::default(), Viewer::User(0), 10).await.is_empty(), "it is run of user 7");
+    let all = open.runs(RunFilter::default(), Viewer::Administrator, 10).await;
+    assert_eq!((all[0].events.len(), all[0].first_error), (3, FirstErrorFor::Viewer));
+    open.close().await;
+}
+
+#[tokio::test]
+async fn what_the_retention_forgot_of_a_run_is_said() {
+    let dir = TempDir::new().unwrap();
+    let open = open_with(&dir, &Config::default(), None);
+    // Run 1 has the places 2, 7, 12, 17; run 2 has 3, 8, 13, 18; and so on.
+    open.append(0..20).await;
+    let connection = sqlite::open_writer(&dir.path().join(FILE_NAME), &SqliteOptions::default()).unwrap();
+    let of = |run: u8| RunFilter { run: Some(RunId::from_bytes([run; 16])), ..RunFilter::default() };
+    let gap = async |run| {
+        let record = open.runs(of(run), Viewer::Administrator, 1).await.remove(0);
+        record.forgotten.iter().map(|gone| (gone.from.get(), gone.to.get())).collect::<Vec<_>>()
+    };
+    assert_eq!(gap(2).await, []);
+    // One in the middle, and none of it: neither is how the retention works, and both are noticed.
+    connection.execute("DELETE FROM event WHERE row = 13 OR run = ?1", [[3; 16]]).unwrap();
+    assert_eq!((gap(2).await, gap(3).await), (vec![(3, 18)], vec![(4, 19)]));
+    connection.execute("DELETE FROM event WHERE row <= 7", []).unwrap();
+    assert_eq!((gap(1).await, gap(2).await, gap(0).await), (vec![(2, 11)], vec![(3, 7)], vec![(1, 10)]));
+    drop(connection);
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_page_that_ends_with_the_last_event_says_that_there_are_no_more() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    open.append(0..6).await;
+    let page = async |items| {
+        let filter = EventFilter::default();
+        open.spool.reader.events(filter, Viewer::Administrator, None, items).await.unwrap()
+    };
+    assert_eq!((page(6).await.items.len(), page(6).await.next), (6, None));
+    assert!(page(5).await.next.is_some());
+    open.append([6]).await;
+    // As many rows as one page looks at.
+    assert_eq!((page(100).await.items.len(), page(100).await.next), (7, None));
+    open.close().await;
+}
+
+#[tokio::test]
+async fn whoever_follows_gets_every_event_once_and_a_border_beyond_the_end_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let open = open(&dir);
+    let reader = &open.spool.reader;
+    let even = EventFilter { tags: vec![Tag::parse("even").unwrap()], ..EventFilter::default() };
+    let read = async |after, items| {
+        reader.events_after(even.clone(), Viewer::Administrator, after, items).await.unwrap()
+    };
+    assert_eq!(read(After::Now, 5).await.next, read(After::Start, 5).await.next);
+    let mut tail = open.spool.writer.tail();
+    let (mut after, mut found, mut expected) = (After::Start, Vec::new(), Vec::new());
+    for step in 0..12 {
+        tail.mark_unchanged();
+        open.append(step * 5..step * 5 + 5).await;
+        // A commit wakes those who follow.
+        tail.changed().await.unwrap();
+        expected.extend((step * 5..step * 5 + 5).filter(|number| number % 2 == 0).map(|n| event(n).id));
+        // Sometimes only a part of what is there.
+        let piece = read(after, step as usize % 4 + 1).await;
+        found.extend(piece.items.iter().map(|stored| stored.event.id));
+        after = After::Cursor(piece.next);
+    }
+    loop {
+        let piece = read(after, 3).await;
+        found.extend(piece.items.iter().map(|stored| stored.event.id));
+        after = After::Cursor(piece.next);
+        if piece.at_end {
+            break;
+        }
+    }
+    assert_eq!(found, expected);
+    assert_eq!(after, After::Cursor(read(After::Now, 1).await.next));
+    let After::Cursor(EventCursor(border)) = after else { panic!("not a cursor") };
+    // Forgotten rows move no border.
+    let connection = sqlite::open_writer(&dir.path().join(FILE_NAME), &SqliteOptions::default()).unwrap();
+    connection.execute("DELETE FROM event", []).unwrap();
+    drop(connection);
+    assert_eq!(read(After::Now, 1).await.next, EventCursor(border));
+    let beyond = After::Cursor(EventCursor(border + 1));
+    let error = reader.events_after(even.clone(), Viewer::Administrator, beyond, 1).await.unwrap_err();
+    assert_eq!(error.class(), hume_core::ErrorClass::Conflict);
+    open.close().await;
+}
+
+fn any_run_filter() -> impl Strategy<Value = RunFilter> {
+    let task = proptest::option::of(prop_oneof![Just("BACKUP"), Just("SYNC"), Just("NONE")]);
+    let host = proptest::option::of(prop_oneof![Just("web1"), Just("none")]);
+    let times = (proptest::option::of(0i64..60), proptest::option::of(0i64..60));
+    let latest = prop_oneof![Just(Latest::No), Just(Latest::PerTaskAndHost)];
+    (task, host, times, proptest::option::of(0u8..6), latest).prop_map(
+        |(task, host, (since, until), run, latest)| RunFilter {
+            task: task.map(|task| TaskName::parse(task).unwrap()),
+            host: host.map(|host| HostName::parse(host).unwrap()),
+            run: run.map(|run| RunId::from_bytes([run; 16])),
+            since: since.map(Timestamp::from_micros),
+            until: until.map(Timestamp::from_micros),
+            latest,
+        },
+    )
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The same for runs: the rule decides among those that the viewer may see.
+    #[test]
+    fn a_question_about_runs_is_answered_as_the_filter_means_it(
+        count in 1u64..60,
+        filter in any_run_filter(),
+        items in 1usize..4,
+        user in proptest::option::of(0u32..2),
+    ) {
+        let viewer = user.map_or(Viewer::Administrator, Viewer::User);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = TempDir::new().unwrap();
+            let open = open(&dir);
+            // One by one: a run belongs to the user of its first event.
+            for number in 0..count {
+                open.append([number]).await;
+            }
+            let everything = open.runs(RunFilter::default(), Viewer::Administrator, 100).await;
+            let visible: Vec<RunState> = everything.into_iter()
+                .filter(|run| user.is_none_or(|uid| run.events[0].event.process.uid == Some(uid)))
+                .map(|run| run.state)
+                .collect();
+            let expected: Vec<RunState> = filter.pick(&visible).into_iter().cloned().collect();
+            let found: Vec<RunState> = open.runs(filter.clone(), viewer, items).await.into_iter().map(|run| run.state).collect();
+            assert_eq!(found, expected);
+            assert_eq!(open.spool.reader.count_runs(filter.clone(), viewer).await.unwrap(), expected.len() as u64);
+            open.close().await;
+        });
+    }
 
     /// SQL answers what the rule answers, page by page, for every viewer.
     #[test]
@@ -374,8 +556,18 @@ proptest! {
             let open = open(&dir);
             open.append(0..count).await;
             let reader = &open.spool.reader;
-            let all = reader.events(EventFilter { kind: KindFilter::All, ..EventFilter::default() }, Viewer::Administrator, None, 1000).await.unwrap();
-            let expected: Vec<_> = all.items.into_iter()
+            let everything = EventFilter { kind: KindFilter::All, ..EventFilter::default() };
+            let (mut all, mut cursor) = (Vec::new(), None);
+            loop {
+                let page = reader.events(everything.clone(), Viewer::Administrator, cursor, 1000).await.unwrap();
+                all.extend(page.items);
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(all.len() as u64, count);
+            let expected: Vec<_> = all.into_iter()
                 .filter(|stored| filter.matches(stored))
                 .filter(|stored| user.is_none_or(|uid| stored.event.process.uid == Some(uid)))
                 .collect();

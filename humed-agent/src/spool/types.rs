@@ -29,6 +29,9 @@ pub enum SpoolError {
         /// The limit.
         seconds: u64,
     },
+    /// A border of the log that this spool has not reached.
+    #[error("after lies beyond the end: this spool was made anew or restored since")]
+    Beyond,
     /// The writer has ended.
     #[error("the spool is closed")]
     Closed,
@@ -75,6 +78,7 @@ impl SpoolError {
         match self {
             SpoolError::Full { .. } => ErrorClass::Full,
             SpoolError::Busy | SpoolError::TooSlow { .. } => ErrorClass::Busy,
+            SpoolError::Beyond => ErrorClass::Conflict,
             SpoolError::Closed => ErrorClass::Unavailable,
             SpoolError::Lock(_)
             | SpoolError::Open(_)
@@ -174,6 +178,8 @@ pub struct FigureValues {
     pub commits: u64,
     /// Microseconds spent in commits since the start.
     pub commit_us: u64,
+    /// True when the newest events were refused for want of room.
+    pub full: bool,
 }
 
 impl FigureValues {

@@ -338,6 +338,7 @@ impl Writer {
                     values.unacked_bytes += count.1;
                     values.appended += count.0;
                     values.committed(started.elapsed());
+                    values.full &= count.0 == 0;
                 });
                 self.measure();
                 for (answer, result) in pending {
@@ -360,6 +361,7 @@ impl Writer {
                 let text = error.to_string();
                 error!(error = %text, "the spool could not commit");
                 let full = types::is_full(&error);
+                self.figures.update(|values| values.full |= full);
                 if full {
                     self.pressed = true;
                     self.forget_at = Instant::now();

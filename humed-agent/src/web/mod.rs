@@ -18,6 +18,7 @@ use axum::{Extension, Router, middleware};
 use hume_core::HostName;
 use hume_core::policy::Policies;
 use hume_proto::web::{bound_question, no_store, not_found, wrong_method};
+use hume_runtime::follow::Followers;
 use hume_runtime::serve;
 use hume_runtime::socket::{self, SocketError};
 use hume_runtime::task_group::{Spawner, Stop};
@@ -32,6 +33,8 @@ use state::{Caller, Shared};
 
 /// Connections at the same time.
 pub const CONNECTIONS_MAX: usize = 128;
+/// Of them, those that wait for the next event.
+const FOLLOWERS_MAX: usize = 64;
 /// The agent's user and group may ask.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -44,13 +47,7 @@ pub struct Web {
 
 fn routes(shared: Shared) -> Router {
     Router::new()
-        .route("/api/v1/events", get(api::events))
-        .route("/api/v1/runs", get(api::runs))
-        .route("/api/v1/latest", get(api::latest))
-        .route("/api/v1/tasks", get(api::tasks))
-        .route("/api/v1/hosts", get(api::hosts))
-        .route("/api/v1/agents", get(api::agents))
-        .route("/api/v1/status", get(api::report))
+        .nest("/api/v1", api::router())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::numbers))
@@ -73,11 +70,13 @@ impl Web {
         writer: SpoolWriter,
         metrics: Arc<Metrics>,
         policies: Arc<Policies>,
+        stop: Stop,
     ) -> Result<Web, SocketError> {
         let path: &Path = &config.socket;
         let listener = socket::bind_unix(path, SOCKET_MODE)?;
         info!(socket = %path.display(), "web open");
-        Ok(Web { listener, routes: routes(Shared::new(host, reader, writer, metrics, policies)) })
+        let followers = Followers::new(FOLLOWERS_MAX, stop);
+        Ok(Web { listener, routes: routes(Shared::new(host, reader, writer, metrics, policies, followers)) })
     }
 
     /// Answers until the stop is set; each connection is a child.

@@ -6,6 +6,7 @@ use hume_core::policy::Policies;
 use hume_core::{HostName, Timestamp};
 use hume_proto::rest::{Source, SourceKind};
 use hume_runtime::clock;
+use hume_runtime::follow::Followers;
 use tokio::net::UnixStream;
 
 use crate::metrics::Metrics;
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) writer: SpoolWriter,
     pub(super) metrics: Arc<Metrics>,
     pub(super) policies: Arc<Policies>,
+    pub(super) followers: Followers,
     pub(super) started_at: Timestamp,
 }
 
@@ -29,8 +31,9 @@ impl Shared {
         writer: SpoolWriter,
         metrics: Arc<Metrics>,
         policies: Arc<Policies>,
+        followers: Followers,
     ) -> Shared {
-        Shared { host, reader, writer, metrics, policies, started_at: clock::now() }
+        Shared { host, reader, writer, metrics, policies, followers, started_at: clock::now() }
     }
 
     /// Who answers.

@@ -26,19 +26,20 @@ pub(super) struct Site {
 }
 
 pub(super) fn site() -> Site {
-    site_with(spool::Config::default())
+    site_with(&spool::Config::default())
 }
 
-pub(super) fn site_with(config: spool::Config) -> Site {
+pub(super) fn site_with(config: &spool::Config) -> Site {
     let folder = TempDir::new().unwrap();
     let mut tasks = TaskGroup::new();
-    let spool = Spool::open(folder.path(), &config, None, &mut tasks).unwrap();
+    let spool = Spool::open(folder.path(), config, None, &mut tasks).unwrap();
     let shared = Shared::new(
         HostName::parse("web1").unwrap(),
         spool.questions.clone(),
         spool.writer.clone(),
         Arc::new(Metrics::default()),
         Arc::new(Policies::default()),
+        Followers::new(FOLLOWERS_MAX, tasks.stop()),
     );
     Site { spool, shared, _tasks: tasks, _folder: folder }
 }
@@ -178,4 +179,94 @@ async fn a_wrong_path_method_or_length_is_a_problem_too() {
     assert_eq!((wrong.status, wrong.detail.as_str()), (405, "/api/v1/events takes GET, not POST"));
     let long = format!("/api/v1/events?grep={}", "x".repeat(20_000));
     assert_eq!(problem(router, Method::GET, &long).await.status, 414);
+}
+
+#[tokio::test]
+async fn a_user_sees_no_event_of_others_in_any_answer() {
+    let site = site();
+    let own = |number| Event { process: Process { uid: Some(7), ..Process::default() }, ..event(number) };
+    for event in [own(1), event(2), own(3)] {
+        site.append([event]).await;
+    }
+    let router = &site.as_viewer(Viewer::User(7));
+    for uri in ["/api/v1/events", "/api/v1/events?after=start"] {
+        let list: EventList = get(router, uri).await;
+        assert!(list.events.len() == 2 && list.events.iter().all(|event| event.uid == Some(7)), "{list:?}");
+    }
+    for uri in ["/api/v1/latest?events=true", "/api/v1/runs?events=true"] {
+        let list: RunList = get(router, uri).await;
+        let run = &list.runs[0];
+        assert_eq!(run.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!((run.summary.by_level.error, &run.summary.first_error, run.complete), (1, &None, true));
+    }
+    let all: RunList = get(&site.administrator(), "/api/v1/latest").await;
+    assert_eq!(all.runs[0].summary.first_error.as_ref().unwrap().message, "message 2");
+    let nobody: RunList = get(&site.as_viewer(Viewer::User(8)), "/api/v1/runs").await;
+    assert_eq!(nobody.runs, []);
+}
+
+#[tokio::test]
+async fn whoever_follows_is_woken_by_a_commit_and_a_foreign_cursor_is_a_conflict() {
+    let site = Site::with_a_run().await;
+    let router = &site.administrator();
+    let now: EventList = get(router, "/api/v1/events?after=now&wait=30").await;
+    assert!(now.events.is_empty(), "`now` answers at once");
+    let (task, next) = ("BACKUP", now.next.unwrap());
+    let waiting = format!("/api/v1/events?after={next}&wait=30&task={task}");
+    let commit = async {
+        tokio::task::yield_now().await;
+        let other = Event { task: TaskName::parse("OTHER").unwrap(), run: None, ..event(4) };
+        site.append([other]).await;
+        site.append([event(5)]).await;
+    };
+    let (found, ()) = tokio::join!(get::<EventList>(router, &waiting), commit);
+    assert_eq!(found.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [5]);
+    // The listing meets it there.
+    let next = found.next.unwrap();
+    let listed: EventList = get(router, &format!("/api/v1/events?cursor={next}&limit=1")).await;
+    assert_eq!(listed.events, found.events);
+    let beyond = problem(router, Method::GET, "/api/v1/events?after=e1.1000").await;
+    assert_eq!((beyond.status, beyond.field.as_deref()), (409, Some("after")));
+    let both = problem(router, Method::GET, &format!("/api/v1/events?after=now&cursor={next}")).await;
+    assert_eq!((both.status, both.field.as_deref()), (400, Some("cursor")));
+}
+
+#[tokio::test]
+async fn a_list_without_pages_says_when_it_is_cut() {
+    let site = site();
+    let task = |number: u64| Event {
+        task: TaskName::parse(&format!("T{number}")).unwrap(),
+        run: Some(RunRef { id: RunId::from_bytes([number as u8; 16]), correlation: Correlation::Ancestry }),
+        ..event(number)
+    };
+    site.append((1..=8).map(task)).await;
+    let whole: TaskList = get(&site.administrator(), "/api/v1/tasks").await;
+    assert_eq!((whole.tasks.len(), whole.truncated), (8, false));
+    site.append([task(9)]).await;
+    let cut: TaskList = get(&site.administrator(), "/api/v1/tasks").await;
+    assert_eq!((cut.tasks.len(), cut.truncated), (8, true));
+    let hosts: HostList = get(&site.administrator(), "/api/v1/hosts").await;
+    assert!(hosts.truncated);
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_fit_says_how_many_events_are_left_out() {
+    let site = site();
+    site.append((1..=spool::RUN_EVENTS_MAX as u64 + 3).map(event)).await;
+    let run: RunList = get(&site.administrator(), "/api/v1/runs?events=true").await;
+    assert_eq!((run.runs[0].events.len(), run.runs[0].more_events), (spool::RUN_EVENTS_MAX, 3));
+    assert!(run.runs[0].complete, "all of them are there");
+}
+
+#[tokio::test]
+async fn a_full_spool_is_a_state() {
+    let site = site_with(&spool::Config { bytes_max: 400 * 1024, ..spool::Config::default() });
+    let large = |number| Event { message: "x".repeat(8_000), run: None, ..event(number) };
+    let mut number = 0;
+    while site.spool.writer.append(vec![large(number)], Vec::new()).await.is_ok() {
+        number += 1;
+        assert!(number < 1_000, "it never fills");
+    }
+    let status: StatusReport = get(&site.administrator(), "/api/v1/status").await;
+    assert_eq!(status.state, "the spool is full, new events are refused");
 }

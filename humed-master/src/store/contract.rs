@@ -1,7 +1,9 @@
 //! What every backend of the store must do, as tests over any of them.
 //!
-//! The pure rules are the oracle: `EventFilter::matches` for listings, `RunState` for runs. The suite adds a unique index
+//! The pure rules are the oracle: `EventFilter::matches`, `RunFilter::pick`, and the fold of `RunState`. The suite adds a unique index
 //! on the position of an event where the backend can, so a double could not hide.
+
+mod reading;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -205,6 +207,11 @@ fn fold(events: &[StoredEvent]) -> Vec<RunState> {
     runs
 }
 
+pub(super) use reading::{
+    a_list_without_pages_says_when_it_is_cut, a_run_that_does_not_fit_says_how_many_events_are_left_out,
+    following_meets_every_event_once, the_end_of_the_log_grows_with_every_commit_of_events,
+};
+
 // What is random.
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -285,26 +292,6 @@ fn any_run_filter() -> impl Strategy<Value = RunFilter> {
     )
 }
 
-/// What a filter over runs means.
-fn matching<'a>(filter: &RunFilter, runs: &'a [RunState]) -> Vec<&'a RunState> {
-    let RunFilter { task, host, run, since, until, latest } = filter;
-    let is_latest = |state: &RunState| {
-        // Newest start first: the first of its kind is the latest.
-        let same = |other: &&RunState| other.task() == state.task() && other.host() == state.host();
-        runs.iter().find(same) == Some(state)
-    };
-    runs.iter()
-        .filter(|state| {
-            task.as_ref().is_none_or(|task| state.task() == *task)
-                && host.as_ref().is_none_or(|host| state.is_on(host))
-                && run.is_none_or(|run| state.id() == run)
-                && since.is_none_or(|since| state.started_at() >= since)
-                && until.is_none_or(|until| state.started_at() < until)
-                && (*latest == Latest::No || is_latest(state))
-        })
-        .collect()
-}
-
 // The suite.
 
 /// Whatever is asked of whatever was stored, the answer is the rule's; also page by page, also as a number.
@@ -334,7 +321,7 @@ pub(super) fn answers_are_those_of_the_rules<B: Backend>() {
                 prop_assert_eq!(store.count_events(filter.clone()).await.unwrap(), expected.len() as u64);
             }
             for filter in &run_filters {
-                let expected = matching(filter, &runs);
+                let expected = filter.pick(&runs);
                 // A cursor cannot tell two agents' runs with one id and one start apart; a real id is one of a kind.
                 let found = all_runs(&store, filter, 100).await;
                 let states: Vec<_> = found.iter().map(|record| &record.state).collect();
@@ -519,7 +506,7 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
         let elsewhere = Event { host: HostName::parse("nas").unwrap(), ..event(2) };
         sender.send(EPOCH, &[start, elsewhere]).await;
 
-        let agents = store.agents().await.unwrap();
+        let agents = store.agents().await.unwrap().items;
         assert_eq!(agents.len(), 1);
         assert_eq!((agents[0].agent, agents[0].host.as_str()), (agent(AGENT), "web1"));
         assert_eq!((agents[0].connected_since, agents[0].seen_at), (Some(at(1_000)), at(1_000)));
@@ -533,25 +520,25 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
             at: at(micros),
         };
         store.seen(sighting(SessionNo(sender.session.0 + 1), 9_000));
-        assert_eq!(store.agents().await.unwrap()[0].seen_at, at(1_000));
+        assert_eq!(store.agents().await.unwrap().items[0].seen_at, at(1_000));
         store.seen(sighting(sender.session, 5_000));
-        let agents = store.agents().await.unwrap();
+        let agents = store.agents().await.unwrap().items;
         assert_eq!((agents[0].seen_at, agents[0].queue.events), (at(5_000), 3));
 
         let error = Some("broken".to_owned());
         let departure = Departure { agent: agent(AGENT), session: sender.session, error, at: at(6_000) };
         store.leave(departure).await.unwrap();
-        let agents = store.agents().await.unwrap();
+        let agents = store.agents().await.unwrap().items;
         assert_eq!((agents[0].connected_since, agents[0].left_at), (None, Some(at(6_000))));
         assert_eq!((agents[0].seen_at, agents[0].queue.last_error.as_deref()), (at(6_000), Some("broken")));
 
-        let hosts = store.hosts().await.unwrap();
+        let hosts = store.hosts().await.unwrap().items;
         let names: Vec<_> = hosts
             .iter()
             .map(|host| (host.host.as_str(), host.tasks, host.events, host.agent.agent))
             .collect();
         assert_eq!(names, [("nas", 0, 1, agent(AGENT)), ("web1", 1, 1, agent(AGENT))]);
-        let tasks = store.tasks().await.unwrap();
+        let tasks = store.tasks().await.unwrap().items;
         assert_eq!(tasks.len(), 1);
         assert_eq!((tasks[0].task.as_str(), tasks[0].host.as_str()), ("BACKUP", "web1"));
         assert_eq!(tasks[0].latest.state.id(), RunId::from_bytes([1; 16]));
@@ -610,6 +597,22 @@ macro_rules! contract {
         #[test]
         fn the_inventory_tells_what_there_is() {
             contract::the_inventory_tells_what_there_is::<$backend>();
+        }
+        #[test]
+        fn following_meets_every_event_once() {
+            contract::following_meets_every_event_once::<$backend>();
+        }
+        #[test]
+        fn the_end_of_the_log_grows_with_every_commit_of_events() {
+            contract::the_end_of_the_log_grows_with_every_commit_of_events::<$backend>();
+        }
+        #[test]
+        fn a_run_that_does_not_fit_says_how_many_events_are_left_out() {
+            contract::a_run_that_does_not_fit_says_how_many_events_are_left_out::<$backend>();
+        }
+        #[test]
+        fn a_list_without_pages_says_when_it_is_cut() {
+            contract::a_list_without_pages_says_when_it_is_cut::<$backend>();
         }
         #[test]
         fn an_agent_cannot_touch_the_runs_of_another() {

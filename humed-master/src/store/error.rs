@@ -23,6 +23,9 @@ pub enum StoreError {
         /// The time it had.
         seconds: u64,
     },
+    /// A border of the log that this store has not reached.
+    #[error("after lies beyond the end: this store was made anew or restored since")]
+    Beyond,
     /// The writer has ended: the daemon is stopping, or about to fail.
     #[error("the store is closed")]
     Closed,
@@ -68,6 +71,7 @@ impl StoreError {
         match self {
             StoreError::Full(_) => ErrorClass::Full,
             StoreError::Busy { .. } | StoreError::Deadline { .. } => ErrorClass::Busy,
+            StoreError::Beyond => ErrorClass::Conflict,
             StoreError::Closed => ErrorClass::Unavailable,
             StoreError::Sqlite { .. }
             | StoreError::Unreadable { .. }

@@ -8,6 +8,15 @@ use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
 use hume_core::page::{EventCursor, RunCursor};
 use rusqlite::types::Value;
 
+/// Which side of a border is looked at, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Below it, newest first; none: below the end.
+    Below(Option<EventCursor>),
+    /// Above it, oldest first.
+    Above(EventCursor),
+}
+
 /// A filter over events.
 pub(super) struct EventPredicate {
     /// Conditions an index serves; they decide which rows are looked at.
@@ -16,6 +25,8 @@ pub(super) struct EventPredicate {
     pub(super) hit: Conditions,
     /// True when nothing is left for `matches` to decide.
     pub(super) is_exact: bool,
+    /// Of the rows, for `ORDER BY`.
+    pub(super) order: &'static str,
 }
 
 /// Conditions that must all hold, and their values in order.
@@ -42,8 +53,8 @@ const TASK: &str = "task_no = (SELECT no FROM task WHERE name = ?)";
 const HOST: &str = "host_no = (SELECT no FROM host WHERE name = ?)";
 
 impl EventPredicate {
-    /// The sieve for `filter`, below `after`.
-    pub(super) fn new(filter: &EventFilter, after: Option<EventCursor>) -> EventPredicate {
+    /// The sieve for `filter`, on this side.
+    pub(super) fn new(filter: &EventFilter, side: Side) -> EventPredicate {
         let EventFilter { task, host, level_min, tags, since, until, run, grep, kind } = filter;
         let (mut narrow, mut hit) = (Conditions::default(), Conditions::default());
         if let Some(run) = run {
@@ -57,9 +68,17 @@ impl EventPredicate {
         if let Some(host) = host {
             by_name.add(HOST, [Value::Text(host.as_str().to_owned())]);
         }
-        if let Some(EventCursor(id)) = after {
-            narrow.add("event.id < ?", [Value::Integer(id)]);
-        }
+        let order = match side {
+            Side::Below(None) => "id DESC",
+            Side::Below(Some(EventCursor(id))) => {
+                narrow.add("event.id < ?", [Value::Integer(id)]);
+                "id DESC"
+            }
+            Side::Above(EventCursor(id)) => {
+                narrow.add("event.id >= ?", [Value::Integer(id)]);
+                "id ASC"
+            }
+        };
         if let Some(level) = level_min {
             hit.add("level_rank >= ?", [Value::Integer(level.rank().into())]);
         }
@@ -75,7 +94,7 @@ impl EventPredicate {
             KindFilter::All => {}
         }
         let is_exact = tags.is_empty() && grep.is_none();
-        EventPredicate { narrow, hit, is_exact }
+        EventPredicate { narrow, hit, is_exact, order }
     }
 }
 

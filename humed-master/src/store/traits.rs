@@ -6,12 +6,13 @@
 use std::pin::Pin;
 
 use hume_core::filter::{EventFilter, RunFilter};
-use hume_core::page::{EventCursor, RunCursor};
+use hume_core::page::{After, EventCursor, RunCursor};
+use tokio::sync::watch;
 
 use super::error::StoreError;
 use super::types::{
-    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, HostRecord, RunEvents,
-    RunPage, Sighting, StoreSize, TaskRecord,
+    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
+    Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
 };
 
 /// A future that can be named.
@@ -50,6 +51,19 @@ pub trait EventReader: Send + Sync {
         after: Option<EventCursor>,
     ) -> BoxFuture<'_, Result<EventPage, StoreError>>;
 
+    /// Events in the order of the log, at most `limit`, and where to go on. A short piece that is not at the end is legal.
+    /// # Errors
+    /// [`StoreError::Beyond`] for a border that the store has not reached.
+    fn events_after(
+        &self,
+        filter: EventFilter,
+        limit: usize,
+        after: After,
+    ) -> BoxFuture<'_, Result<EventStretch, StoreError>>;
+
+    /// The end of the log, as it grows: changed by every commit of events, after it.
+    fn end(&self) -> watch::Receiver<EventCursor>;
+
     /// How many events match.
     fn count_events(&self, filter: EventFilter) -> BoxFuture<'_, Result<u64, StoreError>>;
 }
@@ -71,14 +85,14 @@ pub trait RunReader: Send + Sync {
 
 /// For rooms that show what there is.
 pub trait Inventory: Send + Sync {
-    /// Every task on every host, by name: at most [`LIST_ITEMS_MAX`](super::LIST_ITEMS_MAX).
-    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskRecord>, StoreError>>;
+    /// Every task on every host, by name.
+    fn tasks(&self) -> BoxFuture<'_, Result<Roll<TaskRecord>, StoreError>>;
 
-    /// Every host, by name, likewise bounded.
-    fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>>;
+    /// Every host, by name.
+    fn hosts(&self) -> BoxFuture<'_, Result<Roll<HostRecord>, StoreError>>;
 
-    /// Every agent, by host, likewise bounded.
-    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentRecord>, StoreError>>;
+    /// Every agent, by host.
+    fn agents(&self) -> BoxFuture<'_, Result<Roll<AgentRecord>, StoreError>>;
 
     /// How large it is. Answers only if the store does.
     fn size(&self) -> BoxFuture<'_, Result<StoreSize, StoreError>>;

@@ -1,6 +1,6 @@
 //! What rooms hand to the store and get back from it.
 
-use hume_core::page::{EventCursor, Page, RunCursor};
+use hume_core::page::{EventCursor, Page, RunCursor, Stretch};
 use hume_core::run::RunState;
 use hume_core::{AgentId, Epoch, Event, EventId, HostName, Seq, StoredEvent, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
@@ -191,6 +191,8 @@ pub struct RunRecord {
     /// Its events of every kind, in order of position, when they were asked for: at most
     /// [`RUN_EVENTS_MAX`](super::RUN_EVENTS_MAX).
     pub events: Vec<StoredEvent>,
+    /// So many more there are.
+    pub more_events: u64,
     /// When its agent was last heard.
     pub agent_seen_at: Timestamp,
 }
@@ -206,8 +208,19 @@ pub enum RunEvents {
 
 /// A page of events.
 pub type EventPage = Page<StoredEvent, EventCursor>;
+/// A piece of the log.
+pub type EventStretch = Stretch<StoredEvent>;
 /// A page of runs.
 pub type RunPage = Page<RunRecord, RunCursor>;
+
+/// A list without pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roll<T> {
+    /// At most [`LIST_ITEMS_MAX`](super::LIST_ITEMS_MAX).
+    pub items: Vec<T>,
+    /// True when there are more.
+    pub truncated: bool,
+}
 
 /// A task on a host, by its latest run.
 #[derive(Clone, Debug, PartialEq, Eq)]

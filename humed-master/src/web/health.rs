@@ -26,7 +26,7 @@ pub(super) async fn metrics(State(state): State<WebState>) -> Result<impl IntoRe
     let (size, agents) = (state.store.size().await?, state.store.agents().await?);
     let now = clock::now();
     let mut counts = AgentCounts::default();
-    for agent in &agents {
+    for agent in &agents.items {
         match AgentState::of(agent, now).0 {
             AgentState::Connected => counts.connected += 1,
             AgentState::Silent => counts.silent += 1,

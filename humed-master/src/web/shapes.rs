@@ -49,12 +49,13 @@ pub(super) fn run(record: &RunRecord, policies: &Policies, now: Timestamp) -> Ru
 }
 
 fn context<'a>(record: &RunRecord, policy: &'a RunPolicy, now: Timestamp) -> RunContext<'a> {
-    let RunRecord { state: _, gaps, events: _, agent_seen_at } = record;
+    let RunRecord { state: _, gaps, events: _, more_events, agent_seen_at } = record;
     let agent_silent_us = u64::try_from(now.micros_since(*agent_seen_at)).unwrap_or(0);
     RunContext {
         now: Now::elsewhere(now),
         agent_silent_for: Duration::from_micros(agent_silent_us),
         gaps: gaps.iter().map(gap).collect(),
+        more_events: *more_events,
         policy,
     }
 }

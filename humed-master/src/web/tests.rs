@@ -1,6 +1,7 @@
 //! Through the router: every answer and every failure has its shape.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -11,6 +12,7 @@ use hume_core::policy::Policies;
 use hume_core::{AgentId, Epoch, Event, EventId, HostName, Level, RunId, Seq, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::rest::{AgentList, Count, EventList, HostList, Problem, RunList, StatusReport, TaskList};
+use hume_runtime::task_group::Stop;
 use hume_runtime::{clock, tls};
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
@@ -18,7 +20,7 @@ use tower::ServiceExt as _;
 use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
 use crate::store::{
-    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, Sessions as _, SqliteStore,
+    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, SessionNo, Sessions as _, SqliteStore,
 };
 
 const AGENT: [u8; 16] = [1; 16];
@@ -29,7 +31,30 @@ struct Site {
     tls: Router,
     socket: Router,
     store: SqliteStore,
+    metrics: Metrics,
+    stop: Stop,
+    session: SessionNo,
+    /// Events of the agent until now.
+    sent: AtomicU64,
     _folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// The agent sends what comes next.
+    async fn send(&self, events: &[Event]) {
+        let first = self.sent.fetch_add(events.len() as u64, Ordering::Relaxed) + 1;
+        let entry =
+            |event: &Event| Entry::Event { body: EventBytes::encode(event), event: Box::new(event.clone()) };
+        let admission = Admission {
+            agent: AgentId::from_bytes(AGENT),
+            session: self.session,
+            epoch: Epoch::from_bytes(EPOCH),
+            first: Seq::new(first).unwrap(),
+            arrived_at: clock::now(),
+            content: Content::Entries(events.iter().map(entry).collect()),
+        };
+        self.store.commit(vec![admission]).await.unwrap();
+    }
 }
 
 /// A site whose agent was last heard at `seen_at`, with one run of three events, still going on.
@@ -63,7 +88,9 @@ async fn site(seen_at: Timestamp) -> Site {
         content: Content::Entries(entries.collect()),
     };
     store.commit(vec![admission]).await.unwrap();
-    let state = WebState::new(Arc::new(store.clone()), metrics.clone(), Policies::default(), "m1");
+    let stop = Stop::new();
+    let state =
+        WebState::new(Arc::new(store.clone()), metrics.clone(), Policies::default(), "m1", stop.clone());
     let config: WebConfig = hume_runtime::config::parse(
         std::path::Path::new("m.toml"),
         &format!(
@@ -75,8 +102,12 @@ async fn site(seen_at: Timestamp) -> Site {
     assert_eq!(config.metrics, MetricsAccess::Token);
     Site {
         tls: router(state.clone(), &Guard::with_tokens(&config, metrics.clone())),
-        socket: router(state, &Guard::of_socket(metrics)),
+        socket: router(state, &Guard::of_socket(metrics.clone())),
         store,
+        metrics,
+        stop,
+        session,
+        sent: AtomicU64::new(3),
         _folder: folder,
     }
 }
@@ -263,4 +294,67 @@ async fn ready_means_that_the_store_answers() {
     let problem = problem(&site.tls, Method::GET, "/readyz").await;
     assert_eq!((problem.status, problem.code.as_str()), (503, "unavailable"));
     assert_eq!(ask(&site.tls, Method::GET, "/healthz", None).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whoever_follows_is_woken_by_a_commit_and_a_foreign_cursor_is_a_conflict() {
+    let site = site(clock::now()).await;
+    let now: EventList = get(&site.tls, "/api/v1/events?after=now&wait=30").await;
+    assert!(now.events.is_empty(), "`now` answers at once");
+    let waiting = format!("/api/v1/events?after={}&wait=30&level=error", now.next.unwrap());
+    let commit = async {
+        tokio::task::yield_now().await;
+        // Number 5 is no error and wakes nobody for good.
+        site.send(&[Event { level: Level::Info, ..event(5) }]).await;
+        site.send(&[Event { level: Level::Error, ..event(6) }]).await;
+    };
+    let (found, ()) = tokio::join!(get::<EventList>(&site.socket, &waiting), commit);
+    assert_eq!(found.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [5]);
+    // The listing meets it there.
+    let next = found.next.unwrap();
+    let listed: EventList = get(&site.tls, &format!("/api/v1/events?cursor={next}&limit=1")).await;
+    assert_eq!(listed.events, found.events);
+    let all: EventList = get(&site.tls, "/api/v1/events?after=start&limit=2").await;
+    assert_eq!(all.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2]);
+
+    let beyond = problem(&site.tls, Method::GET, "/api/v1/events?after=e1.1000").await;
+    assert_eq!(
+        (beyond.status, beyond.code.as_str(), beyond.field.as_deref()),
+        (409, "conflict", Some("after"))
+    );
+    for (uri, field) in [
+        ("/api/v1/events?after=later", "after"),
+        ("/api/v1/events?wait=3", "wait"),
+        ("/api/v1/events?after=now&wait=31", "wait"),
+        ("/api/v1/events?after=now&cursor=e1.3", "cursor"),
+        ("/api/v1/events?after=now&count=true", "count"),
+    ] {
+        let problem = problem(&site.tls, Method::GET, uri).await;
+        assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn the_stop_lets_those_who_wait_go_at_once() {
+    let site = site(clock::now()).await;
+    let waiting = "/api/v1/events?after=start&wait=30&task=NONE";
+    let started = std::time::Instant::now();
+    let stop = async {
+        tokio::task::yield_now().await;
+        site.stop.set();
+    };
+    let (found, ()) = tokio::join!(get::<EventList>(&site.tls, waiting), stop);
+    assert!(found.events.is_empty() && found.next.is_some());
+    assert!(started.elapsed().as_secs() < 20, "it was not waited for");
+}
+
+#[tokio::test]
+async fn the_state_says_when_the_store_refuses_events() {
+    let site = site(clock::now()).await;
+    site.metrics.store_refuses(Some("the store is full".to_owned()));
+    let status: StatusReport = get(&site.tls, "/api/v1/status").await;
+    assert_eq!(status.state, "the store is full");
+    site.send(&[event(4)]).await;
+    let status: StatusReport = get(&site.tls, "/api/v1/status").await;
+    assert_eq!(status.state, "ready");
 }

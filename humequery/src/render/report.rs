@@ -132,7 +132,8 @@ fn all_facts(agent: &AgentJson, times: &Times) -> Vec<Span> {
 pub(super) fn status(report: &StatusReport, view: &View, to: &mut dyn Write) -> io::Result<()> {
     /// Width of the names and a gap.
     const LABEL: usize = 10;
-    let StatusReport { source, version, started_at, state, events, store_bytes, agents: known } = report;
+    let StatusReport { source, version, started_at, state, events, store_bytes, agents: known, truncated: _ } =
+        report;
     let started = Times::new(&view.zone, [*started_at].into_iter());
     for (label, ink, text) in [
         ("source", Ink::Strong, source_words(source)),

@@ -1,9 +1,14 @@
 //! Parameters of questions ⇄ filters. Taking a filter apart whole makes the compiler ask for a new field here.
 
+use std::time::Duration;
+
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
-use hume_core::page::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use hume_core::page::{After, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use hume_core::{BoundError, HostName, Level, RunId, Tag, TaskName, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// Longest `wait`.
+pub const WAIT_SECONDS_MAX: u64 = 30;
 
 /// Parameters of `/api/v1/events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +50,22 @@ pub struct EventQuery {
     /// Ask for the number only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<bool>,
+    /// Follow the log: oldest arrival first, from the `start` or from a cursor on. `now` answers at once with the cursor of
+    /// the present end and no events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// With `after`: seconds to wait for an event when there is none, 0 to [`WAIT_SECONDS_MAX`]; 0 when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u64>,
+}
+
+/// How the log is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// From where on.
+    pub after: After,
+    /// How long to wait when nothing is there.
+    pub wait: Duration,
 }
 
 impl EventQuery {
@@ -64,10 +85,40 @@ impl EventQuery {
             limit: None,
             cursor: None,
             count: None,
+            after: None,
+            wait: None,
         }
     }
 
-    /// The filter these parameters ask for. `limit`, `cursor` and `count` are the caller's.
+    /// How these parameters ask to follow the log, if they do.
+    ///
+    /// # Errors
+    /// [`BoundError`] for a wrong value, or for a parameter that does not go with `after`.
+    pub fn following(&self) -> Result<Option<Following>, BoundError> {
+        let Some(after) = &self.after else {
+            return match self.wait {
+                Some(_) => Err(BoundError::new("wait", "needs after")),
+                None => Ok(None),
+            };
+        };
+        if self.cursor.is_some() {
+            return Err(BoundError::new("cursor", "does not go with after: it lists the other way"));
+        }
+        if self.count.is_some() {
+            return Err(BoundError::new("count", "does not go with after"));
+        }
+        let wait = match self.wait.unwrap_or(0) {
+            seconds @ 0..=WAIT_SECONDS_MAX => Duration::from_secs(seconds),
+            _ => return Err(BoundError::new("wait", format!("must be 0 to {WAIT_SECONDS_MAX} seconds"))),
+        };
+        // Whoever asks for the present end wants to know it now.
+        match after.parse()? {
+            After::Now => Ok(Some(Following { after: After::Now, wait: Duration::ZERO })),
+            after => Ok(Some(Following { after, wait })),
+        }
+    }
+
+    /// The filter these parameters ask for. Pages, numbers and following are the caller's.
     ///
     /// # Errors
     /// The first [`BoundError`], naming the parameter.
@@ -85,6 +136,8 @@ impl EventQuery {
             limit: _,
             cursor: _,
             count: _,
+            after: _,
+            wait: _,
         } = self;
         Ok(EventFilter {
             task: task.as_deref().map(TaskName::parse).transpose()?,
@@ -199,6 +252,8 @@ fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Bo
 
 #[cfg(test)]
 mod tests {
+    use hume_core::page::EventCursor;
+
     use super::*;
 
     #[test]
@@ -227,5 +282,26 @@ mod tests {
         assert_eq!(page_items(Some(0)).unwrap_err().field, "limit");
         assert_eq!(page_items(Some(PAGE_ITEMS_MAX + 1)).unwrap_err().field, "limit");
         assert_eq!(page_items(None), Ok(PAGE_ITEMS_DEFAULT));
+    }
+
+    #[test]
+    fn following_takes_a_border_and_a_bounded_wait_and_nothing_that_contradicts_it() {
+        let asked =
+            |after: &str, wait| EventQuery { after: Some(after.to_owned()), wait, ..EventQuery::default() };
+        assert_eq!(EventQuery::default().following(), Ok(None));
+        let following = |after, seconds| Ok(Some(Following { after, wait: Duration::from_secs(seconds) }));
+        assert_eq!(asked("now", Some(9)).following(), following(After::Now, 0));
+        assert_eq!(asked("start", Some(9)).following(), following(After::Start, 9));
+        let cursor = After::Cursor(EventCursor(7));
+        assert_eq!(asked("e1.7", Some(WAIT_SECONDS_MAX)).following(), following(cursor, WAIT_SECONDS_MAX));
+        for (query, field) in [
+            (asked("later", None), "after"),
+            (asked("now", Some(WAIT_SECONDS_MAX + 1)), "wait"),
+            (EventQuery { wait: Some(1), ..EventQuery::default() }, "wait"),
+            (EventQuery { cursor: Some("e1.7".to_owned()), ..asked("now", None) }, "cursor"),
+            (EventQuery { count: Some(true), ..asked("now", None) }, "count"),
+        ] {
+            assert_eq!(query.following().unwrap_err().field, field);
+        }
     }
 }

@@ -1,19 +1,19 @@
-//! Events, newest first: SQL narrows by an index, marks likely hits by columns, and `matches` decides on the event.
+//! Events in either direction: SQL narrows by an index, marks likely hits by columns, and `matches` decides on the event.
 
 use std::collections::HashMap;
 
 use hume_core::event::Position;
 use hume_core::filter::EventFilter;
-use hume_core::page::{EventCursor, Page};
+use hume_core::page::{After, EventCursor, Page};
 use hume_core::{AgentId, Epoch, Seq, StoredEvent, Timestamp};
 use hume_proto::event::EventBytes;
 use rusqlite::types::Value;
-use rusqlite::{Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::readers::{Question, read_failed};
 use crate::store::error::StoreError;
-use crate::store::predicate::EventPredicate;
-use crate::store::types::EventPage;
+use crate::store::predicate::{EventPredicate, Side};
+use crate::store::types::{EventPage, EventStretch};
 
 /// Rows looked at for one page; then the page ends and says where to go on. Few in tests, so that the suite meets it.
 const SCAN_ROWS_MAX: i64 = if cfg!(test) { 7 } else { 100_000 };
@@ -25,29 +25,65 @@ pub(super) fn list(
     limit: usize,
     after: Option<EventCursor>,
 ) -> Result<EventPage, StoreError> {
-    let predicate = EventPredicate::new(filter, after);
+    let (items, left) = some(question, filter, limit, Side::Below(after))?;
+    Ok(Page { items, next: left.map(EventCursor) })
+}
+
+/// See [`EventReader::events_after`](crate::store::EventReader::events_after).
+pub(super) fn stretch(
+    question: &Question<'_>,
+    filter: &EventFilter,
+    limit: usize,
+    after: After,
+) -> Result<EventStretch, StoreError> {
+    let end = end(question.connection).map_err(read_failed)?;
+    let from = match after {
+        After::Start => EventCursor::START,
+        After::Now => end,
+        After::Cursor(border) if border > end => return Err(StoreError::Beyond),
+        After::Cursor(border) => border,
+    };
+    let (items, left) = some(question, filter, limit, Side::Above(from))?;
+    Ok(EventStretch { items, next: left.map_or(end, EventCursor::above), at_end: left.is_none() })
+}
+
+/// The border above the newest event.
+pub(super) fn end(connection: &Connection) -> rusqlite::Result<EventCursor> {
+    let newest = connection
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM event")?
+        .query_row([], |row| row.get(0))?;
+    Ok(EventCursor::above(newest))
+}
+
+/// Events on one side of a border, and the row up to which it was looked at if something is left.
+fn some(
+    question: &Question<'_>,
+    filter: &EventFilter,
+    limit: usize,
+    side: Side,
+) -> Result<(Vec<StoredEvent>, Option<i64>), StoreError> {
     let mut items = Vec::new();
     let mut scanned = 0;
     let mut last_id = None;
-    let finished = scan(question, predicate, SCAN_ROWS_MAX, |id, stored| {
-        // A row beyond the full page: there may be more.
-        if items.len() >= limit {
+    // One row more than one page looks at, to learn whether something is left.
+    let predicate = EventPredicate::new(filter, side);
+    let finished = scan(question, predicate, SCAN_ROWS_MAX + 1, |id, stored| {
+        if items.len() >= limit || scanned == SCAN_ROWS_MAX {
             return Ok(false);
         }
         scanned += 1;
-        last_id = Some(EventCursor(id));
+        last_id = Some(id);
         items.extend(stored.filter(|stored| filter.matches(stored)));
         Ok(true)
     })?;
-    let may_go_on = !finished || scanned == SCAN_ROWS_MAX;
-    Ok(Page { items, next: if may_go_on { last_id } else { None } })
+    Ok((items, if finished { None } else { last_id }))
 }
 
 /// See [`EventReader::count_events`](crate::store::EventReader::count_events).
 pub(super) fn count(question: &Question<'_>, filter: &EventFilter) -> Result<u64, StoreError> {
-    let predicate = EventPredicate::new(filter, None);
+    let predicate = EventPredicate::new(filter, Side::Below(None));
     if predicate.is_exact {
-        let EventPredicate { narrow, hit, is_exact: _ } = predicate;
+        let EventPredicate { narrow, hit, is_exact: _, order: _ } = predicate;
         let sql = format!("SELECT count(*) FROM event WHERE {} AND {}", narrow.text(), hit.text());
         let values = narrow.values.into_iter().chain(hit.values);
         let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
@@ -63,7 +99,7 @@ pub(super) fn count(question: &Question<'_>, filter: &EventFilter) -> Result<u64
     Ok(count)
 }
 
-/// Gives `each` the rows the predicate narrows to, newest first, with the event of those that may be hits. False when
+/// Gives `each` the rows the predicate narrows to, in its order, with the event of those that may be hits. False when
 /// `each` wanted no more.
 fn scan(
     question: &Question<'_>,
@@ -71,11 +107,11 @@ fn scan(
     rows_max: i64,
     mut each: impl FnMut(i64, Option<StoredEvent>) -> Result<bool, StoreError>,
 ) -> Result<bool, StoreError> {
-    let EventPredicate { narrow, hit, is_exact: _ } = predicate;
+    let EventPredicate { narrow, hit, is_exact: _, order } = predicate;
     // The body of a row that is no hit is not even read.
     let sql = format!(
         "SELECT id, epoch_no, seq, arrived_us, CASE WHEN {} THEN body END FROM event WHERE {} \
-         ORDER BY id DESC LIMIT ?",
+         ORDER BY {order} LIMIT ?",
         hit.text(),
         narrow.text()
     );
@@ -93,12 +129,12 @@ fn scan(
     Ok(true)
 }
 
-/// The events of one run in order of position, at most `limit`.
+/// The first events of one run in order of position, at most `limit`, and how many more there are.
 pub(super) fn of_run(
     question: &Question<'_>,
     run_no: i64,
     limit: usize,
-) -> Result<Vec<StoredEvent>, StoreError> {
+) -> Result<(Vec<StoredEvent>, u64), StoreError> {
     let mut statement = question
         .connection
         .prepare_cached(
@@ -112,7 +148,16 @@ pub(super) fn of_run(
         question.check()?;
         events.extend(stored_event(question, &mut places, row)?);
     }
-    Ok(events)
+    if events.len() < limit {
+        return Ok((events, 0));
+    }
+    let all: i64 = question
+        .connection
+        .prepare_cached("SELECT count(*) FROM event WHERE run_no = ?1")
+        .and_then(|mut count| count.query_row([run_no], |row| row.get(0)))
+        .map_err(read_failed)?;
+    let more = all.unsigned_abs().saturating_sub(events.len() as u64);
+    Ok((events, more))
 }
 
 /// Reads the row `(id, epoch_no, seq, arrived_us, body)`; none when the body was left out.

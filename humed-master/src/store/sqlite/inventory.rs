@@ -11,7 +11,7 @@ use super::runs;
 use crate::store::LIST_ITEMS_MAX;
 use crate::store::error::StoreError;
 use crate::store::presence::Presence;
-use crate::store::types::{AgentRecord, HostRecord, QueueStatus, RunEvents, StoreSize, TaskRecord};
+use crate::store::types::{AgentRecord, HostRecord, QueueStatus, Roll, RunEvents, StoreSize, TaskRecord};
 
 /// Ends with the columns that [`agent_record`] reads.
 const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, version, address, certificate_expires_us, \
@@ -19,7 +19,7 @@ const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, versio
      (SELECT coalesce(sum(stored), 0) FROM epoch WHERE epoch.agent_no = agent.no)";
 
 /// Every task on every host, by name.
-pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Vec<TaskRecord>, StoreError> {
+pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Roll<TaskRecord>, StoreError> {
     let sql = "SELECT run.no, run.agent_no, agent.id, agent.last_seen_us, run.state, task.name, host.name \
          FROM latest JOIN run ON run.no = latest.run_no JOIN agent ON agent.no = run.agent_no \
          JOIN task ON task.no = latest.task_no JOIN host ON host.no = latest.host_no \
@@ -32,7 +32,7 @@ pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Vec<
 }
 
 /// Every host, by name.
-pub(super) fn hosts(question: &Question<'_>, presence: &Presence) -> Result<Vec<HostRecord>, StoreError> {
+pub(super) fn hosts(question: &Question<'_>, presence: &Presence) -> Result<Roll<HostRecord>, StoreError> {
     let sql = format!(
         "SELECT host.name, host.events, (SELECT count(*) FROM latest WHERE latest.host_no = host.no), {AGENT_COLUMNS} \
          FROM host JOIN agent ON agent.no = host.agent_no ORDER BY host.name LIMIT ?1"
@@ -48,7 +48,7 @@ pub(super) fn hosts(question: &Question<'_>, presence: &Presence) -> Result<Vec<
 }
 
 /// Every agent, by host.
-pub(super) fn agents(question: &Question<'_>, presence: &Presence) -> Result<Vec<AgentRecord>, StoreError> {
+pub(super) fn agents(question: &Question<'_>, presence: &Presence) -> Result<Roll<AgentRecord>, StoreError> {
     let sql = format!("SELECT {AGENT_COLUMNS} FROM agent ORDER BY agent.host, agent.no LIMIT ?1");
     list(question, &sql, |row| agent_record(presence, row, 0))
 }
@@ -67,15 +67,19 @@ fn list<T>(
     question: &Question<'_>,
     sql: &str,
     mut item: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
+) -> Result<Roll<T>, StoreError> {
     let mut statement = question.connection.prepare_cached(sql).map_err(read_failed)?;
-    let mut rows = statement.query(params![LIST_ITEMS_MAX as i64]).map_err(read_failed)?;
+    // One more than the list holds tells whether there are more.
+    let mut rows = statement.query(params![LIST_ITEMS_MAX as i64 + 1]).map_err(read_failed)?;
     let mut items = Vec::new();
     while let Some(row) = rows.next().map_err(read_failed)? {
         question.check()?;
+        if items.len() == LIST_ITEMS_MAX {
+            return Ok(Roll { items, truncated: true });
+        }
         items.push(item(row)?);
     }
-    Ok(items)
+    Ok(Roll { items, truncated: false })
 }
 
 /// Reads [`AGENT_COLUMNS`] from column `first` on; a live session knows better than the disk.

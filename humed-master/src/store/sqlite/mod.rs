@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::filter::{EventFilter, RunFilter};
-use hume_core::page::{EventCursor, RunCursor};
+use hume_core::page::{After, EventCursor, RunCursor};
 use hume_runtime::sqlite::{self, SqliteOptions};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::readers::Readers;
 use self::writer::Job;
@@ -30,14 +30,17 @@ use super::error::StoreError;
 use super::presence::Presence;
 use super::traits::{BoxFuture, EventReader, EventWriter, Inventory, RunReader, Sessions};
 use super::types::{
-    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, HostRecord, RunEvents,
-    RunPage, Sighting, StoreSize, TaskRecord,
+    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
+    Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
 };
 use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_init.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../../migrations/sqlite/0002_latest_by_host.sql"),
+];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
 const QUEUE_JOBS_MAX: usize = 256;
@@ -69,6 +72,7 @@ pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
     readers: Arc<Readers>,
     presence: Arc<Presence>,
+    end: watch::Receiver<EventCursor>,
 }
 
 impl SqliteStore {
@@ -82,8 +86,8 @@ impl SqliteStore {
         let readers = Arc::new(Readers::open(path, &options(READER_CACHE_KIB))?);
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let writer = Writer::new(connection, path.to_owned(), queue, metrics)?;
-        let presence = Arc::default();
-        Ok((SqliteStore { id, path: path.into(), jobs, readers, presence }, writer))
+        let (presence, end) = (Arc::default(), writer.end());
+        Ok((SqliteStore { id, path: path.into(), jobs, readers, presence, end }, writer))
     }
 
     /// Lets the writer finish what was handed in, and end. Whoever comes later is told that the store is closed.
@@ -165,6 +169,19 @@ impl EventReader for SqliteStore {
         Box::pin(self.readers.ask(move |question| events::list(question, &filter, limit, after)))
     }
 
+    fn events_after(
+        &self,
+        filter: EventFilter,
+        limit: usize,
+        after: After,
+    ) -> BoxFuture<'_, Result<EventStretch, StoreError>> {
+        Box::pin(self.readers.ask(move |question| events::stretch(question, &filter, limit, after)))
+    }
+
+    fn end(&self) -> watch::Receiver<EventCursor> {
+        self.end.clone()
+    }
+
     fn count_events(&self, filter: EventFilter) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(self.readers.ask(move |question| events::count(question, &filter)))
     }
@@ -190,17 +207,17 @@ impl RunReader for SqliteStore {
 }
 
 impl Inventory for SqliteStore {
-    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskRecord>, StoreError>> {
+    fn tasks(&self) -> BoxFuture<'_, Result<Roll<TaskRecord>, StoreError>> {
         let presence = Arc::clone(&self.presence);
         Box::pin(self.readers.ask(move |question| inventory::tasks(question, &presence)))
     }
 
-    fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {
+    fn hosts(&self) -> BoxFuture<'_, Result<Roll<HostRecord>, StoreError>> {
         let presence = Arc::clone(&self.presence);
         Box::pin(self.readers.ask(move |question| inventory::hosts(question, &presence)))
     }
 
-    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentRecord>, StoreError>> {
+    fn agents(&self) -> BoxFuture<'_, Result<Roll<AgentRecord>, StoreError>> {
         let presence = Arc::clone(&self.presence);
         Box::pin(self.readers.ask(move |question| inventory::agents(question, &presence)))
     }

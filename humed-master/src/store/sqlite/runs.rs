@@ -80,12 +80,12 @@ pub(super) fn record(
     let on_disk = Timestamp::from_micros(row.get(3).map_err(read_failed)?);
     let state = parse_state(row.get_ref(4).map_err(read_failed)?.as_str().unwrap_or_default())?;
     let gaps = gaps_of(question, agent_no, &state)?;
-    let events = match with_events {
-        RunEvents::Omit => Vec::new(),
+    let (events, more_events) = match with_events {
+        RunEvents::Omit => (Vec::new(), 0),
         RunEvents::Include => events::of_run(question, run_no, RUN_EVENTS_MAX)?,
     };
     let agent_seen_at = presence.of(agent).map_or(on_disk, |live| live.seen_at);
-    Ok(RunRecord { state, gaps, events, agent_seen_at })
+    Ok(RunRecord { state, gaps, events, more_events, agent_seen_at })
 }
 
 /// The fold as it was stored.

@@ -191,6 +191,41 @@ fn questions_about_runs_begin_with_an_index() {
     }
 }
 
+/// What is asked of one host among thousands begins with that host.
+#[test]
+fn questions_about_hosts_do_not_look_through_all_latest_runs() {
+    let started = Started::start();
+    let connection = open_writer(&started.path).unwrap();
+    for sql in [
+        "SELECT (SELECT count(*) FROM latest WHERE latest.host_no = host.no) FROM host",
+        "SELECT run_no FROM latest WHERE latest.host_no = 7",
+    ] {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let plan: Vec<String> =
+            statement.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        let is_found = plan.iter().any(|step| step.contains("INDEX latest_host"));
+        assert!(is_found && !plan.iter().any(|step| step.contains("SCAN latest")), "{sql}: {plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_version_is_brought_up_to_date_and_keeps_its_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut connection = open_writer(&path).unwrap();
+    hume_runtime::sqlite::migrate(&mut connection, super::APPLICATION_ID, &super::MIGRATIONS[..1]).unwrap();
+    let content = "INSERT INTO agent VALUES (1, zeroblob(16), 'web1', 1, '', '', 0, 0, 0, NULL, 0, NULL, NULL, NULL); \
+                   INSERT INTO host VALUES (1, 'web1', 1, 7);";
+    connection.execute_batch(content).unwrap();
+    drop(connection);
+    let (store, writer) = open(&path).unwrap();
+    let thread = run(writer);
+    let hosts = store.hosts().await.unwrap().items;
+    assert_eq!((hosts[0].host.as_str(), hosts[0].events, hosts[0].tasks), ("web1", 7, 0));
+    store.close().await;
+    thread.join().unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_job_that_fails_is_rolled_back_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -225,7 +260,8 @@ async fn a_job_that_fails_is_rolled_back_alone() {
 async fn a_full_disk_takes_nothing_and_everything_again_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let (store, writer) = open(&path).unwrap();
+    let metrics = Metrics::new(Timestamp::EPOCH);
+    let (store, writer) = SqliteStore::open(&path, metrics.clone()).unwrap();
     let pages: i64 = writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     writer.connection.pragma_update(None, "max_page_count", pages + 20).unwrap();
     let thread = run(writer);
@@ -249,6 +285,7 @@ async fn a_full_disk_takes_nothing_and_everything_again_once_there_is_room() {
     // Still there, and what was answered is still known.
     let cursor = store.enter(entrance([1; 16])).await.unwrap().cursors[0];
     assert_eq!(cursor.seq.get(), stored);
+    assert_eq!(metrics.store_trouble().as_deref(), Some("the store is full"), "whoever asks is told");
     store.close().await;
     thread.join().unwrap().unwrap();
 

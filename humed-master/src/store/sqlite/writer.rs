@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hume_core::Timestamp;
+use hume_core::page::EventCursor;
 use hume_runtime::sqlite::{self, Checkpoint, CheckpointReport, SqliteError};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admit::admit;
 use super::cache::Cache;
-use super::{WAL_BYTES_MAX, open_writer, registry};
+use super::{WAL_BYTES_MAX, events, open_writer, registry};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
 use crate::store::types::{Admission, CommitOutcome, Content, Departure, Entered, Entrance, Sighting};
@@ -97,6 +98,13 @@ impl Done {
         }
     }
 
+    fn refused(&self) -> Option<&StoreError> {
+        match self {
+            Done::Refused(error) => Some(error),
+            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Unasked => None,
+        }
+    }
+
     /// Why the whole transaction is gone after this job.
     fn cause(&self) -> StoreError {
         match self {
@@ -124,6 +132,8 @@ pub struct Writer {
     arrived_at: Timestamp,
     truncate_again: Option<Instant>,
     metrics: Metrics,
+    /// The end of the log, for those who wait for the next event.
+    end: watch::Sender<EventCursor>,
 }
 
 impl Writer {
@@ -138,6 +148,7 @@ impl Writer {
             .query_row(newest, [], |row| row.get(0))
             .map_err(|source| StoreError::sqlite("read", source))?;
         let arrived_at = Timestamp::from_micros(arrived_us);
+        let end = events::end(&connection).map_err(|source| StoreError::sqlite("read", source))?;
         Ok(Writer {
             connection,
             path,
@@ -146,7 +157,19 @@ impl Writer {
             arrived_at,
             truncate_again: None,
             metrics,
+            end: watch::Sender::new(end),
         })
+    }
+
+    /// The end of the log, as it grows.
+    pub(super) fn end(&self) -> watch::Receiver<EventCursor> {
+        self.end.subscribe()
+    }
+
+    fn publish_end(&self) {
+        // Whoever waits is woken by the next commit, should this look fail.
+        let Ok(end) = events::end(&self.connection) else { return };
+        self.end.send_if_modified(|known| std::mem::replace(known, end) != end);
     }
 
     /// Writes until the store is closed or its last handle dropped, then empties the log.
@@ -197,9 +220,16 @@ impl Writer {
             }
             Ok(())
         });
+        let refused = done.iter().find_map(Done::refused).or(committed.as_ref().err());
+        match refused {
+            Some(error) => metrics.store_refuses(Some(error.to_string())),
+            None if done.iter().any(|done| matches!(done, Done::Commit(..))) => metrics.store_refuses(None),
+            None => {}
+        }
         for done in done {
             done.tell(&committed, metrics);
         }
+        self.publish_end();
         if let Err(error) = &committed {
             jobs.for_each(|job| job.refuse(error));
         }
@@ -335,6 +365,7 @@ fn is_fault_of_disk(error: &StoreError) -> bool {
         StoreError::Full(_)
         | StoreError::Busy { .. }
         | StoreError::Deadline { .. }
+        | StoreError::Beyond
         | StoreError::Closed
         | StoreError::Unreadable { .. }
         | StoreError::LogInUse { .. }

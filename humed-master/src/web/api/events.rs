@@ -1,12 +1,13 @@
-//! `/events`: a page of events, or their number.
+//! `/events`: a page of events, their number, or those that come.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hume_core::page::EventCursor;
-use hume_proto::rest::{Count, EventJson, EventList, EventQuery, page_items};
+use hume_proto::rest::{Count, EventJson, EventList, EventQuery, Following, page_items};
 use hume_proto::web::{Params, Refusal};
 
+use super::super::problem;
 use super::super::state::WebState;
 
 pub(super) async fn list(
@@ -16,6 +17,17 @@ pub(super) async fn list(
     let filter = query.filter()?;
     let limit = page_items(query.limit)?;
     let after = query.cursor.as_deref().map(str::parse::<EventCursor>).transpose()?;
+    if let Some(Following { after, wait }) = query.following()? {
+        let read = |after| state.store.events_after(filter.clone(), limit, after);
+        let found = state.followers.next(after, wait, state.store.end(), read).await;
+        let found = found.map_err(problem::of_following)?;
+        return Ok(Json(EventList {
+            source: state.source(),
+            events: found.items.iter().map(EventJson::from).collect(),
+            next: Some(found.next.to_string()),
+        })
+        .into_response());
+    }
     if query.count == Some(true) {
         let count = state.store.count_events(filter).await?;
         return Ok(Json(Count { source: state.source(), count }).into_response());

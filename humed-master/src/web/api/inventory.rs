@@ -8,30 +8,32 @@ use hume_runtime::clock;
 
 use super::super::shapes;
 use super::super::state::WebState;
+use crate::store::Roll;
 
 pub(super) async fn tasks(
     State(state): State<WebState>,
     _: Params<Nothing>,
 ) -> Result<Json<TaskList>, Refusal> {
-    let (records, now) = (state.store.tasks().await?, clock::now());
-    let tasks = records.iter().map(|record| shapes::task(record, &state.policies, now)).collect();
-    Ok(Json(TaskList { source: state.source(), tasks }))
+    let (Roll { items, truncated }, now) = (state.store.tasks().await?, clock::now());
+    let tasks = items.iter().map(|record| shapes::task(record, &state.policies, now)).collect();
+    Ok(Json(TaskList { source: state.source(), tasks, truncated }))
 }
 
 pub(super) async fn hosts(
     State(state): State<WebState>,
     _: Params<Nothing>,
 ) -> Result<Json<HostList>, Refusal> {
-    let (records, now) = (state.store.hosts().await?, clock::now());
-    let hosts = records.iter().map(|record| shapes::host(record, now)).collect();
-    Ok(Json(HostList { source: state.source(), hosts }))
+    let (Roll { items, truncated }, now) = (state.store.hosts().await?, clock::now());
+    let hosts = items.iter().map(|record| shapes::host(record, now)).collect();
+    Ok(Json(HostList { source: state.source(), hosts, truncated }))
 }
 
 pub(super) async fn agents(
     State(state): State<WebState>,
     _: Params<Nothing>,
 ) -> Result<Json<AgentList>, Refusal> {
-    Ok(Json(AgentList { source: state.source(), agents: agents_now(&state).await? }))
+    let Roll { items: agents, truncated } = agents_now(&state).await?;
+    Ok(Json(AgentList { source: state.source(), agents, truncated }))
 }
 
 pub(super) async fn status(
@@ -39,18 +41,20 @@ pub(super) async fn status(
     _: Params<Nothing>,
 ) -> Result<Json<StatusReport>, Refusal> {
     let size = state.store.size().await?;
+    let Roll { items: agents, truncated } = agents_now(&state).await?;
     Ok(Json(StatusReport {
         source: state.source(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: state.metrics.started_at(),
-        state: "ready".to_owned(),
+        state: state.metrics.store_trouble().unwrap_or_else(|| "ready".to_owned()),
         events: size.events,
         store_bytes: size.bytes,
-        agents: agents_now(&state).await?,
+        agents,
+        truncated,
     }))
 }
 
-async fn agents_now(state: &WebState) -> Result<Vec<AgentJson>, Refusal> {
-    let (records, now) = (state.store.agents().await?, clock::now());
-    Ok(records.iter().map(|record| shapes::agent(record, now)).collect())
+async fn agents_now(state: &WebState) -> Result<Roll<AgentJson>, Refusal> {
+    let (Roll { items, truncated }, now) = (state.store.agents().await?, clock::now());
+    Ok(Roll { items: items.iter().map(|record| shapes::agent(record, now)).collect(), truncated })
 }

@@ -1,0 +1,280 @@
+//! Local questions about runs: the fold of each, its events that the asker may see, and what of it this host has forgotten.
+//!
+//! The meaning of a filter is [`RunFilter::pick`]. One answer is one moment: fold and events fit together.
+
+use hume_core::event::{EventKind, StoredEvent};
+use hume_core::filter::{Latest, RunFilter};
+use hume_core::name::{Epoch, Seq};
+use hume_core::page::{Page, RunCursor};
+use hume_core::run::RunState;
+use hume_core::{AgentId, EventId};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+
+use super::query::{EVENT_COLUMNS, Viewer, Where, stored};
+use super::reader::SpoolReader;
+use super::types::SpoolError;
+
+/// Events that come with one run. Few in tests, so that they meet it.
+pub const RUN_EVENTS_MAX: usize = if cfg!(test) { 50 } else { 10_000 };
+/// A page of runs ends when it has more events than this; the rest is on the next.
+const PAGE_EVENTS_MAX: usize = 2 * RUN_EVENTS_MAX;
+
+/// Whether runs are wanted with their events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEvents {
+    /// Without.
+    Omit,
+    /// With.
+    Include,
+}
+
+/// A run and what is known around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// The fold of its events.
+    pub state: RunState,
+    /// Places of its events that were forgotten.
+    pub forgotten: Vec<Forgotten>,
+    /// Its events of every kind in order of place, when they were asked for: at most [`RUN_EVENTS_MAX`] that the viewer may
+    /// see.
+    pub events: Vec<StoredEvent>,
+    /// So many more he may see.
+    pub more_events: u64,
+    /// Whether he may see what the first error says.
+    pub first_error: FirstErrorFor,
+}
+
+/// Places of a run whose events are no longer kept; those between them may belong to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Their epoch.
+    pub epoch: Epoch,
+    /// The first.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+}
+
+/// Whose the first error of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstErrorFor {
+    /// The viewer may see it, or there is none.
+    Viewer,
+    /// Another user reported it, or nobody knows any more who did.
+    Others,
+}
+
+/// The runs that a filter is about: where they are taken from, and what must hold.
+struct RunSieve {
+    table: String,
+    conditions: Where,
+}
+
+impl RunSieve {
+    fn new(filter: &RunFilter, viewer: Viewer) -> RunSieve {
+        let RunFilter { task, host, run, since, until, latest } = filter;
+        let mut conditions = Where::default();
+        // These three say among which runs the latest is looked for; the others apply to the one that was found.
+        if let Some(task) = task {
+            conditions.add("task = ?", [task.as_str().to_owned().into()]);
+        }
+        if let Some(host) = host {
+            conditions.add("host = ?", [host.as_str().to_owned().into()]);
+        }
+        if let Viewer::User(uid) = viewer {
+            conditions.add("uid = ?", [Value::Integer(uid.into())]);
+        }
+        let table = match latest {
+            Latest::No => "run".to_owned(),
+            Latest::PerTaskAndHost => {
+                let table = format!(
+                    "(SELECT *, row_number() OVER (PARTITION BY task, host ORDER BY started_us DESC, id DESC) AS newest
+                        FROM run WHERE {}) AS run",
+                    conditions.take_text()
+                );
+                conditions.add("newest = 1", []);
+                table
+            }
+        };
+        if let Some(run) = run {
+            conditions.add("id = ?", [run.as_bytes().to_vec().into()]);
+        }
+        if let Some(since) = since {
+            conditions.add("started_us >= ?", [since.as_micros().into()]);
+        }
+        if let Some(until) = until {
+            conditions.add("started_us < ?", [until.as_micros().into()]);
+        }
+        RunSieve { table, conditions }
+    }
+}
+
+impl SpoolReader {
+    /// A page of runs, newest start first, of at most `items` that `viewer` may see.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn runs(
+        &self,
+        filter: RunFilter,
+        viewer: Viewer,
+        after: Option<RunCursor>,
+        items: usize,
+        with_events: RunEvents,
+    ) -> Result<Page<RunRecord, RunCursor>, SpoolError> {
+        let agent = self.agent();
+        self.ask(move |connection| {
+            let RunSieve { table, mut conditions } = RunSieve::new(&filter, viewer);
+            if let Some(RunCursor { started_at, run }) = after {
+                let key = [started_at.as_micros().into(), run.as_bytes().to_vec().into()];
+                conditions.add("(started_us, id) < (?, ?)", key);
+            }
+            // One more than the page holds, to learn whether another page follows.
+            let sql = format!(
+                "SELECT state FROM {table} WHERE {} ORDER BY started_us DESC, id DESC LIMIT {}",
+                conditions.text(),
+                items + 1
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(conditions.values))?;
+            let (mut page, mut events) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                if page.len() == items || events > PAGE_EVENTS_MAX {
+                    let next = page.last().map(cursor_of);
+                    return Ok(Page { items: page, next });
+                }
+                let text: String = row.get(0)?;
+                let state = serde_json::from_str::<RunState>(&text)
+                    .map_err(|error| SpoolError::Damaged { row: 0, detail: error.to_string() })?;
+                let record = record(connection, agent, viewer, state, with_events)?;
+                events += record.events.len();
+                page.push(record);
+            }
+            Ok(Page { items: page, next: None })
+        })
+        .await
+    }
+
+    /// How many runs there are that `viewer` may see.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the file cannot be read.
+    pub async fn count_runs(&self, filter: RunFilter, viewer: Viewer) -> Result<u64, SpoolError> {
+        self.ask(move |connection| {
+            let RunSieve { table, conditions } = RunSieve::new(&filter, viewer);
+            let sql = format!("SELECT count(*) FROM {table} WHERE {}", conditions.text());
+            let count: i64 = connection
+                .prepare_cached(&sql)?
+                .query_row(params_from_iter(conditions.values), |row| row.get(0))?;
+            Ok(count as u64)
+        })
+        .await
+    }
+}
+
+fn cursor_of(record: &RunRecord) -> RunCursor {
+    RunCursor { started_at: record.state.started_at(), run: record.state.id() }
+}
+
+fn record(
+    connection: &Connection,
+    agent: Option<AgentId>,
+    viewer: Viewer,
+    state: RunState,
+    with_events: RunEvents,
+) -> Result<RunRecord, SpoolError> {
+    let (events, more_events) = match with_events {
+        RunEvents::Omit => (Vec::new(), 0),
+        RunEvents::Include => events_of(connection, agent, viewer, &state)?,
+    };
+    let mut forgotten = forgotten(connection, &state)?;
+    let is_whole = with_events == RunEvents::Include && more_events == 0 && viewer == Viewer::Administrator;
+    let reported = events.iter().filter(|stored| stored.event.kind == EventKind::Reported).count() as u64;
+    if forgotten.is_empty() && is_whole && reported < state.events() {
+        let whole = |span: &hume_core::run::Span| Forgotten {
+            epoch: span.epoch(),
+            from: span.first(),
+            to: span.last(),
+        };
+        forgotten.extend(state.spans().iter().map(whole));
+    }
+    let first_error = match state.first_error() {
+        Some(first) => whose(connection, agent, viewer, first.id)?,
+        None => FirstErrorFor::Viewer,
+    };
+    Ok(RunRecord { state, forgotten, events, more_events, first_error })
+}
+
+/// The first events of a run that the viewer may see, and how many more there are.
+fn events_of(
+    connection: &Connection,
+    agent: Option<AgentId>,
+    viewer: Viewer,
+    state: &RunState,
+) -> Result<(Vec<StoredEvent>, u64), SpoolError> {
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no
+          WHERE run = ?1 ORDER BY event.epoch_no, event.seq"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([state.id().as_bytes()])?;
+    let (mut events, mut more) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let (_, event) = stored(row, agent)?;
+        if !viewer.sees(&event) {
+            continue;
+        }
+        if events.len() < RUN_EVENTS_MAX {
+            events.push(event);
+        } else {
+            more += 1;
+        }
+    }
+    Ok((events, more))
+}
+
+/// The events of a run are forgotten in the order of their places, so all are there if the first one is.
+fn forgotten(connection: &Connection, state: &RunState) -> Result<Vec<Forgotten>, SpoolError> {
+    let mut kept = connection.prepare_cached(
+        "SELECT min(seq) FROM event WHERE run = ?1 AND epoch_no = (SELECT no FROM epoch WHERE epoch = ?2)",
+    )?;
+    let mut first_is_kept = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM event WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1) AND seq = ?2)",
+    )?;
+    let mut all = Vec::new();
+    for span in state.spans() {
+        let (epoch, first) = (span.epoch(), span.first());
+        if first_is_kept.query_row(params![epoch.as_bytes(), first.get() as i64], |row| row.get(0))? {
+            continue;
+        }
+        let lowest: Option<i64> =
+            kept.query_row(params![state.id().as_bytes(), epoch.as_bytes()], |row| row.get(0))?;
+        let to = match lowest.and_then(|seq| Seq::new(seq as u64)) {
+            Some(lowest) => Seq::new(lowest.get().saturating_sub(1)).unwrap_or(first),
+            None => span.last(),
+        };
+        all.push(Forgotten { epoch, from: first, to });
+    }
+    Ok(all)
+}
+
+fn whose(
+    connection: &Connection,
+    agent: Option<AgentId>,
+    viewer: Viewer,
+    event: EventId,
+) -> Result<FirstErrorFor, SpoolError> {
+    if viewer == Viewer::Administrator {
+        return Ok(FirstErrorFor::Viewer);
+    }
+    let sql =
+        format!("SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no WHERE id = ?1");
+    let found = connection
+        .prepare_cached(&sql)?
+        .query_row([event.as_bytes()], |row| Ok(stored(row, agent)))
+        .optional()?
+        .transpose()?;
+    let is_seen = found.is_some_and(|(_, stored)| viewer.sees(&stored));
+    Ok(if is_seen { FirstErrorFor::Viewer } else { FirstErrorFor::Others })
+}
