@@ -10,8 +10,10 @@
 //! | which run does an event belong to | [`correlate`] |
 //! | how long did a run take, how did it end | [`run`] |
 //! | which events are asked for | [`filter`], [`page`] |
+//! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
 
+pub mod check;
 pub mod correlate;
 pub mod error;
 pub mod event;

@@ -1,7 +1,7 @@
 //! What came back: one page of a listing, or a whole small report.
 
 use hume_proto::rest::{
-    AgentList, Count, EventList, HostList, RunJson, RunList, Source, StatusReport, TaskList,
+    AgentList, Count, EventList, HostList, LIST_ITEMS_MAX, RunJson, RunList, Source, StatusReport, TaskList,
 };
 use serde::Serialize;
 
@@ -38,6 +38,13 @@ pub struct LatestList {
     pub more: bool,
 }
 
+/// `7 more events: humequery --run ID --format ndjson`, for a run that did not fit into its answer.
+pub fn more_events(run: &RunJson) -> Option<String> {
+    let s = if run.more_events == 1 { "" } else { "s" };
+    let text = format!("{} more event{s}: humequery --run {} --format ndjson", run.more_events, run.id);
+    (run.more_events > 0).then_some(text)
+}
+
 impl Answer {
     /// True when nothing was found. A number is an answer, and so is a status.
     pub fn is_empty(&self) -> bool {
@@ -49,6 +56,24 @@ impl Answer {
             Answer::Hosts(list) => list.hosts.is_empty(),
             Answer::Agents(list) => list.agents.is_empty(),
             Answer::Count(_) | Answer::Status(_) => false,
+        }
+    }
+
+    /// What the answer leaves out because it is too much for one, and how to see it.
+    pub fn left_out(&self) -> Vec<String> {
+        let cut = |what: &str, truncated: bool| {
+            let text = format!("there are more than {LIST_ITEMS_MAX} {what}: the list is cut");
+            truncated.then_some(text).into_iter().collect()
+        };
+        match self {
+            Answer::Runs(RunList { runs, .. }) | Answer::Latest(LatestList { runs, .. }) => {
+                runs.iter().filter_map(more_events).collect()
+            }
+            Answer::Tasks(list) => cut("tasks", list.truncated),
+            Answer::Hosts(list) => cut("hosts", list.truncated),
+            Answer::Agents(list) => cut("agents", list.truncated),
+            Answer::Status(report) => cut("agents", report.truncated),
+            Answer::Events(_) | Answer::Count(_) => Vec::new(),
         }
     }
 

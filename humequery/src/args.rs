@@ -41,9 +41,10 @@ Whom it asks, the first that is there:
 The files know the keys url, ca and token_file. Paths in them are relative to
 the file. Their ca and token_file are used only with the url of the same file.
 
-Output: data on stdout, talk on stderr. Tables show control characters of an
-event as \\x1b or \\u{202e}; json, ndjson and csv keep them as they are. So may
-a csv cell start with = + - or @, which a spreadsheet takes for a formula.
+Output: data on stdout, talk on stderr. Control characters of an event never
+reach a terminal: tables show them as \\x1b or \\u{202e}, json and ndjson escape
+them, csv shows them at a terminal and keeps them as they are elsewhere. There a
+cell may start with = + - or @, which a spreadsheet takes for a formula.
 In csv a run is one line, without its events.
 
 Exit codes:

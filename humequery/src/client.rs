@@ -14,7 +14,7 @@ use reqwest::{Certificate, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::whom::{Place, Whom};
+use crate::whom::{self, Place, Whom};
 
 /// Largest answer that is read.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -195,12 +195,18 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .http1_only();
         builder = match (&place, &ca) {
-            // Without TLS no CA is loaded: the machine may have none. And no proxy sees a token in the clear.
+            // Without TLS no CA is loaded: the machine may have none.
             (Place::Socket(path), _) => builder.tls_certs_only([]).no_proxy().unix_socket(path.as_path()),
-            (Place::Web(url), _) if url.scheme() == "http" => builder.tls_certs_only([]).no_proxy(),
+            (Place::Web(url), _) if url.scheme() == "http" => builder.tls_certs_only([]),
             (Place::Web(_), Some(ca)) => builder.tls_certs_only(read_ca(ca)?),
             (Place::Web(_), None) => builder,
         };
+        // What is on this machine is not behind a proxy, whatever the environment says.
+        if let Place::Web(url) = &place
+            && whom::is_loopback(url)
+        {
+            builder = builder.no_proxy();
+        }
         let http =
             builder.build().map_err(|source| ClientError::Setup { place: place.to_string(), source })?;
         let client = Client { http, place, timeout, with_ca: ca.is_some(), with_token: token_file.is_some() };
@@ -348,7 +354,7 @@ fn tls_advice(error: &rustls::Error, with_ca: bool) -> Option<&'static str> {
                 "name the CA of this master with --ca FILE"
             }),
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                Some("use a name that its certificate has, or add this one with humeconfig init --name")
+                Some("ask it by a name that its certificate has")
             }
             Bad::Expired | Bad::ExpiredContext { .. } => {
                 Some("its certificate has expired, or the clock here is wrong")

@@ -42,10 +42,6 @@ pub const EXIT_USAGE: u8 = 64;
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let words: Vec<OsString> = words.into_iter().collect();
-    if words.len() < 2 {
-        return usage(&Args::command().render_help().to_string());
-    }
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(error) if error.use_stderr() => {
@@ -87,10 +83,12 @@ async fn show(args: &Args, question: &Question, client: &Client) -> ExitCode {
     let mut stdout = BufWriter::new(io::stdout().lock());
     let mut found = false;
     let mut more = None;
+    let mut left_out = Vec::new();
     let pages = format.pages();
     let asked = ask::ask(client, question, pages, &mut |answer: &Answer| {
         found |= !answer.is_empty();
         more = answer.more();
+        left_out.extend(answer.left_out());
         format.write(answer, &mut stdout)
     })
     .await;
@@ -107,6 +105,9 @@ async fn show(args: &Args, question: &Question, client: &Client) -> ExitCode {
     if !found && let Some(sentence) = nothing::sentence(question) {
         let hint = near_names(args.output.format, question, client).await;
         talk(&hint.map_or_else(|| sentence.clone(), |hint| format!("{sentence}; {hint}")));
+    }
+    for note in left_out {
+        talk(&note);
     }
     // Who set a limit knows of it, unless they go from page to page.
     let unexpected = args.asked.limit.is_none() || args.asked.cursor.is_some();

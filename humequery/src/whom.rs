@@ -270,7 +270,7 @@ pub fn parse_url(text: &str) -> Result<Place, WhomError> {
 }
 
 /// True for the names and addresses of this machine.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")

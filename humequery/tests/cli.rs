@@ -190,13 +190,13 @@ fn a_count_is_one_number() {
         assert_eq!(request.parameter("count").as_deref(), Some("true"));
         Reply::json(&json!({"source": source(), "count": 42}))
     });
-    for format in ["table", "csv"] {
+    for format in ["table", "csv", "json", "ndjson"] {
         let output = ask(&server, &format!("-t BACKUP --count --format {format}"));
         assert_code(&output, 0);
         assert_eq!(stdout(&output), "42\n");
     }
     let output = ask(&server, "--runs --count --format ndjson");
-    assert_eq!(stdout(&output), "{\"source\":{\"kind\":\"agent\",\"name\":\"web1\"},\"count\":42}\n");
+    assert_eq!(stdout(&output), "42\n");
     assert_eq!(server.requests().last().unwrap().path, "/api/v1/runs");
 }
 
@@ -256,9 +256,49 @@ fn a_wrong_command_line_is_64_and_asks_nobody() {
         assert_eq!(stdout(&output), "");
     }
     assert!(server.requests().is_empty());
-    let output = humequery(server.folder()).output().unwrap();
-    assert_code(&output, 64);
-    assert!(stderr(&output).contains("Usage: humequery"), "{}", stderr(&output));
+}
+
+#[test]
+fn without_a_word_it_lists_events() {
+    let server = events_server(3);
+    let output = humequery(server.folder()).env("HUMEQUERY_URL", server.url()).output().unwrap();
+    assert_code(&output, 0);
+    assert_eq!(stdout(&output).lines().count(), 4);
+}
+
+#[test]
+fn what_one_answer_has_no_room_for_is_said() {
+    let server = Server::start(|request| {
+        let word = request.path.strip_prefix("/api/v1/").unwrap();
+        let mut cut = run("web1", &[event(1)]);
+        cut["summary"]["events"] = json!(8);
+        cut["more_events"] = json!(7);
+        match word {
+            "runs" | "latest" => Reply::json(&json!({"source": source(), "runs": [cut], "next": null})),
+            _ => Reply::json(&json!({"source": source(), word: [], "truncated": true})),
+        }
+    });
+    for words in ["--latest", "--latest --format json", "--runs --events --format ndjson"] {
+        let output = ask(&server, words);
+        assert_code(&output, 0);
+        let note = format!("humequery: 7 more events: humequery --run {RUN} --format ndjson\n");
+        assert_eq!(stderr(&output), note, "{words}");
+    }
+    let output = ask(&server, "--latest");
+    assert!(
+        stdout(&output).contains(&format!("7 more events: humequery --run {RUN}")),
+        "{}",
+        stdout(&output)
+    );
+    for word in ["tasks", "hosts", "agents"] {
+        let output = ask(&server, &format!("{word} --format json"));
+        assert_code(&output, 0);
+        assert!(
+            stderr(&output).contains(&format!("there are more than 10000 {word}")),
+            "{}",
+            stderr(&output)
+        );
+    }
 }
 
 #[test]
@@ -544,6 +584,14 @@ fn nothing_of_an_event_reaches_a_terminal_raw() {
             .collect();
         assert!(bad.is_empty(), "{words}: {bad:?}");
         assert!(stdout(&output).contains("\\x1b"), "{}", stdout(&output));
+    }
+    for words in ["--format json", "--latest --format json", "--format ndjson"] {
+        let output = ask(&server, words);
+        let is_bad = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!stdout(&output).contains(is_bad), "{words}: {}", stdout(&output));
+        let data: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let event = data.pointer("/events/0").or(data.pointer("/runs/0/events/0")).unwrap_or(&data);
+        assert_eq!(event["message"], "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\r\u{7f}");
     }
 }
 

@@ -93,6 +93,15 @@ fn csv_reads_back_as_it_was() {
 }
 
 #[test]
+fn csv_at_a_terminal_shows_what_it_must_not_send() {
+    for (name, answer) in answers() {
+        let text = shown(&answer, FormatName::Csv, Some(80), Colour::Off);
+        let is_bad = |c: char| (c.is_control() && c != '\n' && c != '\r') || c == '\u{202e}';
+        assert!(!text.contains(is_bad), "{name}: {text:?}");
+    }
+}
+
+#[test]
 fn a_header_of_csv_is_written_once_for_all_pages() {
     let (_, answer) = answers().remove(0);
     let zone = TimeZone::UTC;

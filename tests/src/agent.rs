@@ -143,7 +143,7 @@ impl Agent {
     #[track_caller]
     pub fn count(&self, words: &[&str]) -> u64 {
         let words: Vec<&str> = words.iter().copied().chain(["--count"]).collect();
-        self.query_json(&words)["count"].as_u64().expect("a count is a number")
+        self.query_json(&words).as_u64().expect("a count is a number")
     }
 
     /// What it says of itself in `humequery agents`.

@@ -50,7 +50,7 @@ impl Where {
         let mut numbered = pieces.next().unwrap_or_default().to_owned();
         for (value, piece) in values.into_iter().zip(pieces) {
             self.values.push(value);
-            numbered.push_str(&format!("?{}{piece}", self.values.len()));
+            numbered = format!("{numbered}?{}{piece}", self.values.len());
         }
         self.terms.push(numbered);
     }

@@ -278,7 +278,8 @@ async fn a_run_belongs_to_the_user_who_reported_it_first() {
     open.spool.writer.append(vec![of(1, Some(7)), of(2, Some(8)), finding], vec![]).await.unwrap();
     open.spool.writer.append(vec![of(4, Some(8))], vec![]).await.unwrap();
     let runs = async |uid| {
-        let page = open.spool.reader.runs(RunFilter::default(), Viewer::User(uid), None, 10, RunEvents::Omit).await;
+        let page =
+            open.spool.reader.runs(RunFilter::default(), Viewer::User(uid), None, 10, RunEvents::Omit).await;
         page.unwrap().items.len()
     };
     assert_eq!((runs(7).await, runs(8).await), (1, 0));

@@ -1,7 +1,8 @@
 //! A header line, then one item a line (RFC 4180). Lists inside a cell: tags by comma, flags by comma, extra as JSON.
 //!
-//! The data stays true: control characters are kept, and a cell that starts with `=`, `+`, `-` or `@` is not
-//! disarmed, because a script that reads it back would see something else. Runs are one line each, without their events.
+//! The data stay true: control characters are kept, except at a terminal, and a cell that starts with `=`, `+`, `-` or `@`
+//! is not disarmed, because a script that reads it back would see something else. Runs are one line each, without their
+//! events.
 
 use std::io::{self, Write};
 
@@ -9,13 +10,15 @@ use csv::Writer;
 use hume_proto::rest::{AgentJson, EventJson, ExitJson, HostJson, RunJson, TaskJson};
 
 use super::format::Format;
+use super::text::clean;
 use crate::answer::Answer;
 use crate::ask::Pages;
 
 /// `--format csv`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Csv {
     header_written: bool,
+    at_terminal: bool,
 }
 
 impl Format for Csv {
@@ -55,6 +58,11 @@ impl Format for Csv {
 }
 
 impl Csv {
+    /// For a terminal, or for a program that reads it.
+    pub fn new(at_terminal: bool) -> Csv {
+        Csv { header_written: false, at_terminal }
+    }
+
     fn rows<const N: usize>(
         &mut self,
         header: &[&str; N],
@@ -67,7 +75,8 @@ impl Csv {
             self.header_written = true;
         }
         for row in rows {
-            writer.write_record(row).map_err(as_io)?;
+            let shown = if self.at_terminal { row.map(|cell| clean(&cell)) } else { row };
+            writer.write_record(shown).map_err(as_io)?;
         }
         writer.flush()
     }

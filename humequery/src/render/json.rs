@@ -1,9 +1,10 @@
-//! One object, indented, exactly as documented for `/api/v1`.
+//! One object, indented, exactly as documented for `/api/v1`; of a count the number.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::escape;
 use super::format::Format;
 use crate::answer::Answer;
 use crate::ask::Pages;
@@ -22,7 +23,7 @@ impl Format for Json {
             Answer::Events(list) => object(list, to),
             Answer::Runs(list) => object(list, to),
             Answer::Latest(list) => object(list, to),
-            Answer::Count(count) => object(count, to),
+            Answer::Count(count) => object(&count.count, to),
             Answer::Tasks(list) => object(list, to),
             Answer::Hosts(list) => object(list, to),
             Answer::Agents(list) => object(list, to),
@@ -32,6 +33,6 @@ impl Format for Json {
 }
 
 fn object<T: Serialize>(value: &T, to: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *to, value)?;
+    escape::pretty(value, to)?;
     to.write_all(b"\n")
 }

@@ -10,6 +10,7 @@ use super::moment::{Local, duration, offset};
 use super::report::source_words;
 use super::table::{View, message, why};
 use super::text::{Ink, Span, lines};
+use crate::answer::more_events;
 
 /// Where the lines under a heading begin.
 const INDENT: usize = 2;
@@ -75,14 +76,20 @@ fn header(run: &RunJson, shared: &Shared<'_>, view: &View, to: &mut dyn Write) -
 
     let took = duration(run.duration_ms);
     let mut facts = vec![format!("started {} {}", start.date_time(), start.offset)];
-    match run.ended_at {
-        Some(end) => {
-            let end = Local::of(end, &view.zone);
-            let same_day = end.date == start.date;
-            facts.push(format!("ended {}", if same_day { end.time } else { end.date_time() }));
+    let moment = |at| {
+        let at = Local::of(at, &view.zone);
+        if at.date == start.date { at.time } else { at.date_time() }
+    };
+    match (run.ended_at, run.ended_after) {
+        (Some(end), Some(after)) => {
+            facts.push(format!("ended between {} and {}", moment(after), moment(end)));
+            facts.push(format!("took at most {took}"));
+        }
+        (Some(end), None) => {
+            facts.push(format!("ended {}", moment(end)));
             facts.push(format!("took {took}"));
         }
-        None => facts.push(format!("{} for {took}", run.phase)),
+        (None, _) => facts.push(format!("{} for {took}", run.phase)),
     }
     paragraph(&facts.join(", "), Ink::Plain, view, to)?;
     paragraph(&format!("run {}", run.id), Ink::Faint, view, to)?;
@@ -124,7 +131,7 @@ fn events(run: &RunJson, shared: &Shared<'_>, view: &View, to: &mut dyn Write) -
         line.put(column, Span::word(&event.level));
         column += level_columns + GAP;
         let mut lines = hang(line, column, &message(event), view.width);
-        let details = details(event, shared);
+        let details = details(event, run, shared);
         if let Some(facts) = &details.facts {
             lines = beside_or_below(lines, column, facts, view.width);
         }
@@ -159,8 +166,14 @@ struct Details {
     tree: Vec<Span>,
 }
 
-fn details(event: &EventJson, shared: &Shared<'_>) -> Details {
+fn details(event: &EventJson, run: &RunJson, shared: &Shared<'_>) -> Details {
     let mut facts = Vec::new();
+    // Said once for the run, and again where an event was placed otherwise. A run that an event opened is joined by ancestry.
+    let usual = if run.correlation == "implicit" { "ancestry" } else { &run.correlation };
+    let is_unusual = |rule: &&str| *rule != usual && *rule != run.correlation;
+    if let Some(rule) = event.correlation.as_deref().filter(is_unusual) {
+        facts.push(format!("by {rule}"));
+    }
     if !event.tags.is_empty() && event.tags != shared.tags {
         facts.push(format!("tags {}", event.tags.join(",")));
     }
@@ -187,7 +200,11 @@ fn summary(run: &RunJson, view: &View, to: &mut dyn Write) -> io::Result<()> {
         let lines = hang(line, INDENT + LABEL, &text, view.width);
         lines.iter().try_for_each(|line| line.write(view.colour, to))
     };
-    say("events", Ink::Plain, &counts(run.summary.events, &run.summary.by_level))?;
+    let ink = if run.complete { Ink::Plain } else { Ink::Unsure };
+    say("events", ink, &whole(run))?;
+    if run.summary.events > 0 {
+        say("levels", Ink::Plain, &counts(&run.summary.by_level))?;
+    }
     if let Some(first) = &run.summary.first_error {
         let since = offset(first.time.micros_since(run.started_at));
         let text = format!("{} ({since})  {}", clock(first.time, view), first.message);
@@ -202,11 +219,6 @@ fn summary(run: &RunJson, view: &View, to: &mut dyn Write) -> io::Result<()> {
             (None, None) => {}
         }
     }
-    if run.complete {
-        say("complete", Ink::Plain, "yes, no event is missing")?;
-    } else {
-        say("complete", Ink::Unsure, &format!("NO: {}", gaps(&run.gaps)))?;
-    }
     say("correlation", Ink::Plain, &run.correlation)
 }
 
@@ -214,8 +226,22 @@ fn clock(at: Timestamp, view: &View) -> String {
     Local::of(at, &view.zone).time
 }
 
-/// `5: 1 error, 1 warning, 3 info`; the worst first, only what there is.
-fn counts(events: u64, by_level: &ByLevel) -> String {
+/// `14/14, complete`, or what is missing, left out, or not for the eyes of who asks.
+fn whole(run: &RunJson) -> String {
+    let counted = run.summary.events;
+    let here = run.events.iter().filter(|event| event.kind == "reported").count() as u64;
+    if !run.complete {
+        return format!("{counted}, INCOMPLETE: {}", gaps(&run.gaps));
+    }
+    match more_events(run) {
+        Some(more) => format!("{here}/{counted}, complete\n{more}"),
+        None if run.events.is_empty() || here >= counted => format!("{counted}/{counted}, complete"),
+        None => format!("{here}/{counted}, complete: the others are of other users"),
+    }
+}
+
+/// `1 error, 1 warning, 3 info`; the worst first, only what there is.
+fn counts(by_level: &ByLevel) -> String {
     let ByLevel { debug, info, ok, warning, error, critical, unknown } = *by_level;
     let parts: Vec<String> = [
         (critical, "critical"),
@@ -230,12 +256,16 @@ fn counts(events: u64, by_level: &ByLevel) -> String {
     .filter(|(count, _)| *count > 0)
     .map(|(count, level)| format!("{count} {level}"))
     .collect();
-    if parts.is_empty() { events.to_string() } else { format!("{events}: {}", parts.join(", ")) }
+    parts.join(", ")
 }
 
-/// `3 events are missing: 14 to 16 (evicted)`
+/// Events that may be missing: those at the places of the gaps, of which some may belong to others.
+pub(crate) fn missing_max(gaps: &[GapJson]) -> u64 {
+    gaps.iter().map(|gap| gap.to.saturating_sub(gap.from).saturating_add(1)).sum()
+}
+
+/// `up to 3 events are missing, numbers 14 to 16 (evicted)`
 fn gaps(gaps: &[GapJson]) -> String {
-    let missing: u64 = gaps.iter().map(|gap| gap.to.saturating_sub(gap.from).saturating_add(1)).sum();
     let places: Vec<String> = gaps
         .iter()
         .map(
@@ -244,9 +274,9 @@ fn gaps(gaps: &[GapJson]) -> String {
             },
         )
         .collect();
-    match missing {
+    match missing_max(gaps) {
         0 => "events are missing".to_owned(),
         1 => format!("1 event may be missing, number {}", places.join(", ")),
-        _ => format!("up to {missing} events are missing, numbers {}", places.join(", ")),
+        missing => format!("up to {missing} events are missing, numbers {}", places.join(", ")),
     }
 }

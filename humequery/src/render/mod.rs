@@ -1,6 +1,7 @@
 //! Answers as text: the list of forms.
 
 pub mod csv;
+mod escape;
 pub mod format;
 pub mod json;
 mod latest;
@@ -22,6 +23,6 @@ pub fn format(name: FormatName, view: View) -> Box<dyn Format> {
         FormatName::Table => Box::new(table::Table::new(view)),
         FormatName::Json => Box::new(json::Json),
         FormatName::Ndjson => Box::new(ndjson::Ndjson),
-        FormatName::Csv => Box::new(csv::Csv::default()),
+        FormatName::Csv => Box::new(csv::Csv::new(view.width.is_some())),
     }
 }

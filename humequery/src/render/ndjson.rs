@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::escape;
 use super::format::Format;
 use crate::answer::Answer;
 use crate::ask::Pages;
@@ -22,7 +23,7 @@ impl Format for Ndjson {
             Answer::Events(list) => lines(&list.events, to),
             Answer::Runs(list) => lines(&list.runs, to),
             Answer::Latest(list) => lines(&list.runs, to),
-            Answer::Count(count) => line(count, to),
+            Answer::Count(count) => line(&count.count, to),
             Answer::Tasks(list) => lines(&list.tasks, to),
             Answer::Hosts(list) => lines(&list.hosts, to),
             Answer::Agents(list) => lines(&list.agents, to),
@@ -36,6 +37,6 @@ fn lines<T: Serialize>(items: &[T], to: &mut dyn Write) -> io::Result<()> {
 }
 
 fn line<T: Serialize>(item: &T, to: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *to, item)?;
+    escape::compact(item, to)?;
     to.write_all(b"\n")
 }

@@ -138,7 +138,8 @@ pub fn lines(message: &str) -> impl Iterator<Item = &str> {
     message.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line))
 }
 
-fn is_unsafe(c: char) -> bool {
+/// True for what must not reach a terminal.
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

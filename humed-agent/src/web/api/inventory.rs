@@ -138,7 +138,7 @@ fn condition(figures: &FigureValues, uplink: &Uplink) -> String {
     match uplink.state {
         UplinkState::Alone | UplinkState::Connected => {}
         UplinkState::Disconnected => {
-            wrong.push(format!("no connection to the master since {}", uplink.since))
+            wrong.push(format!("no connection to the master since {}", uplink.since));
         }
     }
     if wrong.is_empty() { "ready".to_owned() } else { wrong.join("; ") }
