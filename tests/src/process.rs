@@ -89,16 +89,23 @@ pub fn shell(words: &[&str]) -> Command {
     command
 }
 
-/// The command without variables that change what hume's programs do.
+/// The command without variables that change what hume's programs and shells do.
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let is_ours = text.starts_with("HUME") || text == "HTASK" || text == "HTAGS";
-        if is_ours || ["INVOCATION_ID", "NOTIFY_SOCKET", "LINENO"].contains(&&*text) {
+        if meddles(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
     command
+}
+
+/// Whether a variable of this name changes what hume's programs or shells do: where they report, what they are asked
+/// through, what a script runs before its first line.
+fn meddles(name: &str) -> bool {
+    name.starts_with("HUME")
+        || name.to_ascii_lowercase().ends_with("_proxy")
+        || ["HTASK", "HTAGS", "LINENO", "INVOCATION_ID", "NOTIFY_SOCKET", "CLICOLOR_FORCE", "BASH_ENV", "ENV"]
+            .contains(&name)
 }
 
 /// Runs a command to its end, with nothing on stdin.
@@ -160,6 +167,25 @@ pub fn words(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_would_change_a_command_are_taken_away_and_others_stay() {
+        for name in [
+            "HUME_SOCKET",
+            "HTASK",
+            "https_proxy",
+            "ALL_PROXY",
+            "no_proxy",
+            "BASH_ENV",
+            "ENV",
+            "CLICOLOR_FORCE",
+        ] {
+            assert!(meddles(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "TMPDIR", "ENVIRONMENT", "proxy", "NO_COLOR"] {
+            assert!(!meddles(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_command_says_what_it_said() {

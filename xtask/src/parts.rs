@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,12 @@ use crate::say::say;
 
 /// Set to `1` where nothing may be skipped.
 const NO_SKIP_VARIABLE: &str = "HUME_NO_SKIP";
+
+/// A longer `TMPDIR` leaves too little of the 107 bytes of a socket's path for the folders of tests.
+const TMPDIR_BYTES_MAX: usize = 60;
+
+/// Used instead of it.
+const SHORT_FOLDER: &str = "/tmp";
 
 /// What cargo-deny says when it cannot get the list of known vulnerabilities.
 const DATABASE_UNREACHABLE: &str = "failed to fetch advisory database";
@@ -119,9 +126,11 @@ impl Part {
     fn command(self) -> Command {
         let mut command = cargo();
         command.args(self.arguments().split(' '));
-        if self == Self::Docs {
+        match self {
             // Known to rustdoc alone, so nothing is compiled again for it.
-            command.env("RUSTDOCFLAGS", "-D warnings");
+            Self::Docs => drop(command.env("RUSTDOCFLAGS", "-D warnings")),
+            Self::Tests if is_too_long(&std::env::temp_dir()) => drop(command.env("TMPDIR", SHORT_FOLDER)),
+            Self::Tests | Self::Format | Self::Clippy | Self::Build | Self::Deny | Self::Advisories => {}
         }
         command
     }
@@ -164,6 +173,13 @@ fn run_part(part: Part) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Lacking(format!("{} is not installed: {}", need.name, need.install)));
     }
     say(format_args!("xtask: {}: cargo {}", part.name(), part.arguments()))?;
+    let folder = std::env::temp_dir();
+    if part == Part::Tests && is_too_long(&folder) {
+        say(format_args!(
+            "xtask: tests: with TMPDIR={SHORT_FOLDER}, as sockets below {} would have paths that are too long",
+            folder.display()
+        ))?;
+    }
     match part {
         Part::Advisories => check_advisories(),
         Part::Format | Part::Clippy | Part::Build | Part::Tests | Part::Docs | Part::Deny => {
@@ -171,6 +187,11 @@ fn run_part(part: Part) -> anyhow::Result<Outcome> {
             Ok(if status.success() { Outcome::Passed } else { Outcome::Failed(status.to_string()) })
         }
     }
+}
+
+/// Whether the path of a socket in a temporary folder there may be longer than the 107 bytes it can have.
+fn is_too_long(folder: &Path) -> bool {
+    folder.as_os_str().len() > TMPDIR_BYTES_MAX
 }
 
 fn is_installed(need: &Need) -> anyhow::Result<bool> {
@@ -239,6 +260,13 @@ mod tests {
         let unreachable = "[ERROR] failed to fetch advisory database https://…: connection refused";
         assert!(matches!(judge_advisories(false, unreachable), Outcome::OutOfReach(_)));
         assert!(matches!(judge_advisories(false, "error[vulnerability]: …"), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn only_a_long_temporary_folder_is_replaced() {
+        assert!(!is_too_long(Path::new("/tmp")));
+        assert!(!is_too_long(Path::new(&"x".repeat(TMPDIR_BYTES_MAX))));
+        assert!(is_too_long(Path::new(&"x".repeat(TMPDIR_BYTES_MAX + 1))));
     }
 
     #[test]

@@ -281,15 +281,23 @@ impl Site {
     }
 }
 
-/// The command without variables that would change what hume's programs do.
+/// The command without variables that change what hume's programs and shells do.
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("HUME") || text == "HTASK" || text == "HTAGS" || text == "INVOCATION_ID" {
+        if meddles(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
     command
+}
+
+/// Whether a variable of this name changes what hume's programs or shells do: where they report, what they are asked
+/// through, what a script runs before its first line.
+fn meddles(name: &str) -> bool {
+    name.starts_with("HUME")
+        || name.to_ascii_lowercase().ends_with("_proxy")
+        || ["HTASK", "HTAGS", "LINENO", "INVOCATION_ID", "NOTIFY_SOCKET", "CLICOLOR_FORCE", "BASH_ENV", "ENV"]
+            .contains(&name)
 }
 
 /// Two ports that nobody uses now.
@@ -303,6 +311,25 @@ fn free_ports() -> anyhow::Result<Ports> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_would_change_a_command_are_taken_away_and_others_stay() {
+        for name in [
+            "HUME_SOCKET",
+            "HTASK",
+            "https_proxy",
+            "ALL_PROXY",
+            "no_proxy",
+            "BASH_ENV",
+            "ENV",
+            "CLICOLOR_FORCE",
+        ] {
+            assert!(meddles(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "TMPDIR", "ENVIRONMENT", "proxy", "NO_COLOR"] {
+            assert!(!meddles(name), "{name}");
+        }
+    }
 
     #[test]
     fn the_two_ports_differ_and_can_be_bound() {
