@@ -28,14 +28,20 @@ pub(crate) fn chain() -> Chain {
     )
 }
 
+/// The script that a command line runs, its words ended by NUL.
+pub(crate) fn script(command_line: &[u8], cwd: Option<&str>) -> Option<String> {
+    script_of(command_line, cwd).map(|script| fit::cut(&script, SCRIPT_BYTES_MAX).to_owned())
+}
+
 /// Adds what the agent would have found out itself: the chain, the script and the boot.
 pub(crate) fn captured(mut caller: CallerLine) -> CallerLine {
     let chain = chain();
-    caller.script = chain
-        .owner()
-        .and_then(|owner| command_line(owner.pid))
-        .and_then(|raw| script_of(&raw, caller.cwd.as_deref()))
-        .map(|script| fit::cut(&script, SCRIPT_BYTES_MAX).to_owned());
+    if caller.script.is_none() {
+        // That this program runs is no news.
+        let other = chain.owner().filter(|owner| Some(owner.pid) != caller.pid);
+        let owner = other.and_then(|owner| command_line(owner.pid));
+        caller.script = owner.and_then(|raw| script(&raw, caller.cwd.as_deref()));
+    }
     caller.chain = Some(chain.links().iter().map(LinkLine::from).collect());
     caller.boot_id =
         fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned());

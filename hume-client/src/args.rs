@@ -6,12 +6,14 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser};
+use hume_core::event::Command;
 
 use crate::help;
 
+/// The name of the program in what it says.
+const PROGRAM: &str = "hume";
 /// First words that are kept for other work than reporting, and never taken for a message.
-pub(crate) const RESERVED: [&str; 8] =
-    ["exec", "pipe", "template", "sign", "verify", "watch", "maint", "doctor"];
+pub(crate) const RESERVED: [&str; 6] = ["template", "sign", "verify", "watch", "maint", "doctor"];
 
 /// What was asked for on the command line, before any value is looked at.
 #[derive(Clone, Default, Parser)]
@@ -66,6 +68,13 @@ pub(crate) struct Args {
         help_heading = help::WHAT
     )]
     pub(crate) command: Option<OsString>,
+
+    /// With counter-start: the script may end before the run does
+    ///
+    /// The end of the process that starts the run then says nothing about the run, and only its
+    /// stop or its longest time ends it.
+    #[arg(verbatim_doc_comment, long, help_heading = help::WHAT)]
+    pub(crate) detach: bool,
 
     /// Labels, separated by commas; may be repeated [env: HUME_TAGS, HTAGS: added]
     #[arg(short = 'T', long, value_name = "TAGS", allow_hyphen_values = true, help_heading = help::WHAT)]
@@ -141,8 +150,18 @@ pub(crate) struct Args {
 pub(crate) enum Asked {
     /// Report an event.
     Report(Box<Args>),
-    /// Print the help or the version on stdout.
-    Show(clap::Error),
+    /// Print a page.
+    Show(Page),
+}
+
+/// The help or the version, for stdout.
+pub(crate) struct Page(clap::Error);
+
+impl Page {
+    /// Prints it. A reader that has seen enough closes its end; that is no failure.
+    pub(crate) fn print(&self) {
+        let _ = self.0.print();
+    }
 }
 
 /// The options themselves are wrong; nothing can be stored.
@@ -163,8 +182,10 @@ pub(crate) enum UsageError {
         word: &'static str,
     },
     /// There is no such option.
-    #[error("hume: {what}; {hint}")]
+    #[error("{program}: {what}; {hint}")]
     Option {
+        /// Which program was called.
+        program: &'static str,
         /// What the parser found.
         what: String,
         /// What to do about it.
@@ -175,6 +196,9 @@ pub(crate) enum UsageError {
         "hume: two different messages were given: give one, by -m or as the last words; `hume -h` lists the options"
     )]
     Messages,
+    /// Something else than a start was to be detached.
+    #[error("hume: --detach belongs to -c counter-start only; `hume -h` lists the options")]
+    Detach,
 }
 
 /// Reads a command line, the program's own name first.
@@ -191,17 +215,22 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
     }
     match Args::try_parse_from(&words) {
         Ok(args) => args.checked(),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Asked::Show(error))
-        }
         // An unquoted variable that is empty takes the value away from the last option: not a reason to stop the script.
         Err(error) if error.kind() == ErrorKind::InvalidValue => {
             words.push(OsString::new());
-            let mut args = Args::try_parse_from(&words).map_err(|_| UsageError::from(&error))?;
+            let mut args = Args::try_parse_from(&words).map_err(|_| option_error(PROGRAM, &error))?;
             args.value_is_missing = true;
             args.checked()
         }
-        Err(error) => Err(UsageError::from(&error)),
+        Err(error) => page_or_error(PROGRAM, error).map(Asked::Show),
+    }
+}
+
+/// What the parser answers in place of options: a page that was asked for, or what is wrong with them.
+pub(crate) fn page_or_error(program: &'static str, error: clap::Error) -> Result<Page, UsageError> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Page(error)),
+        _ => Err(option_error(program, &error)),
     }
 }
 
@@ -220,6 +249,13 @@ impl Args {
         self.message.first().is_some_and(|text| text == OsStr::new("-"))
     }
 
+    /// A word that is no command at all is a value, which stops no script.
+    fn is_known_not_to_start(&self) -> bool {
+        let Some(word) = &self.command else { return true };
+        let word = word.to_string_lossy().trim().to_ascii_lowercase();
+        Command::from_word(&word).is_some_and(|command| command != Command::CounterStart)
+    }
+
     fn checked(self) -> Result<Asked, UsageError> {
         let joined = (!self.words.is_empty()).then(|| self.words.join(OsStr::new(" ")));
         let mut texts = self.message.iter().chain(joined.as_ref());
@@ -227,30 +263,33 @@ impl Args {
         if texts.any(|text| Some(text) != first) {
             return Err(UsageError::Messages);
         }
+        if self.detach && self.is_known_not_to_start() {
+            return Err(UsageError::Detach);
+        }
         Ok(Asked::Report(Box::new(self)))
     }
 }
 
-impl From<&clap::Error> for UsageError {
-    /// One line of the parser's several, and what to do about it.
-    fn from(error: &clap::Error) -> UsageError {
-        let text = error.to_string();
-        let what = text.lines().next().unwrap_or("the options are not understood");
-        let nearest =
-            [ContextKind::SuggestedArg, ContextKind::SuggestedValue].into_iter().find_map(|kind| match error
-                .get(kind)
-            {
-                Some(ContextValue::String(word)) => Some(word.clone()),
-                Some(ContextValue::Strings(words)) => words.first().cloned(),
-                _ => None,
-            });
-        let hint = match nearest {
-            Some(word) => format!("did you mean `{word}`? `hume -h` lists the options"),
-            None => "`hume -h` lists the options; a message that starts with a dash goes after -m or --"
-                .to_owned(),
-        };
-        UsageError::Option { what: one_line(what.strip_prefix("error: ").unwrap_or(what)), hint }
-    }
+/// One line of the parser's several, and what to do about it.
+fn option_error(program: &'static str, error: &clap::Error) -> UsageError {
+    let text = error.to_string();
+    let what = text.lines().next().unwrap_or("the options are not understood");
+    let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedValue].into_iter().find_map(|kind| {
+        match error.get(kind) {
+            Some(ContextValue::String(word)) => Some(word.clone()),
+            Some(ContextValue::Strings(words)) => words.first().cloned(),
+            _ => None,
+        }
+    });
+    let list = format!("`{program} -h` lists the options");
+    let hint = match nearest {
+        Some(word) => format!("did you mean `{word}`? {list}"),
+        None if program == PROGRAM => {
+            format!("{list}; a message that starts with a dash goes after -m or --")
+        }
+        None => list,
+    };
+    UsageError::Option { program, what: one_line(what.strip_prefix("error: ").unwrap_or(what)), hint }
 }
 
 /// `text` without anything that could end the line or steer a terminal.
@@ -267,7 +306,7 @@ mod tests {
         let words = std::iter::once("hume").chain(words.iter().copied()).map(OsString::from);
         match parse(words)? {
             Asked::Report(args) => Ok(*args),
-            Asked::Show(error) => panic!("{error}"),
+            Asked::Show(_) => panic!("a page"),
         }
     }
 
@@ -306,6 +345,16 @@ mod tests {
         assert_eq!(text(&["--message=-5"]), "-5");
         assert_eq!(text(&["--message="]), "");
         assert_eq!(args(&["-L", "-1", "-x", "-a=b"]).unwrap().level.unwrap(), "-1");
+    }
+
+    #[test]
+    fn only_a_start_can_be_detached_and_a_bad_command_is_a_value() {
+        for words in [&["--detach", "-t", "X"][..], &["--detach", "-t", "X", "-c", "Counter-Stop"]] {
+            assert!(matches!(args(words), Err(UsageError::Detach)), "{words:?}");
+        }
+        for word in ["counter-start", " COUNTER-START", "counter-strat"] {
+            assert!(args(&["--detach", "-t", "X", "-c", word]).unwrap().detach, "{word}");
+        }
     }
 
     #[test]

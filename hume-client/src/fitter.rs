@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use hume_core::event::Command;
+use hume_core::event::{Command, MESSAGE_BYTES_MAX};
 use hume_core::{Level, fit};
 use hume_proto::intake::DraftLine;
 
@@ -18,6 +18,10 @@ const KEPT_WORD_BYTES_MAX: usize = 256;
 /// half of [`hume_core::event::LINE_BYTES_MAX`]. Only texts of control characters, which JSON makes six times as long,
 /// ever reach it.
 const TEXTS_JSON_BYTES_MAX: usize = 128 * 1024;
+
+/// Most bytes kept of a text that is read: a message, and enough to tell that there was more without splitting a
+/// character of the part that stays.
+pub(crate) const MESSAGE_READ_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 4;
 
 /// The message as it came, and how long it was there.
 #[derive(Clone, Debug, Default)]
@@ -158,9 +162,22 @@ impl Fitter {
         }
     }
 
+    /// Only a start can be detached; where the command was no usable one, the wish goes with it.
+    pub(crate) fn detach(&mut self, is_asked: bool, command: Option<&str>) -> bool {
+        let is_start = command == Some(Command::CounterStart.as_str());
+        if is_asked && !is_start {
+            self.changed("detach");
+        }
+        is_asked && is_start
+    }
+
+    /// The key of the run. What `hume exec` exported with a key goes with it, also when `--run-id` hands the same key on:
+    /// the task, so that the agent notices a key of another one, and the host that the run is on.
     pub(crate) fn run_key(&mut self, args: &Args, environment: &Environment<'_>, line: &mut DraftLine) {
         let is_inherited = args.run_id.is_none();
-        let Some(raw) = args.run_id.clone().or_else(|| environment.get("HUME_RUN_ID")) else { return };
+        let exported = environment.get("HUME_RUN_ID");
+        let is_exported = is_inherited || args.run_id == exported;
+        let Some(raw) = args.run_id.clone().or(exported) else { return };
         let word = self.text("run_key", &raw);
         let fitted = fit::run_key(&word);
         match fitted.value {
@@ -170,8 +187,15 @@ impl Fitter {
         }
         line.run_key = fitted.value.map(|key| key.as_str().to_owned());
         line.run_key_inherited = is_inherited;
-        if is_inherited && let Some(task) = environment.get("HUME_RUN_TASK") {
+        if !is_exported {
+            return;
+        }
+        if let Some(task) = environment.get("HUME_RUN_TASK") {
             line.run_key_task = Some(fit::task(&fit::text(task.as_bytes()).value).value.as_str().to_owned());
+        }
+        let is_of_this_task = line.run_key_task.as_ref().is_none_or(|task| *task == line.task);
+        if is_of_this_task && args.hostname.is_none() {
+            line.host = self.host(environment.get("HUME_RUN_HOST").as_deref());
         }
     }
 

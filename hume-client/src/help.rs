@@ -75,7 +75,8 @@ Environment:
   HUME_TASKNAME, HTASK  task, when there is no -t; the first that is not empty
   HUME_TAGS, HTAGS      tags, added to those of -T
   HUME_RUN_ID           key of the run, when there is no --run-id; not used for another task than
-                        the one in HUME_RUN_TASK
+                        the one in HUME_RUN_TASK. `hume exec` exports both, and HUME_RUN_HOST when
+                        the run is on another host than this one
   HUME_SOCKET           socket, when there is no --socket
   HUME_DROP_DIR         drop folder; /var/spool/hume/drop when not set
   HUME_RECVTIMEOUT      longest wait in milliseconds, when there is no --recv-timeout; at most 600000

@@ -14,23 +14,31 @@
 //!
 //! | question | module |
 //! |---|---|
+//! | what does the first word ask for | `program` |
 //! | which options are there | `args`, `help` |
 //! | what do they and the environment say about the event, and about the way | `draft`, `fitter`, `settings` |
 //! | how does the event reach the agent | [`submit()`] |
 //! | where does it go when the agent is away, and who called | `drop_folder`, `ancestors` |
-//! | what is said about it, and with which exit code | `report` |
+//! | what became of it, what is said about that, and with which exit code | `delivery` |
+//! | one event, all the way | `report` |
+//! | a command between its two events | `exec`, with `signals` and `outlet` |
 
 mod ancestors;
 mod args;
+mod delivery;
 mod draft;
 mod drop_folder;
+mod exec;
 mod fitter;
 mod help;
+mod outlet;
+mod program;
 mod report;
 mod settings;
+mod signals;
 mod submit;
 
 pub use draft::stamped;
 pub use hume_proto::intake::{CallerLine, DraftLine, Pairs};
-pub use report::run;
+pub use program::run;
 pub use submit::{ANSWER_BYTES_MAX, Receipt, SOCKET_PATH_BYTES_MAX, SubmitError, submit};

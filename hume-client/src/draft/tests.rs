@@ -19,7 +19,7 @@ fn prepared(words: Vec<OsString>, variables: &Variables, tree: Option<String>) -
     let words = std::iter::once(OsString::from("hume")).chain(words);
     let args = match args::parse(words) {
         Ok(Asked::Report(args)) => args,
-        Ok(Asked::Show(page)) => panic!("{page}"),
+        Ok(Asked::Show(_)) => panic!("a page"),
         Err(error) => panic!("{error}"),
     };
     let lookup = |name: &str| variables.get(name).cloned();
@@ -113,13 +113,6 @@ fn ids_are_of_version_7_and_never_twice_the_same() {
 }
 
 #[test]
-fn without_random_bytes_pid_and_boot_time_tell_ids_apart() {
-    let one = scarce(7, 0x0102_0304_0506_0708);
-    assert_eq!(one, [3, 4, 5, 6, 7, 8, 0, 0, 0, 7]);
-    assert_ne!(one, scarce(8, 0x0102_0304_0506_0708));
-}
-
-#[test]
 fn a_bad_word_is_stored_beside_the_event_and_the_event_flagged() {
     let bad = of(&["-t", "X", "-L", "loud", "-c", "go", "--exit", "one", "--recv-timeout", "soon", "hi"]);
     let draft = accepted(&bad);
@@ -183,6 +176,36 @@ fn an_inherited_key_says_so_and_names_its_task() {
     let key = accepted(&prepared).key.unwrap();
     assert_eq!((key.key.as_str(), key.source, key.task), ("f", KeySource::Flag, None));
     assert_eq!(accepted(&with(&["x"], &[("HUME_RUN_ID", "")])).key, None);
+}
+
+#[test]
+fn an_exported_key_handed_on_by_the_flag_is_refused_for_another_task() {
+    let exported = [("HUME_RUN_ID", "k"), ("HUME_RUN_TASK", "X")];
+    let same = accepted(&with(&["-t", "X", "--run-id", "k"], &exported)).key.unwrap();
+    assert_eq!((same.source, same.task.unwrap().as_str()), (KeySource::Flag, "X"));
+    let other = serde_json::to_vec(&with(&["-t", "Y", "--run-id", "k"], &exported).line).unwrap();
+    let refused = intake::parse(&other, || unreachable!("it has an id")).unwrap_err();
+    assert_eq!(refused.field(), Some("run_key"));
+}
+
+#[test]
+fn the_host_of_an_exported_run_is_the_host_of_what_joins_it_and_of_nothing_else() {
+    let exported = [("HUME_RUN_ID", "k"), ("HUME_RUN_TASK", "X"), ("HUME_RUN_HOST", "web2")];
+    let host = |words: &[&str]| accepted(&with(words, &exported)).host.map(|host| host.as_str().to_owned());
+    assert_eq!(host(&["-t", "X", "hi"]).as_deref(), Some("web2"));
+    assert_eq!(host(&["-t", "X", "--run-id", "k"]).as_deref(), Some("web2"));
+    assert_eq!(host(&["-t", "X", "--hostname", "web3"]).as_deref(), Some("web3"));
+    assert_eq!(host(&["-t", "Y", "hi"]), None);
+    assert_eq!(host(&["-t", "X", "--run-id", "other"]), None);
+}
+
+#[test]
+fn a_start_can_be_detached_and_a_bad_command_takes_the_wish_with_it() {
+    assert!(accepted(&of(&["-t", "X", "-c", "counter-start", "--detach"])).detach);
+    let bad = of(&["-t", "X", "-c", "counter-strat", "--detach"]);
+    assert_eq!(bad.changed, ["command", "detach"]);
+    assert!(!accepted(&bad).detach);
+    assert!(!accepted(&of(&["-c", "counter-start", "--detach"])).detach, "it has no task");
 }
 
 #[test]
@@ -290,11 +313,11 @@ proptest! {
         message in proptest::option::of(any_value()),
         variables in proptest::collection::hash_map(
             proptest::sample::select(vec![
-                "HUME_TASKNAME", "HTASK", "HUME_TAGS", "HTAGS", "HUME_RUN_ID", "HUME_RUN_TASK", "HUME_TOKEN",
-                "LINENO", "INVOCATION_ID",
+                "HUME_TASKNAME", "HTASK", "HUME_TAGS", "HTAGS", "HUME_RUN_ID", "HUME_RUN_TASK",
+                "HUME_RUN_HOST", "HUME_TOKEN", "LINENO", "INVOCATION_ID",
             ]),
             any_value(),
-            0..9,
+            0..10,
         ),
         drops_last_value in any::<bool>(),
     ) {

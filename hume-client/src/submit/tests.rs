@@ -1,9 +1,11 @@
 //! What comes back for every way an agent can answer, or not, and that nothing takes longer than it may.
 
 use super::*;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(60);
@@ -126,11 +128,9 @@ fn an_agent_that_does_not_read_does_not_hold_the_caller() {
         let _ = wait.recv_timeout(LIMIT);
         drop(stream);
     });
-    let time = TimeLimit { started: Instant::now(), limit: LIMIT };
-    let connection = open(&agent.folder.path().join("s"), &time).unwrap();
+    let connection = Connection::open(&agent.folder.path().join("s"), &TimeLimit::new(LIMIT)).unwrap();
     rustix::net::sockopt::set_socket_send_buffer_size(&connection, 1).unwrap();
-    let time = TimeLimit { started: Instant::now(), limit: SHORT };
-    let error = send_all(&connection, &vec![b'x'; 1 << 20], &time).unwrap_err();
+    let error = connection.send(&vec![b'x'; 1 << 20], &TimeLimit::new(SHORT)).unwrap_err();
     assert!(matches!(error, SubmitError::NoAnswer { .. }), "{error}");
     done.send(()).unwrap();
     agent.thread.join().unwrap();
@@ -147,8 +147,7 @@ fn a_full_queue_of_an_agent_that_accepts_nobody_does_not_hold_the_caller() {
     let started = Instant::now();
     let mut waiting = Vec::new();
     let error = loop {
-        let time = TimeLimit { started: Instant::now(), limit: SHORT };
-        match open(&path, &time) {
+        match Connection::open(&path, &TimeLimit::new(SHORT)) {
             Ok(connection) => waiting.push(connection),
             Err(error) => break error,
         }
@@ -156,6 +155,25 @@ fn a_full_queue_of_an_agent_that_accepts_nobody_does_not_hold_the_caller() {
     };
     assert!(matches!(error, SubmitError::NoAnswer { .. }), "{error}");
     assert!(started.elapsed() < LIMIT);
+    assert!(matches!(Connection::open_at_once(&path), Err(SubmitError::NoAgent { .. })));
+}
+
+#[test]
+fn answers_on_one_connection_come_one_by_one() {
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let agent = Agent::new(move |stream| {
+        (&stream).write_all(b"{\"ok\":true,\"seq\":1}\n{\"ok\":true,\"seq\":2}\n{\"ok\"").unwrap();
+        let _ = wait.recv_timeout(LIMIT);
+        (&stream).write_all(b":true,\"seq\":3}\n").unwrap();
+    });
+    let mut connection = Connection::open_at_once(&agent.folder.path().join("s")).unwrap();
+    let time = TimeLimit::new(LIMIT);
+    assert_eq!(connection.answer(&time).unwrap().seq, Some(1));
+    assert_eq!(connection.answer(&time).unwrap().seq, Some(2));
+    go_on.send(()).unwrap();
+    assert_eq!(connection.answer(&time).unwrap().seq, Some(3));
+    assert!(matches!(connection.answer(&time).unwrap_err(), SubmitError::Broken(_)));
+    agent.thread.join().unwrap();
 }
 
 #[test]

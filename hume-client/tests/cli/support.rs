@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use hume_core::Draft;
@@ -27,6 +29,10 @@ pub(crate) enum Manner {
     HangUp,
     /// Hangs up before it reads.
     CloseAtOnce,
+    /// Answers every line, with its own id, until the caller hangs up.
+    Store,
+    /// The same, but the first line it ever reads is answered only after another one was read.
+    StoreLate,
 }
 
 pub(crate) const OK: Manner = Manner::Answer(
@@ -47,11 +53,19 @@ impl Site {
         site.lines = Some(lines);
         // Ends with the test: its listener is all it holds.
         std::thread::spawn(move || {
+            let count = Arc::new((Mutex::new(0), Condvar::new()));
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
                 let seen = seen.clone();
+                let agent = Agent { manner, count: Arc::clone(&count) };
                 std::thread::spawn(move || {
-                    serve(&stream, manner, |line| seen.send(line).unwrap_or_default());
+                    let seen = |line| seen.send(line).unwrap_or_default();
+                    match manner {
+                        Manner::Answer(_) | Manner::Silence | Manner::HangUp | Manner::CloseAtOnce => {
+                            serve(&stream, manner, seen);
+                        }
+                        Manner::Store | Manner::StoreLate => agent.store(&stream, seen),
+                    }
                 });
             }
         });
@@ -126,7 +140,12 @@ impl Site {
         parsed(&self.line())
     }
 
-    /// The events in the drop folder, and nothing else may be in it.
+    /// The next event the agent read, if one comes without being waited for.
+    pub(crate) fn draft_at_hand(&self) -> Option<Draft> {
+        self.lines.as_ref().unwrap().try_recv().ok().map(|line| parsed(&line))
+    }
+
+    /// The events in the drop folder in the order of their ids, and nothing else may be in it.
     pub(crate) fn dropped(&self) -> Vec<Draft> {
         let Ok(entries) = std::fs::read_dir(self.drop_dir()) else { return Vec::new() };
         entries
@@ -135,8 +154,10 @@ impl Site {
                 let draft = parsed(&std::fs::read(&path).unwrap());
                 let name = OsString::from(format!("{}.json", draft.id));
                 assert_eq!(path.file_name(), Some(name.as_os_str()));
-                draft
+                (draft.id, draft)
             })
+            .collect::<BTreeMap<_, _>>()
+            .into_values()
             .collect()
     }
 }
@@ -172,6 +193,53 @@ fn serve(stream: &UnixStream, manner: Manner, seen: impl Fn(Vec<u8>)) {
             // Until the caller gives up.
             let _ = reader.read_to_end(&mut Vec::new());
         }
-        Manner::HangUp | Manner::CloseAtOnce => {}
+        Manner::HangUp | Manner::CloseAtOnce | Manner::Store | Manner::StoreLate => {}
+    }
+}
+
+/// An agent that answers line by line.
+struct Agent {
+    manner: Manner,
+    /// Lines read on all connections.
+    count: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Agent {
+    fn store(&self, stream: &UnixStream, seen: impl Fn(Vec<u8>)) {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut line = Vec::new();
+            match reader.read_until(b'\n', &mut line) {
+                Ok(count) if count > 0 && line.pop() == Some(b'\n') => {}
+                Ok(_) | Err(_) => return,
+            }
+            let id = parsed(&line).id;
+            seen(line);
+            let number = self.number();
+            match self.manner {
+                Manner::StoreLate if number == 1 => self.wait_for_another(),
+                _ => {}
+            }
+            let answer = format!("{{\"ok\":true,\"id\":\"{id}\",\"seq\":{number}}}\n");
+            let mut writer = stream;
+            if writer.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn number(&self) -> usize {
+        let (count, changed) = &*self.count;
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        changed.notify_all();
+        *count
+    }
+
+    fn wait_for_another(&self) {
+        let (count, changed) = &*self.count;
+        let count = count.lock().unwrap();
+        let (_count, waited) = changed.wait_timeout_while(count, DEADLINE, |count| *count < 2).unwrap();
+        assert!(!waited.timed_out());
     }
 }

@@ -1,6 +1,4 @@
-//! The program `hume` as scripts call it: what it says, what it sends, where events go, and every exit code.
-
-mod support;
+//! One event by `hume`: what it says, what it sends, where events go, and every exit code.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -9,9 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 use std::time::Instant;
 
+use crate::support::{DEADLINE, Manner, OK, Site, code, parsed, stderr};
 use hume_core::event::{Command, Exit, KeySource, MESSAGE_BYTES_MAX, TREE_BYTES_MAX};
 use hume_core::{Level, Tag};
-use support::{DEADLINE, Manner, OK, Site, code, parsed, stderr};
 
 const INVALID: Manner =
     Manner::Answer("{\"ok\":false,\"code\":\"invalid\",\"error\":\"bad\\nlevel\",\"field\":\"level\"}\n");
@@ -208,8 +206,9 @@ fn wrong_use_is_64_in_one_line_and_nothing_is_stored() {
         &["-Q"],
         &["-m", "one", "two"],
         &["-m", "one", "-m", "two"],
+        &["--detach", "-t", "X", "-m", "hi"],
+        &["--detach", "-t", "X", "-c", "counter-stop"],
         &["exec", "true"],
-        &["pipe"],
         &["template", "get", "x"],
         &["sign"],
         &["verify"],
@@ -219,8 +218,8 @@ fn wrong_use_is_64_in_one_line_and_nothing_is_stored() {
     ] {
         assert_eq!(codes(&site, words, 1), (64, 64), "{words:?}");
     }
-    let said = stderr(&site.hume(["exec", "true"]));
-    assert!(said.starts_with("hume: `exec` is not part of this version"), "{said}");
+    let said = stderr(&site.hume(["sign", "x"]));
+    assert!(said.starts_with("hume: `sign` is not part of this version"), "{said}");
     assert!(site.dropped().is_empty());
 }
 
@@ -305,6 +304,13 @@ fn every_option_reaches_the_agent() {
     assert!(tree.lines().last().unwrap().contains(&format!(" {} ", std::process::id())), "{tree}");
     assert!(!tree.contains("secret"), "{tree}");
     assert!(!draft.mangled);
+}
+
+#[test]
+fn a_detached_start_says_so() {
+    let site = Site::new(OK);
+    assert_eq!(codes(&site, &["-c", "counter-start", "--detach", "-t", "X"], 0), (0, 0));
+    assert!(site.draft().detach);
 }
 
 #[test]
