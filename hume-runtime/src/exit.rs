@@ -1,13 +1,9 @@
-//! Exit codes of all hume programs, after sysexits(3); scripts may rely on them.
+//! Exit codes of daemons and `humeconfig`, after sysexits(3); scripts may rely on them. Those of `hume` are in `proto`.
 
 /// All went well.
 pub const OK: u8 = 0;
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
-/// The input was not valid.
-pub const DATA: u8 = 65;
-/// An input file does not exist or cannot be read.
-pub const NO_INPUT: u8 = 66;
 /// A service that was needed is away.
 pub const UNAVAILABLE: u8 = 69;
 /// A fault in hume itself.

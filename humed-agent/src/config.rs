@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::{intake, spool, uplink, web};
 
 /// All of agent.toml.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Name of this host in events; the machine's name when missing.
@@ -77,11 +77,11 @@ mod tests {
 
     #[test]
     fn the_example_is_the_default() {
-        assert!(parse(EXAMPLE).is_ok());
+        assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
     }
 
     #[test]
-    fn every_key_of_the_example_is_known() {
+    fn every_key_of_the_example_is_known_and_stands_with_its_default() {
         let uncommented: Vec<&str> = EXAMPLE
             .lines()
             .map(|line| match line.strip_prefix("# ").or(line.strip_prefix('#')) {
@@ -94,8 +94,15 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let config = parse(&uncommented.join("\n")).unwrap();
-        assert!(config.master.is_some());
+        let Config { host, intake, spool, web, runs, master, log } = parse(&uncommented.join("\n")).unwrap();
+        // Two have no default, and one is the machine's.
+        let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"";
+        assert_eq!((host.is_some(), master), (true, parse(needed).unwrap().master));
+        let task = hume_core::TaskName::parse("BACKUP_DB").unwrap();
+        assert_ne!(runs, Policies::default());
+        assert_eq!(runs.of(&task), Policies::default().of(&task));
+        let rest = Config { intake, spool, web, log, ..Config::default() };
+        assert_eq!(rest, Config::default());
     }
 
     fn is_key(text: &str) -> bool {

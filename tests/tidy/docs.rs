@@ -1,8 +1,12 @@
-//! The documents keep up: every configuration key and every exit code stands in docs/OPERATIONS.md.
+//! The configuration is told whole: every key that a daemon reads stands in its example and in docs/OPERATIONS.md, and
+//! nothing stands there that no daemon reads.
+//!
+//! Keys are the fields of the structs that refuse unknown ones. Such a struct that is not in [`SECTIONS`] is a violation,
+//! so that none is forgotten.
 
 use std::collections::BTreeSet;
-use std::fs;
 
+use crate::markdown::{self, quoted, read};
 use crate::none_of;
 use crate::source::{self, Source, has_word};
 
@@ -16,18 +20,85 @@ const DOCUMENTS: [&str; 6] = [
     "docs/STYLE.md",
 ];
 
-const OPERATIONS: &str = "docs/OPERATIONS.md";
-const EXIT_CODES: &str = "hume-runtime/src/exit.rs";
-const EXAMPLES: [&str; 2] = ["humed-agent/agent.example.toml", "humed-master/master.example.toml"];
+pub(crate) const OPERATIONS: &str = "docs/OPERATIONS.md";
 
-/// A key of an example configuration, commented or not.
-#[derive(Debug, PartialEq, Eq)]
-struct Key {
-    line: usize,
-    /// Empty for a key above all sections.
-    section: String,
-    name: String,
+/// Crates whose structs are configuration when they refuse unknown keys.
+const CONFIGURED: [&str; 5] = ["hume-core", "hume-runtime", "humed-agent", "humed-master", "humequery"];
+
+const AGENT: &str = "agent.toml";
+const MASTER: &str = "master.toml";
+const QUERY: &str = "query.toml";
+
+/// A configuration file: its example, if it has one, and the chapters that tell of it.
+struct File {
+    name: &'static str,
+    example: Option<&'static str>,
+    chapters: &'static [&'static str],
 }
+
+const FILES: [File; 3] = [
+    File {
+        name: AGENT,
+        example: Some("humed-agent/agent.example.toml"),
+        chapters: &["agent.toml", "Expectations of runs"],
+    },
+    File {
+        name: MASTER,
+        example: Some("humed-master/master.example.toml"),
+        chapters: &["master.toml", "Expectations of runs"],
+    },
+    File { name: QUERY, example: None, chapters: &["humequery"] },
+];
+
+/// A struct, and the section it is of which files. The section of a whole file is empty.
+struct Keys {
+    path: &'static str,
+    structure: &'static str,
+    section: &'static str,
+    files: &'static [&'static str],
+}
+
+const SECTIONS: [Keys; 14] = [
+    Keys { path: "humed-agent/src/config.rs", structure: "Config", section: "", files: &[AGENT] },
+    Keys {
+        path: "humed-agent/src/intake/config.rs",
+        structure: "Config",
+        section: "intake",
+        files: &[AGENT],
+    },
+    Keys { path: "humed-agent/src/spool/config.rs", structure: "Config", section: "spool", files: &[AGENT] },
+    Keys { path: "humed-agent/src/web/config.rs", structure: "Config", section: "web", files: &[AGENT] },
+    Keys {
+        path: "humed-agent/src/uplink/config.rs",
+        structure: "Config",
+        section: "master",
+        files: &[AGENT],
+    },
+    Keys { path: "humed-master/src/config.rs", structure: "Config", section: "", files: &[MASTER] },
+    Keys { path: "humed-master/src/config.rs", structure: "TlsConfig", section: "tls", files: &[MASTER] },
+    Keys {
+        path: "humed-master/src/relay/mod.rs",
+        structure: "RelayConfig",
+        section: "relay",
+        files: &[MASTER],
+    },
+    Keys { path: "humed-master/src/web/mod.rs", structure: "WebConfig", section: "web", files: &[MASTER] },
+    Keys {
+        path: "humed-master/src/web/auth.rs",
+        structure: "TokenConfig",
+        section: "web.token",
+        files: &[MASTER],
+    },
+    Keys {
+        path: "humed-master/src/store/sqlite/mod.rs",
+        structure: "StoreConfig",
+        section: "store",
+        files: &[MASTER],
+    },
+    Keys { path: "hume-core/src/policy.rs", structure: "Section", section: "runs", files: &[AGENT, MASTER] },
+    Keys { path: "hume-runtime/src/log.rs", structure: "LogConfig", section: "log", files: &[AGENT, MASTER] },
+    Keys { path: "humequery/src/whom.rs", structure: "QueryFile", section: "", files: &[QUERY] },
+];
 
 #[test]
 fn every_document_exists() {
@@ -38,14 +109,17 @@ fn every_document_exists() {
 }
 
 #[test]
-fn every_configuration_key_is_documented() {
+fn every_struct_of_a_configuration_is_known_here() {
     let mut violations = Vec::new();
-    let operations = read(OPERATIONS, &mut violations);
-    for path in EXAMPLES {
-        let example = read(path, &mut violations);
-        for Key { line, section, name } in keys(&example) {
-            if !documents(&operations, &section, &name) {
-                violations.push(format!("{path}:{line}: {OPERATIONS} does not name `{name}` of [{section}]"));
+    for source in source::all().iter().filter(|source| CONFIGURED.contains(&source.crate_folder())) {
+        for structure in refusing_structs(source) {
+            let is_known =
+                |one: &Keys| one.path == source.path && one.structure == structure && !one.files.is_empty();
+            if !SECTIONS.iter().any(is_known) {
+                violations.push(format!(
+                    "{}: {structure} refuses unknown keys: add it to SECTIONS in tests/tidy/docs.rs",
+                    source.path
+                ));
             }
         }
     }
@@ -53,36 +127,92 @@ fn every_configuration_key_is_documented() {
 }
 
 #[test]
-fn every_exit_code_is_documented() {
+fn the_keys_that_are_read_are_those_of_the_examples_and_of_operations() {
     let mut violations = Vec::new();
+    let sources = source::all();
     let operations = read(OPERATIONS, &mut violations);
-    let codes = exit_codes(&Source::new(EXIT_CODES, &read(EXIT_CODES, &mut violations)));
-    if codes.is_empty() {
-        violations.push(format!("{EXIT_CODES}: no exit code found there"));
+    for File { name, example, chapters } in &FILES {
+        let keys = keys_of(name, &sources, &mut violations);
+        if let Some(example) = example {
+            let shown = example_keys(&read(example, &mut violations));
+            differ(&keys, &shown, example, &mut violations);
+        }
+        let told = chapters.iter().flat_map(|chapter| told_keys(&operations, chapter)).collect();
+        differ(&keys, &told, &format!("{OPERATIONS}, {}", chapters.join(" and ")), &mut violations);
     }
-    let is_missing = |code: &&String| !has_word(&operations, code);
-    violations.extend(
-        codes
-            .iter()
-            .filter(is_missing)
-            .map(|code| format!("{OPERATIONS}: does not name the exit code {code}")),
-    );
     none_of(&violations);
 }
 
-/// The text of a file, or nothing and a violation.
-fn read(path: &str, violations: &mut Vec<String>) -> String {
-    fs::read_to_string(source::workspace().join(path)).unwrap_or_else(|error| {
-        violations.push(format!("{path}: {error}"));
-        String::new()
-    })
+/// Two sets of keys must be the same.
+fn differ(read: &BTreeSet<String>, told: &BTreeSet<String>, place: &str, violations: &mut Vec<String>) {
+    violations.extend(read.difference(told).map(|key| format!("{place}: does not name `{key}`")));
+    violations.extend(told.difference(read).map(|key| format!("{place}: names `{key}`, which nobody reads")));
+}
+
+/// Every key of a file, as `section.key`, by the fields of its structs.
+fn keys_of(file: &str, sources: &[Source], violations: &mut Vec<String>) -> BTreeSet<String> {
+    let of_file: Vec<&Keys> = SECTIONS.iter().filter(|section| section.files.contains(&file)).collect();
+    let mut keys = BTreeSet::new();
+    for Keys { path, structure, section, .. } in &of_file {
+        let source = sources.iter().find(|source| source.path == *path);
+        let Some(fields) = source.and_then(|source| fields(source, structure)) else {
+            violations.push(format!("{path}: there is no struct {structure}"));
+            continue;
+        };
+        for field in fields {
+            let key = if section.is_empty() { field } else { format!("{section}.{field}") };
+            // A field that is a section of its own.
+            if !of_file.iter().any(|other| other.section == key) {
+                keys.insert(key);
+            }
+        }
+    }
+    keys
+}
+
+/// The fields of a struct, as serde calls them: none if there is no such struct, or if they are called otherwise.
+fn fields(source: &Source, structure: &str) -> Option<Vec<String>> {
+    let head = format!("struct {structure}");
+    let begin =
+        source.lines.iter().position(|line| has_word(&line.code, &head) && line.code.contains('{'))?;
+    let body = source.lines.iter().skip(begin + 1).take_while(|line| line.code.trim_end() != "}");
+    let mut fields = Vec::new();
+    for line in body {
+        let code = line.code.trim();
+        let is_renamed = ["rename", "flatten", "alias", "skip"].iter().any(|word| has_word(code, word));
+        if code.starts_with('#') && is_renamed {
+            return None;
+        }
+        let declared =
+            code.strip_prefix("pub").map_or(code, |rest| rest.trim_start_matches(|one| one != ' ').trim());
+        if let Some((name, _)) = declared.split_once(": ")
+            && is_name(name)
+        {
+            fields.push(name.to_owned());
+        }
+    }
+    Some(fields)
+}
+
+/// Structs outside of tests that deserialize and refuse unknown keys.
+fn refusing_structs(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut refuses = false;
+    for line in source.lines.iter().filter(|line| !line.is_test) {
+        refuses |= has_word(&line.code, "deny_unknown_fields");
+        if refuses && let Some((_, rest)) = line.code.split_once("struct ") {
+            found.extend(rest.split([' ', '{', '<']).next().map(str::to_owned));
+            refuses = false;
+        }
+    }
+    found
 }
 
 /// The keys of an example: lines `key = value` and `# key = value`, under `[section]` or `# [section]`.
-fn keys(example: &str) -> Vec<Key> {
+fn example_keys(example: &str) -> BTreeSet<String> {
     let mut section = String::new();
-    let mut found = Vec::new();
-    for (index, line) in example.lines().enumerate() {
+    let mut found = BTreeSet::new();
+    for line in example.lines() {
         let line = line.trim_start_matches('#').trim();
         if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             header.trim_matches(['[', ']']).clone_into(&mut section);
@@ -90,60 +220,63 @@ fn keys(example: &str) -> Vec<Key> {
             && is_name(name)
             && value.starts_with(|first: char| first.is_ascii_digit() || "\"'[{tf-".contains(first))
         {
-            found.push(Key { line: index + 1, section: section.clone(), name: name.to_owned() });
+            found.insert(if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") });
         }
     }
     found
 }
 
+/// The keys in the first cells of a chapter's tables.
+fn told_keys(document: &str, chapter: &str) -> BTreeSet<String> {
+    let rows = markdown::rows(document, chapter);
+    rows.iter().filter_map(|row| row.first()).flat_map(|cell| quoted(cell)).map(str::to_owned).collect()
+}
+
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-}
-
-/// Whether a text names a key of a section: `section.key`, or the key itself where the section is named too.
-fn documents(text: &str, section: &str, name: &str) -> bool {
-    let has_key = text.contains(&format!("`{name}`"))
-        || text.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(&format!("{name} = ")));
-    let has_section = section.is_empty() || text.contains(&format!("[{section}]"));
-    text.contains(&format!("`{section}.{name}`")) || (has_key && has_section)
-}
-
-/// The numbers that a file gives names: `NAME: u8 = 64;` or `Name = 64,`.
-fn exit_codes(source: &Source) -> BTreeSet<String> {
-    let code = source.lines.iter().filter(|line| !line.is_test).map(|line| line.code.as_str());
-    code.filter_map(|line| {
-        let (_, value) = line.trim().split_once(" = ")?;
-        let number = value.strip_suffix([';', ','])?;
-        number.parse::<u8>().ok().map(|number| number.to_string())
-    })
-    .collect()
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn set(keys: &[&str]) -> BTreeSet<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
     #[test]
-    fn keys_are_found_in_comments_too_and_prose_is_none() {
+    fn keys_of_an_example_are_found_in_comments_too_and_prose_is_none() {
         let example = "# The host = the machine.\n# host = \"web1\"\n\n[intake]\nsocket = \"a\" # not this = 1\n\
                        # [master]\n# batch_max = 12\n[[web.token]]\nname = \"admin\"\n";
-        let found: Vec<String> =
-            keys(example).iter().map(|key| format!("{}:{}.{}", key.line, key.section, key.name)).collect();
-        assert_eq!(found, ["2:.host", "5:intake.socket", "7:master.batch_max", "9:web.token.name"]);
+        let expected = set(&["host", "intake.socket", "master.batch_max", "web.token.name"]);
+        assert_eq!(example_keys(example), expected);
     }
 
     #[test]
-    fn a_key_counts_as_documented_with_its_section_only() {
-        assert!(documents("### [web]\n`listen` is an address", "web", "listen"));
-        assert!(documents("`web.listen` is an address", "web", "listen"));
-        assert!(documents("[web]\n  listen = \"127.0.0.1:1\"", "web", "listen"));
-        assert!(!documents("### [relay]\n`listen` is an address", "web", "listen"));
-        assert!(!documents("### [web]\nlisten carefully", "web", "listen"));
+    fn keys_of_a_struct_are_its_fields_and_other_names_for_them_are_not_understood() {
+        let text = "/// One.\n#[derive(Deserialize)]\n#[serde(deny_unknown_fields, default)]\npub struct Config {\n    \
+                    /// Where: here.\n    pub listen: SocketAddr,\n    #[serde(default = \"key\")]\n    pub(super) key: PathBuf,\n    \
+                    retry_max_ms: u64,\n}\nstruct Other { no: u8 }\n";
+        let source = Source::new("one/src/config.rs", text);
+        assert_eq!(fields(&source, "Config").unwrap(), ["listen", "key", "retry_max_ms"]);
+        assert_eq!(refusing_structs(&source), ["Config"]);
+        assert!(fields(&source, "Conf").is_none());
+        let renamed = text.replace("default = \"key\"", "rename = \"key_file\"");
+        assert!(fields(&Source::new("one/src/config.rs", &renamed), "Config").is_none());
     }
 
     #[test]
-    fn exit_codes_are_found_as_constants_and_as_variants() {
-        let source = Source::new(EXIT_CODES, "pub const USAGE: u8 = 64;\nenum Exit {\n    Config = 78,\n}\n");
-        assert_eq!(exit_codes(&source).into_iter().collect::<Vec<_>>(), ["64", "78"]);
+    fn a_key_is_told_by_the_first_cell_of_its_chapter_only() {
+        let text = "## a\n| key | meaning |\n|---|---|\n| `web.listen`, `web.socket` | not `web.token` |\n\n`web.text`\n\
+                    ## b\n| key |\n|---|\n| `web.other` |\n";
+        assert_eq!(told_keys(text, "a"), set(&["web.listen", "web.socket"]));
+    }
+
+    #[test]
+    fn a_key_that_is_missing_on_either_side_is_named() {
+        let mut violations = Vec::new();
+        differ(&set(&["a", "b"]), &set(&["b", "c"]), "x", &mut violations);
+        assert_eq!(violations, ["x: does not name `a`", "x: names `c`, which nobody reads"]);
     }
 }

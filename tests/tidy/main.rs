@@ -3,7 +3,10 @@
 //! Each test collects every violation and prints it as `file:line: what is wrong`.
 
 mod docs;
+mod exits;
 mod files;
+mod limits;
+mod markdown;
 mod rooms;
 mod source;
 
