@@ -1,10 +1,12 @@
 //! Programs of the workspace as child processes: found beside the test, run with a clean environment and a deadline.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -65,11 +67,35 @@ pub fn programs() -> PathBuf {
     folder.to_path_buf()
 }
 
-/// The program of this name.
+/// The program of this name. `cargo test` alone does not build every one of them anew, and then an old one would be judged.
 pub fn program(name: &str) -> PathBuf {
+    static LOOKED_AT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let path = programs().join(name);
-    assert!(path.exists(), "{} does not exist: run `cargo build --workspace` first", path.display());
+    let is_new = LOOKED_AT.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+    if is_new {
+        assert!(path.exists(), "{} does not exist: run `cargo build --workspace` first", path.display());
+        if let Some(source) = newer_source(&path) {
+            let (path, source) = (path.display(), source.display());
+            unreachable!("{path} is older than {source}: run `cargo build --workspace` first");
+        }
+    }
     path
+}
+
+/// A source of a program that was changed after it was built, by cargo's list beside it.
+fn newer_source(program: &Path) -> Option<PathBuf> {
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let built = changed(program)?;
+    // What build scripts make is written anew without being different.
+    let made = program.parent()?.join("build");
+    let list = fs::read_to_string(program.with_extension("d")).ok()?;
+    let (_, sources) = list.split_once(": ")?;
+    // A space within a path is `\ ` there.
+    let sources = sources.trim().replace("\\ ", "\0");
+    let sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
+    sources
+        .filter(|source| !source.starts_with(&made))
+        .find(|source| changed(source).is_some_and(|changed| changed > built))
 }
 
 /// A command for a program of the workspace.
@@ -167,6 +193,39 @@ pub fn words(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_is_older_than_one_of_its_sources_is_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let [program, old, new] = ["tool", "an old.rs", "new.rs"].map(|name| folder.path().join(name));
+        for path in [&program, &old, &new] {
+            fs::write(path, "").unwrap();
+        }
+        let list = |sources: &[&Path]| {
+            let names = sources.iter().map(|path| path.display().to_string().replace(' ', "\\ "));
+            let text = format!("{}: {}\n", program.display(), names.collect::<Vec<_>>().join(" "));
+            fs::write(program.with_extension("d"), text).unwrap();
+        };
+        let date = |path: &Path, seconds| {
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+            fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        date(&old, 1_000);
+        date(&program, 2_000);
+        date(&new, 3_000);
+        list(&[&old]);
+        assert_eq!(newer_source(&program), None);
+        list(&[&old, &new]);
+        assert_eq!(newer_source(&program), Some(new.clone()));
+        fs::create_dir(folder.path().join("build")).unwrap();
+        let made = folder.path().join("build/made.rs");
+        fs::write(&made, "").unwrap();
+        list(&[&old, &made]);
+        assert_eq!(newer_source(&program), None, "made by a build script");
+        list(&[&old, &new]);
+        date(&old, 4_000);
+        assert_eq!(newer_source(&program), Some(old.clone()), "its name has a space");
+    }
 
     #[test]
     fn variables_that_would_change_a_command_are_taken_away_and_others_stay() {
