@@ -1,9 +1,15 @@
 //! What came back: one page of a listing, or a whole small report.
 
+use hume_core::status::Severity;
 use hume_proto::rest::{
     AgentList, Count, EventList, HostList, LIST_ITEMS_MAX, RunJson, RunList, Source, StatusReport, TaskList,
 };
 use serde::Serialize;
+
+use crate::check;
+use crate::diff::{DiffList, RunDiff};
+use crate::fleet::FleetReport;
+use crate::timeline::TimelineList;
 
 /// One answer, as it is handed to a format.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +20,12 @@ pub enum Answer {
     Runs(RunList),
     /// One run of each task on each host, newest first, with its events.
     Latest(LatestList),
+    /// The latest runs by task, and how many are how.
+    Fleet(FleetReport),
+    /// Runs along their time.
+    Timeline(TimelineList),
+    /// Runs beside earlier ones that were ok.
+    Diff(DiffList),
     /// A number.
     Count(Count),
     /// Tasks by name.
@@ -52,6 +64,9 @@ impl Answer {
             Answer::Events(list) => list.events.is_empty(),
             Answer::Runs(list) => list.runs.is_empty(),
             Answer::Latest(list) => list.runs.is_empty(),
+            Answer::Fleet(report) => report.tasks.is_empty(),
+            Answer::Timeline(list) => list.runs.is_empty(),
+            Answer::Diff(list) => list.diffs.is_empty(),
             Answer::Tasks(list) => list.tasks.is_empty(),
             Answer::Hosts(list) => list.hosts.is_empty(),
             Answer::Agents(list) => list.agents.is_empty(),
@@ -73,7 +88,34 @@ impl Answer {
             Answer::Hosts(list) => cut("hosts", list.truncated),
             Answer::Agents(list) => cut("agents", list.truncated),
             Answer::Status(report) => cut("agents", report.truncated),
-            Answer::Events(_) | Answer::Count(_) => Vec::new(),
+            Answer::Timeline(list) => list.runs.iter().filter_map(|line| more_events(&line.shown)).collect(),
+            Answer::Diff(list) => {
+                let both = |diff: &'_ RunDiff| {
+                    let runs = [Some(&diff.latest), diff.last_ok.as_ref()];
+                    runs.into_iter().flatten().filter_map(more_events).collect::<Vec<_>>()
+                };
+                list.diffs.iter().flat_map(both).collect()
+            }
+            Answer::Events(_) | Answer::Fleet(_) | Answer::Count(_) => Vec::new(),
+        }
+    }
+
+    /// What the runs of the answer say to `--exit-status`; none for an answer without runs.
+    pub fn severities(&self) -> Vec<Severity> {
+        let of = |runs: &[RunJson]| runs.iter().map(check::severity).collect();
+        match self {
+            Answer::Runs(RunList { runs, .. }) | Answer::Latest(LatestList { runs, .. }) => of(runs),
+            Answer::Fleet(report) => {
+                report.tasks.iter().flat_map(|task| &task.runs).map(check::severity).collect()
+            }
+            Answer::Timeline(list) => list.runs.iter().map(|line| check::severity(&line.shown)).collect(),
+            Answer::Diff(list) => list.diffs.iter().map(|diff| check::severity(&diff.latest)).collect(),
+            Answer::Events(_)
+            | Answer::Count(_)
+            | Answer::Tasks(_)
+            | Answer::Hosts(_)
+            | Answer::Agents(_)
+            | Answer::Status(_) => Vec::new(),
         }
     }
 
@@ -82,10 +124,13 @@ impl Answer {
         let next = match self {
             Answer::Events(list) => list.next.as_deref(),
             Answer::Runs(list) => list.next.as_deref(),
-            Answer::Latest(list) => {
-                return list.more.then(|| "there is more: raise --limit".to_owned());
+            Answer::Latest(LatestList { more, .. })
+            | Answer::Timeline(TimelineList { more, .. })
+            | Answer::Diff(DiffList { more, .. }) => {
+                return more.then(|| "there is more: raise --limit".to_owned());
             }
-            Answer::Count(_)
+            Answer::Fleet(_)
+            | Answer::Count(_)
             | Answer::Tasks(_)
             | Answer::Hosts(_)
             | Answer::Agents(_)

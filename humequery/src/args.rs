@@ -9,6 +9,9 @@ use hume_core::{HostName, Level, RunId, TaskName};
 
 use crate::when;
 
+mod check;
+pub use check::CheckArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   humequery -t WORDPRESS_UPDATE --latest --hostname=webserver
@@ -17,10 +20,18 @@ Examples:
       Every run since yesterday began, one a line.
   humequery -L error --since 2h
       Errors and worse of the last two hours, on all hosts.
+  humequery -f -L warning
+      What comes from now on, warnings and worse, until Ctrl-C.
   humequery -t BACKUP --grep 'no space' --count
       How many events say so.
   humequery -t BACKUP --latest --format json | jq '.runs[0].status'
       The same for a script.
+  humequery -t BACKUP --fleet
+      One line for each host, and on top how many are how.
+  humequery -t BACKUP --latest --hostname db1 --diff last-ok
+      What was otherwise when it last went well.
+  humequery check -t BACKUP --hostname db1 --max-age 25h
+      For Nagios and the like: one line, and an exit code.
   humequery --format ndjson --since 2026-11-01 >november.ndjson
       Everything, one event a line, however many there are.
   humequery agents
@@ -50,7 +61,9 @@ In csv a run is one line, without its events.
 Exit codes:
   0   the question was answered, also when nothing was found
   3   it was not answered
-  64  the command line is wrong";
+  64  the command line is wrong
+With --exit-status, and for `humequery check`: 0 OK, 1 WARNING, 2 CRITICAL, 3
+UNKNOWN, which is also no run, no answer and a wrong command line.";
 
 /// Ask the master or the agent what happened.
 #[derive(Debug, Parser)]
@@ -63,7 +76,7 @@ Exit codes:
     max_term_width = 100,
     disable_help_subcommand = true,
     subcommand_help_heading = "Instead of events",
-    override_usage = "humequery [OPTIONS]\n       humequery status|agents|hosts|tasks [OPTIONS]"
+    override_usage = "humequery [OPTIONS]\n       humequery status|agents|hosts|tasks [OPTIONS]\n       humequery check -t TASK [OPTIONS]"
 )]
 pub struct Args {
     /// Which events or runs.
@@ -81,7 +94,7 @@ pub struct Args {
 }
 
 /// Questions that are not about events or runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Instead {
     /// How the daemon that answers is: version, what it keeps, its agents
     Status,
@@ -91,6 +104,9 @@ pub enum Instead {
     Hosts,
     /// Every task on every host, by its latest run
     Tasks,
+    /// How a task is, as a plugin for Nagios and Icinga says it
+    #[command(after_help = check::MORE)]
+    Check(CheckArgs),
     /// Print completions for a shell
     #[command(after_help = "Example: humequery completions bash >/etc/bash_completion.d/humequery")]
     Completions {
@@ -116,6 +132,26 @@ pub struct Asked {
     /// Newest first, at most --limit runs.
     #[arg(long)]
     pub latest: bool,
+    /// Show events as they come, until Ctrl-C
+    ///
+    /// With --since first those since then. Goes on after a lost connection without a hole. With --limit it ends after so
+    /// many. Tables and ndjson only.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// One line for each host, and for each task how many hosts are how
+    ///
+    /// By the latest run of each task on each host.
+    #[arg(long)]
+    pub fleet: bool,
+    /// With --latest or --run: what happened when in a run, and a bar of its time
+    #[arg(long)]
+    pub timeline: bool,
+    /// With --latest and -t: compare with an earlier run
+    ///
+    /// last-ok: the last one before it that was ok. Shows the events that only one of both has, by level and text, and how
+    /// the durations differ.
+    #[arg(long, value_enum, value_name = "WITH")]
+    pub diff: Option<DiffWith>,
     /// This level or worse
     ///
     /// From harmless to bad: debug, info, ok, unknown, warning, error, critical.
@@ -157,9 +193,16 @@ pub struct Asked {
     /// Go on where a page ended (`next` of its answer)
     #[arg(long)]
     pub cursor: Option<String>,
-    /// At most this many in all [default: 100; for ndjson all of them]
+    /// At most this many in all [default: 100; for ndjson, --fleet and --follow all of them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+}
+
+/// With which run the latest one is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffWith {
+    /// The last one before it that was ok
+    LastOk,
 }
 
 /// How answers are shown.
@@ -174,6 +217,11 @@ pub struct Output {
     /// auto: on a terminal, unless `NO_COLOR` is set, CLICOLOR=0 or TERM=dumb. Only tables have colour.
     #[arg(long, value_enum, default_value_t = ColorWhen::Auto, value_name = "WHEN", global = true)]
     pub color: ColorWhen,
+    /// With --latest, --runs or --fleet: exit with 0, 1, 2 or 3 as `humequery check` does
+    ///
+    /// By the worst of all runs in the answer, in the order 2, 1, 3, 0.
+    #[arg(long)]
+    pub exit_status: bool,
     /// Show times in UTC instead of local time (json, ndjson and csv are always UTC)
     #[arg(long, global = true)]
     pub utc: bool,
@@ -274,7 +322,11 @@ mod tests {
             vec!["humequery", "--limit", "0"],
             vec!["humequery", "--timeout", "0s"],
             vec!["humequery", "--format", "xml"],
-            vec!["humequery", "--follow"],
+            vec!["humequery", "--diff", "yesterday"],
+            vec!["humequery", "check"],
+            vec!["humequery", "check", "-t", "X", "--offline-as", "0"],
+            vec!["humequery", "check", "-t", "X", "--quorum", "0%"],
+            vec!["humequery", "check", "-t", "X", "--max-age", "soon"],
         ] {
             assert!(Args::try_parse_from(&line).is_err(), "{line:?}");
         }
@@ -288,5 +340,7 @@ mod tests {
         let mut command = Args::command().term_width(100);
         insta::assert_snapshot!("help_short", command.render_help().to_string());
         insta::assert_snapshot!("help_long", command.render_long_help().to_string());
+        let check = command.find_subcommand_mut("check").unwrap();
+        insta::assert_snapshot!("help_check", check.clone().term_width(100).render_long_help().to_string());
     }
 }

@@ -6,16 +6,24 @@
 use std::io;
 
 use hume_core::page::PAGE_ITEMS_MAX;
-use hume_proto::rest::{EventList, EventQuery, RunList, RunQuery};
+use hume_core::status::Status;
+use hume_proto::rest::{EventList, EventQuery, RunJson, RunList, RunQuery};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::answer::{Answer, LatestList};
 use crate::client::{Client, ClientError};
-use crate::question::{Paging, Question};
+use crate::diff::{DiffList, RunDiff};
+use crate::fleet::FleetReport;
+use crate::question::{Paging, Question, Whose};
+use crate::timeline::TimelineList;
 
 /// Runs of one page when each brings its events.
 pub const PAGE_RUNS_WITH_EVENTS: usize = 100;
+
+/// Earlier runs of one page, and in all, among which one that was ok is looked for.
+const PAGE_EARLIER: usize = 100;
+const EARLIER_MAX: usize = 10_000;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +74,19 @@ pub async fn ask(
             })
             .await;
         }
+        Question::Fleet(query) => {
+            let list = all(client, "latest", query, &Paging::default()).await?;
+            Answer::Fleet(FleetReport::new(list))
+        }
+        Question::Timeline(Whose::Latest(query), paging) => {
+            Answer::Timeline(TimelineList::new(all(client, "latest", query, paging).await?))
+        }
+        Question::Timeline(Whose::Run(query), paging) => {
+            Answer::Timeline(TimelineList::new(all(client, "runs", query, paging).await?))
+        }
+        Question::Diff(query, paging) => Answer::Diff(diff(client, query, paging).await?),
+        // What comes is no answer: `follow` asks by itself.
+        Question::Follow(_) => return Ok(()),
         Question::CountEvents(query) => Answer::Count(client.get("events", query).await?),
         Question::CountRuns(query) => Answer::Count(client.get("runs", query).await?),
         Question::Tasks => Answer::Tasks(client.get("tasks", &()).await?),
@@ -74,6 +95,79 @@ pub async fn ask(
         Question::Status => Answer::Status(client.get("status", &()).await?),
     };
     Ok(show(&answer)?)
+}
+
+/// All runs that are asked for, as one list.
+pub(crate) async fn all(
+    client: &Client,
+    what: &'static str,
+    query: &RunQuery,
+    paging: &Paging,
+) -> Result<RunList, AskError> {
+    let with = |limit, cursor| RunQuery { limit: Some(limit), cursor, ..query.clone() };
+    let listing = Listing { what, page_items: page_of_runs(query), paging };
+    let mut whole = None;
+    fetch(client, &listing, with, Pages::Merged, &mut |list: RunList| {
+        whole = Some(list);
+        Ok(())
+    })
+    .await?;
+    let nothing = || ClientError::Pages { url: client.name(what), what: "there is none" };
+    Ok(whole.ok_or_else(nothing)?)
+}
+
+/// Of the runs that started before this one on its host: the first that fits, newest first. Without its events.
+pub(crate) async fn earlier(
+    client: &Client,
+    run: &RunJson,
+    fits: impl Fn(&RunJson) -> bool,
+) -> Result<Option<RunJson>, ClientError> {
+    let mut query = RunQuery {
+        task: Some(run.task.clone()),
+        host: Some(run.host.clone()),
+        until: Some(run.started_at.to_string()),
+        limit: Some(PAGE_EARLIER),
+        ..RunQuery::default()
+    };
+    let mut looked_at = 0;
+    loop {
+        let RunList { source: _, runs, next } = client.get("runs", &query).await?;
+        looked_at += runs.len();
+        if let Some(found) = runs.into_iter().find(&fits) {
+            return Ok(Some(found));
+        }
+        if next.is_none() || next == query.cursor || looked_at >= EARLIER_MAX {
+            return Ok(None);
+        }
+        query.cursor = next;
+    }
+}
+
+async fn diff(client: &Client, query: &RunQuery, paging: &Paging) -> Result<DiffList, AskError> {
+    let RunList { source, runs, next } = all(client, "latest", query, paging).await?;
+    let mut diffs = Vec::with_capacity(runs.len());
+    for run in runs {
+        let ok = earlier(client, &run, |run| run.status == Status::Ok.as_str()).await?;
+        let last_ok = match ok {
+            Some(ok) => with_events(client, &ok).await?,
+            None => None,
+        };
+        diffs.push(RunDiff::new(run, last_ok));
+    }
+    Ok(DiffList { source, diffs, more: next.is_some() })
+}
+
+async fn with_events(client: &Client, run: &RunJson) -> Result<Option<RunJson>, ClientError> {
+    let query = RunQuery {
+        run: Some(run.id.to_string()),
+        task: Some(run.task.clone()),
+        host: Some(run.host.clone()),
+        events: Some(true),
+        limit: Some(1),
+        ..RunQuery::default()
+    };
+    let RunList { mut runs, .. } = client.get("runs", &query).await?;
+    Ok(runs.pop())
 }
 
 fn page_of_runs(query: &RunQuery) -> usize {

@@ -97,6 +97,8 @@ pub enum ClientError {
     Foreign {
         /// What was asked.
         url: String,
+        /// HTTP status.
+        status: u16,
         /// What came instead.
         what: String,
     },
@@ -126,6 +128,32 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// True for what may be otherwise in a while, without anybody doing something here.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            ClientError::Unreachable { source, .. } => {
+                !matches!(causes(source).1, Some(rustls::Error::InvalidCertificate(_)))
+            }
+            ClientError::Timeout { .. } => true,
+            ClientError::Refused { class, .. } => match class {
+                ErrorClass::Full | ErrorClass::Busy | ErrorClass::Unavailable | ErrorClass::Internal => true,
+                ErrorClass::Invalid
+                | ErrorClass::Unauthenticated
+                | ErrorClass::Denied
+                | ErrorClass::NotFound
+                | ErrorClass::Conflict => false,
+            },
+            // Somebody between: what stands there says that the other end is away.
+            ClientError::Foreign { status, .. } => *status >= 500,
+            ClientError::Read { .. }
+            | ClientError::Content { .. }
+            | ClientError::Setup { .. }
+            | ClientError::Garbage { .. }
+            | ClientError::TooLarge { .. }
+            | ClientError::Pages { .. } => false,
+        }
+    }
+
     /// What to do about it, where that is known; continues the message after a semicolon.
     pub fn advice(&self) -> Option<String> {
         match self {
@@ -144,6 +172,9 @@ impl ClientError {
                 } else {
                     "name the file with the token with --token-file (or HUMEQUERY_TOKEN_FILE)".to_owned()
                 })
+            }
+            ClientError::Refused { class: ErrorClass::Conflict, .. } => {
+                Some("what came in between is not known: begin anew".to_owned())
             }
             ClientError::Refused { .. } | ClientError::Pages { .. } => None,
             ClientError::Foreign { .. } => Some(
@@ -222,18 +253,36 @@ impl Client {
         Q: Serialize + Sync,
         A: DeserializeOwned,
     {
+        self.get_within(what, query, Duration::ZERO).await
+    }
+
+    /// The same for an answer that may be so much longer in coming.
+    ///
+    /// # Errors
+    /// [`ClientError`], with the URL that was asked.
+    pub async fn get_within<Q, A>(
+        &self,
+        what: &'static str,
+        query: &Q,
+        longer: Duration,
+    ) -> Result<A, ClientError>
+    where
+        Q: Serialize + Sync,
+        A: DeserializeOwned,
+    {
         let url = self.name(what);
         let target = match &self.place {
             // Over a socket the host of the URL is only a header.
             Place::Socket(_) => format!("http://localhost/api/v1/{what}"),
             Place::Web(base) => format!("{base}api/v1/{what}"),
         };
-        let response =
-            self.http.get(target).query(query).send().await.map_err(|error| self.broken(&url, error))?;
+        let limit = self.timeout.saturating_add(longer);
+        let request = self.http.get(target).query(query).timeout(limit);
+        let response = request.send().await.map_err(|error| self.broken(&url, error, limit))?;
         let status = response.status();
         let is_json = has_json(&response);
         let moved = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
-        let body = self.body(&url, response).await?;
+        let body = self.body(&url, response, limit).await?;
         if status == StatusCode::OK && is_json {
             return serde_json::from_slice(&body).map_err(|source| ClientError::Garbage { url, source });
         }
@@ -248,13 +297,13 @@ impl Client {
         }
     }
 
-    async fn body(&self, url: &str, mut response: Response) -> Result<Vec<u8>, ClientError> {
+    async fn body(&self, url: &str, mut response: Response, limit: Duration) -> Result<Vec<u8>, ClientError> {
         let too_large = || ClientError::TooLarge { url: url.to_owned() };
         if response.content_length().is_some_and(|bytes| bytes > ANSWER_BYTES_MAX as u64) {
             return Err(too_large());
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(url, error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(url, error, limit))? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(too_large());
             }
@@ -263,10 +312,10 @@ impl Client {
         Ok(body)
     }
 
-    fn broken(&self, url: &str, error: reqwest::Error) -> ClientError {
+    fn broken(&self, url: &str, error: reqwest::Error, limit: Duration) -> ClientError {
         let url = url.to_owned();
         if error.is_timeout() {
-            return ClientError::Timeout { url, limit: self.timeout };
+            return ClientError::Timeout { url, limit };
         }
         let source = error.without_url();
         let advice = advice(&self.place, &source, self.with_ca);
@@ -285,6 +334,7 @@ impl Client {
             },
             Err(_) => ClientError::Foreign {
                 url,
+                status: status.as_u16(),
                 what: match moved {
                     Some(to) if status.is_redirection() => format!("status {status}, it moved to {to}"),
                     _ => format!("status {status} and no JSON"),

@@ -1,8 +1,8 @@
 //! What to say when nothing was found: what was looked for, and which names come near. Pure.
 
-use hume_proto::rest::TaskJson;
+use hume_proto::rest::{RunQuery, TaskJson};
 
-use crate::question::Question;
+use crate::question::{Question, Whose};
 
 /// Names that are proposed at most.
 const NEAR_MAX: usize = 3;
@@ -23,17 +23,19 @@ pub fn sentence(question: &Question) -> Option<String> {
                 || paging.cursor.is_some();
             ("event", &query.task, &query.host, narrowed)
         }
-        Question::Runs(query, paging) | Question::Latest(query, paging) => {
-            let narrowed = query.since.is_some()
-                || query.until.is_some()
-                || query.run.is_some()
-                || paging.cursor.is_some();
-            ("run", &query.task, &query.host, narrowed)
+        Question::Runs(query, paging) => {
+            ("run", &query.task, &query.host, is_narrowed(query) || paging.cursor.is_some())
         }
+        Question::Latest(query, _)
+        | Question::Fleet(query)
+        | Question::Timeline(Whose::Latest(query) | Whose::Run(query), _)
+        | Question::Diff(query, _) => ("run", &query.task, &query.host, is_narrowed(query)),
         Question::Tasks => return Some("no task has run yet".to_owned()),
         Question::Hosts => return Some("no host has reported yet".to_owned()),
         Question::Agents => return Some("no agent has connected yet".to_owned()),
-        Question::CountEvents(_) | Question::CountRuns(_) | Question::Status => return None,
+        Question::CountEvents(_) | Question::CountRuns(_) | Question::Follow(_) | Question::Status => {
+            return None;
+        }
     };
     let of = match task.as_deref() {
         Some("") => " without a task".to_owned(),
@@ -44,6 +46,10 @@ pub fn sentence(question: &Question) -> Option<String> {
     let which = if narrowed { " that matches the other filters" } else { "" };
     let text = format!("no {what}{of}{on}{which}");
     Some(text)
+}
+
+fn is_narrowed(query: &RunQuery) -> bool {
+    query.since.is_some() || query.until.is_some() || query.run.is_some()
 }
 
 /// True when the question names a task or a host that may be misspelt.
@@ -57,9 +63,13 @@ fn named(question: &Question) -> (Option<&str>, Option<&str>) {
         Question::Events(query, _) | Question::CountEvents(query) => {
             (query.task.as_deref(), query.host.as_deref())
         }
-        Question::Runs(query, _) | Question::Latest(query, _) | Question::CountRuns(query) => {
-            (query.task.as_deref(), query.host.as_deref())
-        }
+        Question::Follow(follow) => (follow.query.task.as_deref(), follow.query.host.as_deref()),
+        Question::Runs(query, _)
+        | Question::Latest(query, _)
+        | Question::Fleet(query)
+        | Question::Timeline(Whose::Latest(query) | Whose::Run(query), _)
+        | Question::Diff(query, _)
+        | Question::CountRuns(query) => (query.task.as_deref(), query.host.as_deref()),
         Question::Tasks | Question::Hosts | Question::Agents | Question::Status => (None, None),
     }
 }
@@ -107,7 +117,6 @@ fn near<'a>(what: &str, asked: &str, known: impl Iterator<Item = &'a str>) -> Op
 #[cfg(test)]
 mod tests {
     use hume_core::{RunId, Timestamp};
-    use hume_proto::rest::RunQuery;
 
     use super::*;
     use crate::question::Paging;

@@ -1,12 +1,16 @@
 //! What a command line asks for, or why it contradicts itself. Pure.
 
 use hume_core::filter::{EventFilter, KindFilter, RunFilter};
+use hume_core::page::After;
 use hume_core::{BoundError, Tag, Timestamp};
 use hume_proto::rest::{EventQuery, RunQuery};
 use jiff::Zoned;
 
-use crate::args::{Asked, FormatName, Instead};
+use self::contradiction::{contradiction, given};
+use crate::args::{Asked, FormatName, Instead, Output};
 use crate::when::{self, WhenError};
+
+mod contradiction;
 
 /// Items shown when `--limit` is not given; ndjson has no such limit.
 pub const LIMIT_DEFAULT: u64 = 100;
@@ -20,6 +24,14 @@ pub enum Question {
     Runs(RunQuery, Paging),
     /// The latest run of each task on each host.
     Latest(RunQuery, Paging),
+    /// The same, and how many of them are how.
+    Fleet(RunQuery),
+    /// What happened when in these runs.
+    Timeline(Whose, Paging),
+    /// The latest run of a task on each host, beside the last one before it that was ok.
+    Diff(RunQuery, Paging),
+    /// Events as they come.
+    Follow(Follow),
     /// How many events.
     CountEvents(EventQuery),
     /// How many runs.
@@ -32,6 +44,26 @@ pub enum Question {
     Agents,
     /// How the daemon is.
     Status,
+}
+
+/// Whose time line is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The latest runs.
+    Latest(RunQuery),
+    /// A certain run.
+    Run(RunQuery),
+}
+
+/// How events are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follow {
+    /// Which ones.
+    pub query: EventQuery,
+    /// With which one it begins.
+    pub from: After,
+    /// After so many it ends.
+    pub limit: Option<u64>,
 }
 
 /// Where a listing begins and ends.
@@ -84,10 +116,17 @@ pub enum UsageError {
         fix: &'static str,
     },
     /// A flag needs another one.
-    #[error("--events needs --runs: write --runs --events (or --latest, which has them)")]
-    EventsOfWhat,
-    /// A filter does not apply to `status`, `agents`, `hosts` or `tasks`.
-    #[error("{flag} has no meaning for `{word}`: leave it out")]
+    #[error("{flag} needs {others}: {fix}")]
+    Needs {
+        /// The flag.
+        flag: &'static str,
+        /// Those of which it needs one.
+        others: String,
+        /// What to write instead.
+        fix: &'static str,
+    },
+    /// A flag of listings does not apply to `status`, `agents`, `hosts`, `tasks` or `check`.
+    #[error("{flag} has no meaning with `{word}`: leave it out, or put it behind the word if it takes it")]
     NotHere {
         /// The flag.
         flag: &'static str,
@@ -100,8 +139,8 @@ pub enum UsageError {
 ///
 /// # Errors
 /// The first [`UsageError`].
-pub fn question(asked: &Asked, format: FormatName, now: &Zoned) -> Result<Question, UsageError> {
-    if let Some(error) = contradiction(asked, format) {
+pub fn question(asked: &Asked, output: &Output, now: &Zoned) -> Result<Question, UsageError> {
+    if let Some(error) = contradiction(asked, output) {
         return Err(error);
     }
     let since = time("--since", asked.since.as_deref(), now)?;
@@ -111,16 +150,32 @@ pub fn question(asked: &Asked, format: FormatName, now: &Zoned) -> Result<Questi
     {
         return Err(UsageError::Backwards { since, until });
     }
-    let limit = match (asked.limit, format) {
+    if asked.follow {
+        let from = if since.is_some() { After::Start } else { After::Now };
+        let query = event_query(asked, since, until)?;
+        return Ok(Question::Follow(Follow { query, from, limit: asked.limit }));
+    }
+    let limit = match (asked.limit, output.format) {
         (Some(limit), _) => Some(limit),
         (None, FormatName::Ndjson) => None,
         (None, FormatName::Table | FormatName::Json | FormatName::Csv) => Some(LIMIT_DEFAULT),
     };
     let paging = Paging { limit, cursor: asked.cursor.clone() };
-    if asked.runs || asked.latest {
+    if asked.runs || asked.latest || asked.fleet || asked.timeline {
         let query = run_query(asked, since, until);
+        let whole = RunQuery { events: Some(true), ..query.clone() };
+        if asked.fleet {
+            return Ok(Question::Fleet(query));
+        }
+        if asked.timeline {
+            let whose = if asked.latest { Whose::Latest(whole) } else { Whose::Run(whole) };
+            return Ok(Question::Timeline(whose, paging));
+        }
+        if asked.diff.is_some() {
+            return Ok(Question::Diff(whole, paging));
+        }
         return Ok(match (asked.latest, asked.count) {
-            (true, _) => Question::Latest(RunQuery { events: Some(true), ..query }, paging),
+            (true, _) => Question::Latest(whole, paging),
             (false, true) => Question::CountRuns(RunQuery { count: Some(true), ..query }),
             (false, false) => {
                 Question::Runs(RunQuery { events: asked.events.then_some(true), ..query }, paging)
@@ -135,98 +190,27 @@ pub fn question(asked: &Asked, format: FormatName, now: &Zoned) -> Result<Questi
     })
 }
 
-/// The question of a first word; none for `completions`, which asks nobody.
+/// The question of a first word; none for `check` and `completions`, which are no listings.
 ///
 /// # Errors
-/// [`UsageError::NotHere`] for a filter.
-pub fn instead(word: Instead, asked: &Asked) -> Result<Option<Question>, UsageError> {
+/// [`UsageError::NotHere`] for a filter or another flag of listings.
+pub fn instead(word: &Instead, asked: &Asked, output: &Output) -> Result<Option<Question>, UsageError> {
     let (word, question) = match word {
         Instead::Status => ("status", Some(Question::Status)),
         Instead::Agents => ("agents", Some(Question::Agents)),
         Instead::Hosts => ("hosts", Some(Question::Hosts)),
         Instead::Tasks => ("tasks", Some(Question::Tasks)),
+        Instead::Check(_) if output.format != FormatName::Table => {
+            return Err(UsageError::NotHere { flag: "--format", word: "check" });
+        }
+        Instead::Check(_) => ("check", None),
         Instead::Completions { .. } => ("completions", None),
     };
-    match given(asked).next() {
+    let exit_status = output.exit_status.then_some("--exit-status");
+    match given(asked).next().or(exit_status) {
         Some(flag) => Err(UsageError::NotHere { flag, word }),
         None => Ok(question),
     }
-}
-
-/// The flags of [`Asked`] that were given.
-fn given(asked: &Asked) -> impl Iterator<Item = &'static str> {
-    let Asked {
-        task,
-        hostname,
-        latest,
-        level,
-        tags,
-        since,
-        until,
-        run,
-        grep,
-        kind,
-        runs,
-        events,
-        count,
-        cursor,
-        limit,
-    } = asked;
-    [
-        ("--task", task.is_some()),
-        ("--hostname", hostname.is_some()),
-        ("--latest", *latest),
-        ("--level", level.is_some()),
-        ("--tag", !tags.is_empty()),
-        ("--since", since.is_some()),
-        ("--until", until.is_some()),
-        ("--run", run.is_some()),
-        ("--grep", grep.is_some()),
-        ("--kind", kind.is_some()),
-        ("--runs", *runs),
-        ("--events", *events),
-        ("--count", *count),
-        ("--cursor", cursor.is_some()),
-        ("--limit", limit.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(flag, is_given)| is_given.then_some(flag))
-}
-
-const FILTERS_EVENTS: &str =
-    "it picks events, and a run is shown whole; take the run's id and write --run ID with it";
-
-/// Pairs that exclude each other, and what to write instead.
-const EXCLUDE: [(&str, &str, &str); 16] = [
-    ("--latest", "--count", "write --runs --count for the number of runs"),
-    ("--latest", "--cursor", "it always begins with the newest; for more runs raise --limit"),
-    ("--latest", "--runs", "--latest shows runs already; for one line each write humequery tasks"),
-    ("--latest", "--run", "write --runs --events --run ID for that run"),
-    ("--latest", "--level", FILTERS_EVENTS),
-    ("--latest", "--tag", FILTERS_EVENTS),
-    ("--latest", "--grep", FILTERS_EVENTS),
-    ("--latest", "--kind", FILTERS_EVENTS),
-    ("--runs", "--level", FILTERS_EVENTS),
-    ("--runs", "--tag", FILTERS_EVENTS),
-    ("--runs", "--grep", FILTERS_EVENTS),
-    ("--runs", "--kind", FILTERS_EVENTS),
-    ("--count", "--limit", "it counts everything that matches; leave out --limit"),
-    ("--count", "--cursor", "it counts everything that matches; leave out --cursor"),
-    ("--count", "--events", "leave out --events"),
-    ("--events", "--format csv", "a line has no room for them; write --format json or ndjson"),
-];
-
-fn contradiction(asked: &Asked, format: FormatName) -> Option<UsageError> {
-    let mut flags: Vec<&str> = given(asked).collect();
-    if format == FormatName::Csv && asked.runs {
-        flags.push("--format csv");
-    }
-    for (one, other, fix) in EXCLUDE {
-        if flags.contains(&one) && flags.contains(&other) {
-            return Some(UsageError::Contradiction { one, other, fix });
-        }
-    }
-    (asked.events && !asked.runs && !asked.latest).then_some(UsageError::EventsOfWhat)
 }
 
 fn run_query(asked: &Asked, since: Option<Timestamp>, until: Option<Timestamp>) -> RunQuery {
@@ -283,8 +267,8 @@ mod tests {
         let now = "2026-11-22T12:00:00Z[UTC]".parse().unwrap();
         let args = Args::try_parse_from(format!("humequery {line}").split_whitespace()).unwrap();
         match args.instead {
-            Some(word) => instead(word, &args.asked).map(Option::unwrap),
-            None => question(&args.asked, args.output.format, &now),
+            Some(word) => instead(&word, &args.asked, &args.output).map(Option::unwrap),
+            None => question(&args.asked, &args.output, &now),
         }
     }
 
@@ -336,6 +320,26 @@ mod tests {
         assert!(matches!(ask("--runs --count"), Ok(Question::CountRuns(query)) if query.count == Some(true)));
         assert!(matches!(ask("-t X --count"), Ok(Question::CountEvents(query)) if query.count == Some(true)));
         assert_eq!(ask("agents"), Ok(Question::Agents));
+        assert!(matches!(ask("--fleet"), Ok(Question::Fleet(query)) if query.events.is_none()));
+        let run = "01936f2e-0000-7000-8000-000000000001";
+        assert!(matches!(ask(&format!("--run {run} --timeline")),
+            Ok(Question::Timeline(Whose::Run(query), _)) if query.events == Some(true) && query.run.as_deref() == Some(run)));
+        assert!(matches!(ask("--latest --timeline"), Ok(Question::Timeline(Whose::Latest(_), _))));
+        let diff = ask("-t X --latest --diff last-ok --format ndjson");
+        assert!(matches!(diff, Ok(Question::Diff(query, _)) if query.events == Some(true)));
+    }
+
+    #[test]
+    fn following_begins_now_or_with_what_was_since_and_takes_every_filter() {
+        let follow = |line: &str| match ask(line) {
+            Ok(Question::Follow(follow)) => follow,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((follow("-f").from, follow("-f").limit), (After::Now, None));
+        let since = follow("-f --since 1h -L error -t X --limit 3");
+        assert_eq!((since.from, since.limit), (After::Start, Some(3)));
+        assert_eq!((since.query.level.as_deref(), since.query.task.as_deref()), (Some("error"), Some("X")));
+        assert_eq!(since.query.since.as_deref(), Some("2026-11-22T11:00:00.000000Z"));
     }
 
     #[test]
@@ -353,6 +357,26 @@ mod tests {
             ("--since soon", "yesterday"),
             ("--kind every", "watchdog"),
             ("-t X status", "leave it out"),
+            ("--exit-status tasks", "leave it out"),
+            ("--follow --latest", "leave out one of them"),
+            ("-f --runs", "leave out one of them"),
+            ("-f --until now", "or --follow for a listing"),
+            ("-f --cursor e1.1", "--since"),
+            ("-f --format json", "table or ndjson"),
+            ("-f --format csv", "table or ndjson"),
+            ("-f --exit-status", "leave out one of them"),
+            ("--fleet --limit 3", "all hosts"),
+            ("--fleet --runs", "leave out --runs"),
+            ("--fleet -L error", "--run ID"),
+            ("--fleet --timeline", "one form"),
+            ("--timeline", "--run ID --timeline"),
+            ("--timeline --runs", "leave out --runs"),
+            ("--timeline --latest --grep x", "leave out --grep"),
+            ("--timeline --latest --diff last-ok -t X", "one form"),
+            ("--diff last-ok -t X", "--latest --diff"),
+            ("--latest --diff last-ok", "-t TASK"),
+            ("--exit-status", "--latest --exit-status"),
+            ("--runs --count --exit-status", "neither good nor bad"),
         ] {
             let error = ask(line).unwrap_err().to_string();
             assert!(error.contains(fix), "{line}: {error}");

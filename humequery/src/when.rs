@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Span, Zoned};
 
 /// Longest `--timeout`.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+/// Longest span that is meant: ten years.
+pub const SPAN_MAX: Duration = Duration::from_hours(24 * 3660);
 
 /// The text is no moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +88,20 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
         Some(limit) if !limit.is_zero() && limit <= TIMEOUT_MAX => Ok(limit),
         Some(_) => Err("must be more than 0s and at most 24h".to_owned()),
         None => Err("is not a duration; write 10s, 500ms or 1m30s".to_owned()),
+    }
+}
+
+/// A span such as `25h`, `90m`, `1d12h`; a day has 24 hours. More than nothing, at most [`SPAN_MAX`].
+///
+/// # Errors
+/// In words, as `clap` shows them.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let day = jiff::SpanRelativeTo::days_are_24_hours();
+    let span = text.parse::<Span>().and_then(|span| span.to_duration(day)).ok();
+    match span.and_then(|span| Duration::try_from(span).ok()) {
+        Some(span) if !span.is_zero() && span <= SPAN_MAX => Ok(span),
+        Some(_) => Err("must be more than nothing and at most ten years".to_owned()),
+        None => Err("is not a span of time; write 25h, 90m or 2d".to_owned()),
     }
 }
 
@@ -166,11 +182,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_span_has_days_of_24_hours() {
+        assert_eq!(span("25h"), Ok(Duration::from_hours(25)));
+        assert_eq!(span("1d12h"), Ok(Duration::from_hours(36)));
+        assert_eq!(span("90m"), Ok(Duration::from_mins(90)));
+        for text in ["0s", "-5s", "5", "soon", "", "9999999h", "1 month", "5h ago"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_understood_or_refused(text in "\\PC{0,40}") {
             let _ = moment(&text, &now());
             let _ = timeout(&text);
+            let _ = span(&text);
         }
 
         #[test]

@@ -575,7 +575,10 @@ fn nothing_of_an_event_reaches_a_terminal_raw() {
             _ => Reply::json(&json!({"source": source, "runs": [bad], "next": null})),
         }
     });
-    for words in ["", "--latest", "--runs", "--runs --events"] {
+    let line = format!("--run {RUN} --timeline");
+    let diff = "-t X --latest --diff last-ok";
+    for words in ["", "--latest", "--runs", "--runs --events", "--latest --timeline", &line, "--fleet", diff]
+    {
         let output = ask(&server, &format!("--color never {words}"));
         assert_code(&output, 0);
         let bad: Vec<char> = stdout(&output)

@@ -8,8 +8,11 @@
 use hume_proto::rest::RunList;
 use humequery::answer::{Answer, LatestList};
 use humequery::args::FormatName;
+use humequery::diff::{DiffList, RunDiff};
+use humequery::fleet::FleetReport;
 use humequery::render::text::Colour;
 use humequery::render::{View, format};
+use humequery::timeline::TimelineList;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +28,9 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("runs", Answer::Runs(read("runs"))),
         ("runs_events", Answer::Runs(read("latest"))),
         ("latest", Answer::Latest(LatestList { source, runs, more: false })),
+        ("fleet", Answer::Fleet(FleetReport::new(fleet()))),
+        ("timeline", Answer::Timeline(TimelineList::new(with_a_pause()))),
+        ("diff", Answer::Diff(diffs())),
         ("count", Answer::Count(read("count"))),
         ("tasks", Answer::Tasks(read("tasks"))),
         ("hosts", Answer::Hosts(read("hosts"))),
@@ -32,6 +38,46 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("status", Answer::Status(read("status"))),
         ("status_agent", Answer::Status(read("status_agent"))),
     ]
+}
+
+/// Runs of several hosts.
+fn fleet() -> RunList {
+    let mut list: RunList = read("runs");
+    for (host, status, severity) in [("web1", "ok", 0), ("web2", "running", 0), ("web3", "overdue", 1)] {
+        let mut run = list.runs[1].clone();
+        (run.host, run.status, run.severity, run.reason) =
+            (host.to_owned(), status.to_owned(), severity, None);
+        list.runs.push(run);
+    }
+    list
+}
+
+/// The latest runs, the first of them paused for a minute.
+fn with_a_pause() -> RunList {
+    let mut list: RunList = read("latest");
+    let events = &mut list.runs[0].events;
+    for (at, command) in
+        [("2026-11-22T23:00:30Z", "counter-pause"), ("2026-11-22T23:01:30Z", "counter-start")]
+    {
+        let mut event = events[0].clone();
+        (event.time, event.command) = (at.parse().unwrap(), Some(command.to_owned()));
+        event.message = String::new();
+        let place = events.iter().position(|later| later.time > event.time).unwrap();
+        events.insert(place, event);
+    }
+    list
+}
+
+/// A run beside one that was ok, and one that never was.
+fn diffs() -> DiffList {
+    let RunList { source, mut runs, next: _ } = read("latest");
+    let mut last_ok = runs[0].clone();
+    "ok".clone_into(&mut last_ok.status);
+    last_ok.duration_ms -= 22_000;
+    last_ok.events.retain(|event| event.level != "error" && event.level != "critical");
+    "wp core version\n6.8.0".clone_into(&mut last_ok.events[1].message);
+    let alone = RunDiff::new(runs.remove(1), None);
+    DiffList { source, diffs: vec![RunDiff::new(runs.remove(0), Some(last_ok)), alone], more: false }
 }
 
 fn shown(answer: &Answer, name: FormatName, width: Option<usize>, colour: Colour) -> String {

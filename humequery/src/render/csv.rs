@@ -13,6 +13,8 @@ use super::format::Format;
 use super::text::clean;
 use crate::answer::Answer;
 use crate::ask::Pages;
+use crate::diff::{Change, RunDiff};
+use crate::timeline::{Mark, Timeline};
 
 /// `--format csv`.
 #[derive(Debug)]
@@ -31,6 +33,18 @@ impl Format for Csv {
             Answer::Events(list) => self.rows(&EVENT, list.events.iter().map(event), to),
             Answer::Runs(list) => self.rows(&RUN, list.runs.iter().map(run), to),
             Answer::Latest(list) => self.rows(&RUN, list.runs.iter().map(run), to),
+            Answer::Fleet(report) => {
+                self.rows(&RUN, report.tasks.iter().flat_map(|task| &task.runs).map(run), to)
+            }
+            Answer::Timeline(list) => {
+                let marks = list.runs.iter().flat_map(|line| line.marks.iter().map(move |mark| (line, mark)));
+                self.rows(&MARK, marks.map(|(line, mark)| mark_cells(line, mark)), to)
+            }
+            Answer::Diff(list) => {
+                let changes =
+                    list.diffs.iter().flat_map(|diff| diff.changes.iter().map(move |change| (diff, change)));
+                self.rows(&CHANGE, changes.map(|(diff, change)| change_cells(diff, change)), to)
+            }
             Answer::Count(count) => writeln!(to, "{}", count.count),
             Answer::Tasks(list) => self.rows(&TASK, list.tasks.iter().map(task), to),
             Answer::Hosts(list) => self.rows(&HOST, list.hosts.iter().map(host), to),
@@ -256,6 +270,43 @@ fn run(run: &RunJson) -> [String; 29] {
         by_level.unknown.to_string(),
         cell(first_error.map(|error| error.time).as_ref()),
         first_error.map(|error| error.message.clone()).unwrap_or_default(),
+    ]
+}
+
+const MARK: [&str; 10] =
+    ["run", "task", "host", "offset_ms", "time", "kind", "level", "flag", "message", "event"];
+
+fn mark_cells(line: &Timeline, mark: &Mark) -> [String; 10] {
+    let Mark { offset_ms, time, kind, level, flag, message, event } = mark;
+    [
+        line.run.to_string(),
+        line.task.clone(),
+        line.host.clone(),
+        offset_ms.to_string(),
+        time.to_string(),
+        kind.as_str().to_owned(),
+        level.clone(),
+        cell(flag.as_ref()),
+        message.clone(),
+        event.to_string(),
+    ]
+}
+
+const CHANGE: [&str; 9] =
+    ["task", "host", "latest", "last_ok", "only_in", "time", "level", "message", "event"];
+
+fn change_cells(diff: &RunDiff, change: &Change) -> [String; 9] {
+    let Change { only_in, event } = change;
+    [
+        diff.latest.task.clone(),
+        diff.latest.host.clone(),
+        diff.latest.id.to_string(),
+        cell(diff.last_ok.as_ref().map(|run| run.id).as_ref()),
+        only_in.as_str().to_owned(),
+        event.time.to_string(),
+        event.level.clone(),
+        event.message.clone(),
+        event.id.to_string(),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! One object, indented, exactly as documented for `/api/v1`; of a count the number.
+//! One object, indented, exactly as documented in docs/PROTOCOL.md; of a count the number.
 
 use std::io::{self, Write};
 
@@ -23,6 +23,9 @@ impl Format for Json {
             Answer::Events(list) => object(list, to),
             Answer::Runs(list) => object(list, to),
             Answer::Latest(list) => object(list, to),
+            Answer::Fleet(report) => object(report, to),
+            Answer::Timeline(list) => object(list, to),
+            Answer::Diff(list) => object(list, to),
             Answer::Count(count) => object(&count.count, to),
             Answer::Tasks(list) => object(list, to),
             Answer::Hosts(list) => object(list, to),

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use hume_core::Timestamp;
 use hume_proto::rest::{ByLevel, EventJson, GapJson, RunJson, Source};
 
+use super::fleet;
 use super::layout::{Line, hang};
 use super::moment::{Local, duration, offset};
-use super::report::source_words;
 use super::table::{View, message, why};
 use super::text::{Ink, Span, lines};
 use crate::answer::more_events;
@@ -27,9 +27,12 @@ pub(super) fn runs(source: &Source, runs: &[RunJson], view: &View, to: &mut dyn 
         one(run, view, to)?;
         writeln!(to)?;
     }
-    let mut line = Line::default();
-    line.put(0, Span::new(Ink::Faint, &format!("source: {}", source_words(source))));
-    line.write(view.colour, to)
+    fleet::source(source, view, to)
+}
+
+/// What stands above the events of a run.
+pub(super) fn header_of(run: &RunJson, view: &View, to: &mut dyn Write) -> io::Result<()> {
+    header(run, &Shared::of(&run.events), view, to)
 }
 
 fn one(run: &RunJson, view: &View, to: &mut dyn Write) -> io::Result<()> {

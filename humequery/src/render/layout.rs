@@ -87,6 +87,13 @@ impl Column {
     }
 }
 
+/// Whether the headings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heading {
+    Show,
+    Omit,
+}
+
 /// Rows under headings.
 pub(super) struct Grid {
     columns: Vec<Column>,
@@ -107,10 +114,26 @@ impl Grid {
 
     /// Writes it. `width` is that of the terminal; none: unlimited.
     pub(super) fn write(&self, width: Option<usize>, colour: Colour, to: &mut dyn Write) -> io::Result<()> {
+        let mut widths = vec![0; self.columns.len()];
+        self.write_on(&mut widths, Heading::Show, width, colour, to)
+    }
+
+    /// Writes it below other rows: columns are at least as wide as `widths`, which grow with them.
+    pub(super) fn write_on(
+        &self,
+        widths: &mut [usize],
+        heading: Heading,
+        width: Option<usize>,
+        colour: Colour,
+        to: &mut dyn Write,
+    ) -> io::Result<()> {
         let head =
             (self.columns.iter().map(|column| column.title.clone()).collect(), vec![self.last.clone()]);
-        let rows = || [&head].into_iter().chain(&self.rows);
-        let mut widths = vec![0; self.columns.len()];
+        let head = match heading {
+            Heading::Show => Some(&head),
+            Heading::Omit => None,
+        };
+        let rows = || head.into_iter().chain(&self.rows);
         for (cells, _) in rows() {
             for (width, cell) in widths.iter_mut().zip(cells) {
                 *width = cell.width().max(*width);
@@ -120,7 +143,7 @@ impl Grid {
         let needed = rows().flat_map(|(_, last)| last).map(Span::width).max().unwrap_or(0);
         let fits = width.is_none_or(|width| width.saturating_sub(beside) >= needed.min(LAST_COLUMNS_MIN));
         for (cells, last) in rows() {
-            let line = self.line(cells, &widths);
+            let line = self.line(cells, widths);
             let lines = if fits {
                 hang(line, beside, last, width)
             } else {

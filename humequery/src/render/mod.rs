@@ -1,7 +1,9 @@
 //! Answers as text: the list of forms.
 
 pub mod csv;
+mod diff;
 mod escape;
+mod fleet;
 pub mod format;
 pub mod json;
 mod latest;
@@ -9,10 +11,15 @@ mod layout;
 mod moment;
 pub mod ndjson;
 mod report;
+mod stream;
 pub mod table;
 pub mod text;
+mod timeline;
 
 pub use format::Format;
+pub(crate) use latest::missing_max;
+pub(crate) use moment::duration;
+pub use stream::Stream;
 pub use table::View;
 
 use crate::args::FormatName;

@@ -77,7 +77,7 @@ impl Times {
 }
 
 /// `0s`, `412ms`, `2.1s`, `3m12s`, `2h05m`, `3d04h`. Never rounds up into the next unit.
-pub(super) fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0 if ms == 0 => "0s".to_owned(),

@@ -1,4 +1,4 @@
-//! One item a line: events, runs, tasks, hosts or agents. A number and a status are one line.
+//! One item a line: events, runs, tasks, hosts, agents, time lines or differences. A number and a status are one line.
 
 use std::io::{self, Write};
 
@@ -23,6 +23,9 @@ impl Format for Ndjson {
             Answer::Events(list) => lines(&list.events, to),
             Answer::Runs(list) => lines(&list.runs, to),
             Answer::Latest(list) => lines(&list.runs, to),
+            Answer::Fleet(report) => lines(&report.tasks, to),
+            Answer::Timeline(list) => lines(&list.runs, to),
+            Answer::Diff(list) => lines(&list.diffs, to),
             Answer::Count(count) => line(&count.count, to),
             Answer::Tasks(list) => lines(&list.tasks, to),
             Answer::Hosts(list) => lines(&list.hosts, to),
@@ -32,7 +35,7 @@ impl Format for Ndjson {
     }
 }
 
-fn lines<T: Serialize>(items: &[T], to: &mut dyn Write) -> io::Result<()> {
+pub(super) fn lines<T: Serialize>(items: &[T], to: &mut dyn Write) -> io::Result<()> {
     items.iter().try_for_each(|item| line(item, to))
 }
 

@@ -137,7 +137,7 @@ pub(super) fn status(report: &StatusReport, view: &View, to: &mut dyn Write) -> 
     let started = Times::new(&view.zone, [*started_at].into_iter());
     for (label, ink, text) in [
         ("source", Ink::Strong, source_words(source)),
-        ("state", Ink::of_word(state), state.clone()),
+        ("state", if state == "ready" { Ink::Good } else { Ink::Bad }, state.clone()),
         ("version", Ink::Plain, version.clone()),
         ("started", Ink::Plain, started.full(*started_at)),
         ("events", Ink::Plain, events.to_string()),

@@ -5,12 +5,15 @@ use std::io::{self, Write};
 use hume_proto::rest::{EventJson, EventList, RunJson, RunList};
 use jiff::tz::TimeZone;
 
+use super::diff;
+use super::fleet;
 use super::format::Format;
 use super::latest;
 use super::layout::{Column, Grid};
 use super::moment::{Times, duration};
 use super::report;
 use super::text::{Colour, Span, lines};
+use super::timeline;
 use crate::answer::Answer;
 use crate::ask::Pages;
 
@@ -56,6 +59,9 @@ impl Format for Table {
             }
             Answer::Runs(list) => runs(list, view, to),
             Answer::Latest(list) => latest::runs(&list.source, &list.runs, view, to),
+            Answer::Fleet(report) => fleet::fleet(report, view, to),
+            Answer::Timeline(list) => timeline::timelines(list, view, to),
+            Answer::Diff(list) => diff::diffs(list, view, to),
             Answer::Count(count) => writeln!(to, "{}", count.count),
             Answer::Tasks(list) => report::tasks(list, view, to),
             Answer::Hosts(list) => report::hosts(list, view, to),
