@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod correlation;
+mod follow;
 mod kill9;
 mod lifecycle;
 mod main_job;

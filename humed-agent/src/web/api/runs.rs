@@ -9,6 +9,7 @@ use hume_core::filter::Latest;
 use hume_core::page::RunCursor;
 use hume_core::policy::{Policies, RunPolicy};
 use hume_core::run::Now;
+use hume_proto::relay::GapReason;
 use hume_proto::rest::{
     Count, EventJson, GapJson, RunContext, RunJson, RunList, RunQuery, epoch_text, page_items,
 };
@@ -17,9 +18,6 @@ use hume_proto::web::{Params, Refusal};
 use super::super::state::{Caller, Shared};
 use super::now;
 use crate::spool::{FirstErrorFor, Forgotten, RunEvents, RunRecord};
-
-/// Why places are missing: the retention of this host.
-const EVICTED: &str = "evicted";
 
 pub(super) async fn list(
     shared: State<Shared>,
@@ -76,7 +74,7 @@ pub(super) fn context<'a>(record: &RunRecord, policy: &'a RunPolicy, now: Now) -
         epoch: epoch_text(*epoch),
         from: from.get(),
         to: to.get(),
-        reason: EVICTED.to_owned(),
+        reason: GapReason::Evicted.as_str().to_owned(),
     };
     RunContext {
         now,
