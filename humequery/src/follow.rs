@@ -16,7 +16,7 @@ use crate::render::Stream;
 use crate::talk::sentence;
 
 /// How long a question waits for an event: less than what proxies bear.
-const WAIT: Duration = Duration::from_secs(25);
+pub const WAIT: Duration = Duration::from_secs(25);
 /// Longest pause between two tries.
 pub const PAUSE_MAX: Duration = Duration::from_secs(30);
 

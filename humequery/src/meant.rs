@@ -23,7 +23,7 @@ pub fn meant_for(words: &[OsString]) -> MeantFor {
     let takes_value = |is_it: &dyn Fn(&clap::Arg) -> bool| {
         command.get_arguments().any(|argument| is_it(argument) && argument.get_action().takes_values())
     };
-    let mut found = MeantFor::People;
+    let (mut found, mut is_first) = (MeantFor::People, true);
     let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
     while let Some(word) = words.next() {
         if word == "--exit-status" {
@@ -43,8 +43,10 @@ pub fn meant_for(words: &[OsString]) -> MeantFor {
             if only && takes_value(&|argument: &clap::Arg| argument.get_short() == last) {
                 words.next();
             }
+        } else if is_first && word == "check" {
+            return MeantFor::Check;
         } else {
-            return if word == "check" { MeantFor::Check } else { found };
+            is_first = false;
         }
     }
     found
@@ -66,6 +68,7 @@ mod tests {
             ("--host check --nonsense", MeantFor::People),
             ("--task check --nonsense", MeantFor::People),
             ("tasks check", MeantFor::People),
+            ("tasks --exit-status", MeantFor::ExitStatus),
             ("--latest --exit-status --nonsense", MeantFor::ExitStatus),
             ("--nonsense --exit-status", MeantFor::ExitStatus),
             ("", MeantFor::People),
