@@ -189,9 +189,14 @@ fn record(
         RunEvents::Include => events_of(connection, agent, viewer, &state)?,
     };
     let mut forgotten = forgotten(connection, &state)?;
+    // A run that closed in the middle of a round of the retention has lost later events before its first ones.
+    let rows: i64 = connection
+        .prepare_cached("SELECT count(*) FROM event WHERE run = ?1")?
+        .query_row([state.id().as_bytes()], |row| row.get(0))?;
     let is_whole = with_events == RunEvents::Include && more_events == 0 && viewer == Viewer::Administrator;
     let reported = events.iter().filter(|stored| stored.event.kind == EventKind::Reported).count() as u64;
-    if forgotten.is_empty() && is_whole && reported < state.events() {
+    let is_short = (rows as u64) < state.events() || (is_whole && reported < state.events());
+    if forgotten.is_empty() && is_short {
         let whole = |span: &hume_core::run::Span| Forgotten {
             epoch: span.epoch(),
             from: span.first(),
@@ -234,7 +239,7 @@ fn events_of(
     Ok((events, more))
 }
 
-/// The events of a run are forgotten in the order of their places, so all are there if the first one is.
+/// The events of a run are forgotten in the order of their places: what is missing lies before the first that is kept.
 fn forgotten(connection: &Connection, state: &RunState) -> Result<Vec<Forgotten>, SpoolError> {
     let mut kept = connection.prepare_cached(
         "SELECT min(seq) FROM event WHERE run = ?1 AND epoch_no = (SELECT no FROM epoch WHERE epoch = ?2)",
