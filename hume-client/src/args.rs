@@ -1,148 +1,128 @@
-//! The command line: which options there are, and which of them contradict each other.
+//! The command line of `hume`: which options there are, and which of them contradict each other.
 //!
 //! Values are bytes here and none is judged: [`crate::draft`] makes any value fit. The help is in [`crate::help`].
 
 use std::ffi::{OsStr, OsString};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, CommandFactory as _, Parser};
 use hume_core::event::Command;
 
 use crate::help;
+use crate::options::{
+    APPEND_PSTREE, AUTH_TOKEN, EXTRA, Given, HELP, HOSTNAME, Opt, Page, Program, RECV_TIMEOUT, SOCKET,
+    STRICT, TAGS, TASK, VERBOSE, VERSION, Words,
+};
 
-/// The name of the program in what it says.
-const PROGRAM: &str = "hume";
 /// First words that are kept for other work than reporting, and never taken for a message.
-pub(crate) const RESERVED: [&str; 6] = ["template", "sign", "verify", "watch", "maint", "doctor"];
+pub(crate) const RESERVED: [&str; 7] = ["pipe", "template", "sign", "verify", "watch", "maint", "doctor"];
+
+const MESSAGE: Opt = Opt {
+    name: "message",
+    short: Some('m'),
+    value: Some("TEXT"),
+    is_list: true,
+    help: "The text of the event; `-` reads it from stdin",
+    more: "In place of the words at the end. From stdin everything is read, the end of the last\n\
+           line is taken off, and the first 16 KiB are kept.",
+    ..Opt::WHAT
+};
+const LEVEL: Opt = Opt {
+    name: "level",
+    short: Some('L'),
+    value: Some("LEVEL"),
+    help: "debug, info, ok, warning, error, critical or unknown [default: info]",
+    ..Opt::WHAT
+};
+const COMMAND: Opt = Opt {
+    name: "hume-cmd",
+    short: Some('c'),
+    value: Some("COMMAND"),
+    help: "What it does to the run: counter-start, -pause, -stop or -reset",
+    more: "counter-start opens a run of the task, or resumes a paused one; counter-pause stops its\n\
+           clock; counter-stop closes it; counter-reset starts its clock anew, and what was before\n\
+           no longer counts. Each of them needs a task.",
+    ..Opt::WHAT
+};
+const DETACH: Opt = Opt {
+    name: "detach",
+    help: "With counter-start: the script may end before the run does",
+    more: "The end of the process that starts the run then says nothing about the run, and only its\n\
+           stop or its longest time ends it.",
+    ..Opt::WHAT
+};
+const FLAG: Opt =
+    Opt { name: "flag", value: Some("NAME"), help: "Set a mark on the run's time line", ..Opt::WHAT };
+const EXIT: Opt = Opt { name: "exit", value: Some("N"), help: "The exit code of the job", ..Opt::WHAT };
+const RUN_ID: Opt = Opt {
+    name: "run-id",
+    value: Some("KEY"),
+    help: "A key of your choice for the run to join or open [env: HUME_RUN_ID]",
+    more: "Not needed where the calls come from one script: the agent finds the run by the calling\n\
+           processes. A key joins what they cannot tell, such as parts of a job in two services.",
+    ..Opt::WHAT
+};
+const WORDS: Words = Words {
+    name: "MESSAGE",
+    help: "The text of the event; several words are joined by spaces",
+    end_options: false,
+};
+
+const PROGRAM: Program = Program {
+    name: "hume",
+    usage: "hume [OPTIONS] [MESSAGE]...",
+    about: help::ABOUT,
+    examples: help::EXAMPLES,
+    after_short: help::AFTER_SHORT,
+    after_long: help::AFTER_LONG,
+    options: &[
+        MESSAGE,
+        TASK,
+        LEVEL,
+        COMMAND,
+        DETACH,
+        TAGS,
+        EXTRA,
+        FLAG,
+        EXIT,
+        APPEND_PSTREE,
+        HOSTNAME,
+        RUN_ID,
+        SOCKET,
+        RECV_TIMEOUT,
+        AUTH_TOKEN,
+        STRICT,
+        VERBOSE,
+        HELP,
+        VERSION,
+    ],
+    words: Some(WORDS),
+    hint: "; a message that starts with a dash goes after -m or --",
+};
 
 /// What was asked for on the command line, before any value is looked at.
-#[derive(Clone, Default, Parser)]
-#[command(
-    name = "hume",
-    version,
-    // The lines are written to fit; together with the other programs clap would wrap them once more.
-    term_width = 0,
-    about = help::ABOUT,
-    before_long_help = help::EXAMPLES,
-    after_help = help::AFTER_SHORT,
-    after_long_help = help::AFTER_LONG,
-    help_template = help::TEMPLATE,
-    override_usage = "hume [OPTIONS] [MESSAGE]...",
-    args_override_self = true,
-    disable_help_flag = true,
-    disable_version_flag = true,
-    max_term_width = 100
-)]
-#[expect(clippy::doc_markdown, reason = "the comments are the text of the help, which is no markdown")]
+#[derive(Clone, Default)]
 pub(crate) struct Args {
-    /// The text of the event; several words are joined by spaces
-    #[arg(value_name = "MESSAGE", hide_short_help = true)]
+    /// Words that are no option: the text of the event.
     pub(crate) words: Vec<OsString>,
-
-    /// The text of the event; `-` reads it from stdin
-    ///
-    /// In place of the words at the end. From stdin everything is read, the end of the last
-    /// line is taken off, and the first 16 KiB are kept.
-    #[arg(verbatim_doc_comment, short, long, value_name = "TEXT", allow_hyphen_values = true, help_heading = help::WHAT)]
+    /// The text of the event, each time it was given by an option.
     pub(crate) message: Vec<OsString>,
-
-    /// The job it is about [env: HUME_TASKNAME, then HTASK]
-    #[arg(short, long, value_name = "TASK", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) task: Option<OsString>,
-
-    /// debug, info, ok, warning, error, critical or unknown [default: info]
-    #[arg(short = 'L', long, value_name = "LEVEL", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) level: Option<OsString>,
-
-    /// What it does to the run: counter-start, -pause, -stop or -reset
-    ///
-    /// counter-start opens a run of the task, or resumes a paused one; counter-pause stops its
-    /// clock; counter-stop closes it; counter-reset starts its clock anew, and what was before
-    /// no longer counts. Each of them needs a task.
-    #[arg(
-        verbatim_doc_comment,
-        short = 'c',
-        long = "hume-cmd",
-        value_name = "COMMAND",
-        allow_hyphen_values = true,
-        help_heading = help::WHAT
-    )]
+    /// What it does to the run.
     pub(crate) command: Option<OsString>,
-
-    /// With counter-start: the script may end before the run does
-    ///
-    /// The end of the process that starts the run then says nothing about the run, and only its
-    /// stop or its longest time ends it.
-    #[arg(verbatim_doc_comment, long, help_heading = help::WHAT)]
     pub(crate) detach: bool,
-
-    /// Labels, separated by commas; may be repeated [env: HUME_TAGS, HTAGS: added]
-    #[arg(short = 'T', long, value_name = "TAGS", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) tags: Vec<OsString>,
-
-    /// One more fact, as KEY=VALUE or KEY:VALUE; may be repeated
-    ///
-    /// The first `=` or `:` ends the key.
-    #[arg(short = 'x', long, value_name = "K=V", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) extra: Vec<OsString>,
-
-    /// Set a mark on the run's time line
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) flag: Option<OsString>,
-
-    /// The exit code of the job
-    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) exit: Option<OsString>,
-
-    /// Add the tree of calling processes, with their command lines
-    #[arg(short, long, help_heading = help::WHAT)]
     pub(crate) append_pstree: bool,
-
-    /// Report for another host than this one
-    #[arg(long, value_name = "HOST", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) hostname: Option<OsString>,
-
-    /// A key of your choice for the run to join or open [env: HUME_RUN_ID]
-    ///
-    /// Not needed where the calls come from one script: the agent finds the run by the calling
-    /// processes. A key joins what they cannot tell, such as parts of a job in two services.
-    #[arg(verbatim_doc_comment, long, value_name = "KEY", allow_hyphen_values = true, help_heading = help::WHAT)]
     pub(crate) run_id: Option<OsString>,
-
-    /// The agent's socket [env: HUME_SOCKET] [default: /run/hume/hume.sock]
-    #[arg(long, value_name = "PATH", allow_hyphen_values = true, help_heading = help::HOW)]
     pub(crate) socket: Option<OsString>,
-
-    /// Longest wait in milliseconds [env: HUME_RECVTIMEOUT] [default: 250]
-    ///
-    /// For connecting, sending and the answer together.
-    #[arg(long, value_name = "MS", allow_hyphen_values = true, help_heading = help::HOW)]
     pub(crate) recv_timeout: Option<OsString>,
-
-    /// Token of the agent's socket [env: HUME_TOKEN]
-    ///
-    /// Better in the environment, where `ps` does not show it.
-    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true, help_heading = help::HOW)]
     pub(crate) auth_token: Option<OsString>,
-
-    /// Let the exit code tell what went wrong [env: HUME_STRICT]
-    #[arg(long, help_heading = help::HOW)]
     pub(crate) strict: bool,
-
-    /// Say on stderr what became of the event
-    #[arg(long, help_heading = help::HOW)]
     pub(crate) verbose: bool,
-
-    /// This help: -h the short one, --help with examples, exit codes and environment
-    #[arg(short, long, action = ArgAction::Help, help_heading = help::HOW)]
-    pub(crate) help: Option<bool>,
-
-    /// The version
-    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = help::HOW)]
-    pub(crate) version: Option<bool>,
-
     /// The last option came without its value.
-    #[arg(skip)]
     pub(crate) value_is_missing: bool,
 }
 
@@ -152,16 +132,6 @@ pub(crate) enum Asked {
     Report(Box<Args>),
     /// Print a page.
     Show(Page),
-}
-
-/// The help or the version, for stdout.
-pub(crate) struct Page(clap::Error);
-
-impl Page {
-    /// Prints it. A reader that has seen enough closes its end; that is no failure.
-    pub(crate) fn print(&self) {
-        let _ = self.0.print();
-    }
 }
 
 /// The options themselves are wrong; nothing can be stored.
@@ -205,36 +175,49 @@ pub(crate) enum UsageError {
 ///
 /// # Errors
 /// [`UsageError`] for unknown and contradictory options, never for a value.
-pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, UsageError> {
-    let mut words: Vec<OsString> = words.into_iter().collect();
+pub(crate) fn parse(words: &[OsString]) -> Result<Asked, UsageError> {
     let Some(first) = words.get(1) else {
-        return Err(UsageError::Empty { help: Args::command().render_help().to_string() });
+        return Err(UsageError::Empty { help: PROGRAM.short_help() });
     };
     if let Some(word) = RESERVED.into_iter().find(|word| first == OsStr::new(word)) {
         return Err(UsageError::Reserved { word });
     }
-    match Args::try_parse_from(&words) {
-        Ok(args) => args.checked(),
-        // An unquoted variable that is empty takes the value away from the last option: not a reason to stop the script.
-        Err(error) if error.kind() == ErrorKind::InvalidValue => {
-            words.push(OsString::new());
-            let mut args = Args::try_parse_from(&words).map_err(|_| option_error(PROGRAM, &error))?;
-            args.value_is_missing = true;
-            args.checked()
+    match PROGRAM.read_leniently(words)? {
+        Ok((mut given, value_is_missing)) => Args {
+            words: given.words(&WORDS),
+            message: given.list(&MESSAGE),
+            level: given.value(&LEVEL),
+            command: given.value(&COMMAND),
+            detach: given.switch(&DETACH),
+            flag: given.value(&FLAG),
+            exit: given.value(&EXIT),
+            append_pstree: given.switch(&APPEND_PSTREE),
+            run_id: given.value(&RUN_ID),
+            strict: given.switch(&STRICT),
+            value_is_missing,
+            ..Args::common(&mut given)
         }
-        Err(error) => page_or_error(PROGRAM, error).map(Asked::Show),
-    }
-}
-
-/// What the parser answers in place of options: a page that was asked for, or what is wrong with them.
-pub(crate) fn page_or_error(program: &'static str, error: clap::Error) -> Result<Page, UsageError> {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Page(error)),
-        _ => Err(option_error(program, &error)),
+        .checked(),
+        Err(page) => Ok(Asked::Show(page)),
     }
 }
 
 impl Args {
+    /// What all programs of hume have in common.
+    pub(crate) fn common(given: &mut Given) -> Args {
+        Args {
+            task: given.value(&TASK),
+            tags: given.list(&TAGS),
+            extra: given.list(&EXTRA),
+            hostname: given.value(&HOSTNAME),
+            socket: given.value(&SOCKET),
+            recv_timeout: given.value(&RECV_TIMEOUT),
+            auth_token: given.value(&AUTH_TOKEN),
+            verbose: given.switch(&VERBOSE),
+            ..Args::default()
+        }
+    }
+
     /// The message, as it was given: by `-m` or as words.
     pub(crate) fn text(&self) -> Option<OsString> {
         match (self.message.first(), self.words.is_empty()) {
@@ -270,28 +253,6 @@ impl Args {
     }
 }
 
-/// One line of the parser's several, and what to do about it.
-fn option_error(program: &'static str, error: &clap::Error) -> UsageError {
-    let text = error.to_string();
-    let what = text.lines().next().unwrap_or("the options are not understood");
-    let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedValue].into_iter().find_map(|kind| {
-        match error.get(kind) {
-            Some(ContextValue::String(word)) => Some(word.clone()),
-            Some(ContextValue::Strings(words)) => words.first().cloned(),
-            _ => None,
-        }
-    });
-    let list = format!("`{program} -h` lists the options");
-    let hint = match nearest {
-        Some(word) => format!("did you mean `{word}`? {list}"),
-        None if program == PROGRAM => {
-            format!("{list}; a message that starts with a dash goes after -m or --")
-        }
-        None => list,
-    };
-    UsageError::Option { program, what: one_line(what.strip_prefix("error: ").unwrap_or(what)), hint }
-}
-
 /// `text` without anything that could end the line or steer a terminal.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -303,8 +264,9 @@ mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
     fn args(words: &[&str]) -> Result<Args, UsageError> {
-        let words = std::iter::once("hume").chain(words.iter().copied()).map(OsString::from);
-        match parse(words)? {
+        let words: Vec<OsString> =
+            std::iter::once("hume").chain(words.iter().copied()).map(OsString::from).collect();
+        match parse(&words)? {
             Asked::Report(args) => Ok(*args),
             Asked::Show(_) => panic!("a page"),
         }
@@ -316,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_definition_of_the_options_is_sound() {
-        Args::command().debug_assert();
+        PROGRAM.command().debug_assert();
     }
 
     #[test]
@@ -402,7 +364,7 @@ mod tests {
     #[test]
     fn an_argument_of_any_bytes_is_a_value() {
         let raw = OsString::from_vec(vec![b'a', 0xff]);
-        let Ok(Asked::Report(args)) = parse(["hume".into(), "-t".into(), raw.clone(), raw.clone()]) else {
+        let Ok(Asked::Report(args)) = parse(&["hume".into(), "-t".into(), raw.clone(), raw.clone()]) else {
             panic!("refused");
         };
         assert_eq!((args.task.as_ref(), args.text()), (Some(&raw), Some(raw.clone())));

@@ -189,11 +189,9 @@ impl Job<'_> {
         for (prepared, outcome) in told {
             let line = verdict(&outcome, &prepared, &self.settings).line;
             // The cause is mostly the same for both.
-            if line.is_some() && line != said {
-                if let Some(line) = &line {
-                    remark(line);
-                }
-                said = line;
+            if let Some(line) = line.filter(|line| said.as_ref() != Some(line)) {
+                remark(&line);
+                said = Some(line);
             }
         }
     }

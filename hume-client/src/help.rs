@@ -43,12 +43,17 @@ pub(crate) const EXAMPLES: &str = r#"Examples:
     df -h /srv | hume -t DISK -L warning -x mount=/srv -m -
     export LINENO; hume -t DISK -L error "Cannot mount /srv"
 
+  A command between its two events (see `hume exec --help`):
+
+    hume exec -t BACKUP --timeout 2h -- backup.sh
+
   The answer to all of it:
 
     humequery -t WORDPRESS_UPDATE --latest --hostname=webserver"#;
 
 /// Last part of the short help.
 pub(crate) const AFTER_SHORT: &str = "\
+`hume exec` runs a command between two events; see `hume exec -h`.
 Exits with 0 so that scripts go on, unless --strict. `hume --help` has examples, exit codes and environment.";
 
 /// Last part of the long help.

@@ -15,7 +15,7 @@
 //! | question | module |
 //! |---|---|
 //! | what does the first word ask for | `program` |
-//! | which options are there | `args`, `help` |
+//! | which options are there | `options`, `args`, `help` |
 //! | what do they and the environment say about the event, and about the way | `draft`, `fitter`, `settings` |
 //! | how does the event reach the agent | [`submit()`] |
 //! | where does it go when the agent is away, and who called | `drop_folder`, `ancestors` |
@@ -31,6 +31,7 @@ mod drop_folder;
 mod exec;
 mod fitter;
 mod help;
+mod options;
 mod outlet;
 mod program;
 mod report;

@@ -18,7 +18,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     {
         return exec::run(rest);
     }
-    match args::parse(words) {
+    match args::parse(&words) {
         Ok(Asked::Report(args)) => report(&args),
         Ok(Asked::Show(page)) => {
             page.print();

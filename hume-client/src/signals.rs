@@ -33,10 +33,7 @@ impl Signals {
     /// Holds these back from now on, in this thread and in those it starts.
     pub(crate) fn hold(signals: &[Signal]) -> Signals {
         let before = SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::empty());
-        let mut set = SigSet::empty();
-        for signal in signals {
-            set.add(*signal);
-        }
+        let set: SigSet = signals.iter().copied().collect();
         let source = set
             .thread_block()
             .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))

@@ -16,8 +16,8 @@ use std::os::unix::ffi::OsStringExt as _;
 type Variables = HashMap<&'static str, OsString>;
 
 fn prepared(words: Vec<OsString>, variables: &Variables, tree: Option<String>) -> Prepared {
-    let words = std::iter::once(OsString::from("hume")).chain(words);
-    let args = match args::parse(words) {
+    let words: Vec<OsString> = std::iter::once(OsString::from("hume")).chain(words).collect();
+    let args = match args::parse(&words) {
         Ok(Asked::Report(args)) => args,
         Ok(Asked::Show(_)) => panic!("a page"),
         Err(error) => panic!("{error}"),

@@ -6,129 +6,109 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use clap::{ArgAction, CommandFactory as _, Parser};
 use hume_core::policy::Overlap;
 
 use super::duration;
 use super::help;
-use crate::args::{Args, Page, UsageError, page_or_error};
+use crate::args::{Args, UsageError, one_line};
+use crate::options::{
+    APPEND_PSTREE, AUTH_TOKEN, EXTRA, Given, HELP, HOSTNAME, Opt, Page, Program, RECV_TIMEOUT, SOCKET, TAGS,
+    TASK, VERBOSE, VERSION, Words,
+};
 
-/// The name of this program in what it says.
-const PROGRAM: &str = "hume exec";
 /// Bytes of output that go with the stop event when nothing else is said.
 const TAIL_BYTES: usize = 4096;
 /// Most bytes of output that go with the stop event: they fit into a message beside the line above them.
-pub(super) const TAIL_BYTES_MAX: usize = 12 * 1024;
+const TAIL_BYTES_MAX: usize = 12 * 1024;
 /// Between SIGTERM and SIGKILL when nothing else is said.
 const KILL_AFTER: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Default, Parser)]
-#[command(
-    name = "hume exec",
-    version,
-    term_width = 0,
-    about = help::ABOUT,
-    before_long_help = help::EXAMPLES,
-    after_help = help::AFTER_SHORT,
-    after_long_help = help::AFTER_LONG,
-    help_template = crate::help::TEMPLATE,
-    override_usage = "hume exec [OPTIONS] [-t TASK] -- COMMAND [ARG]...",
-    args_override_self = true,
-    disable_help_flag = true,
-    disable_version_flag = true,
-    max_term_width = 100
-)]
-#[expect(clippy::doc_markdown, reason = "the comments are the text of the help, which is no markdown")]
-struct ExecArgs {
-    /// The command and its arguments, as they are: no shell reads them
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, hide_short_help = true)]
-    command: Vec<OsString>,
+const MESSAGE: Opt = Opt {
+    name: "message",
+    short: Some('m'),
+    value: Some("TEXT"),
+    help: "The text of the start event, in place of the command line",
+    ..Opt::WHAT
+};
+const RUN_ID: Opt = Opt {
+    name: "run-id",
+    value: Some("KEY"),
+    help: "A key of your choice for the run [default: a new one]",
+    ..Opt::WHAT
+};
+const RUN: Opt = Opt { heading: "How to run it", ..Opt::WHAT };
+const CHRONIC: Opt = Opt {
+    name: "chronic",
+    help: "Print nothing unless the command fails",
+    more: "Then everything it wrote, in its order and to the stream it was meant for. Of more than\n\
+           1 MiB the beginning and the end.",
+    ..RUN
+};
+const TIMEOUT: Opt = Opt {
+    name: "timeout",
+    value: Some("TIME"),
+    help: "Longest time, such as 90s, 1h30m or 2d: then SIGTERM",
+    more: "The command and its descendants get it; who made himself a daemon is none.",
+    ..RUN
+};
+const KILL_AFTER_TERM: Opt = Opt {
+    name: "kill-after",
+    value: Some("TIME"),
+    help: "Time from SIGTERM to SIGKILL [default: 10s]",
+    ..RUN
+};
+const TAIL: Opt = Opt {
+    name: "tail",
+    value: Some("BYTES"),
+    help: "Bytes of the output's end for the stop event [default: 4096]",
+    more: "At most 12288. They are sent when the command failed, and always when this option is\n\
+           given. With 0 the command has our streams untouched.",
+    ..RUN
+};
+const OVERLAP: Opt = Opt {
+    name: "overlap",
+    value: Some("WISH"),
+    help: "When the task runs already: allow, warn or forbid [default: the agent's policy]",
+    more: "With forbid the command does not begin, and the exit code is 75. An agent that is away\n\
+           or slow forbids nothing.",
+    ..RUN
+};
+const WORDS: Words = Words {
+    name: "COMMAND",
+    help: "The command and its arguments, as they are: no shell reads them",
+    end_options: true,
+};
 
-    /// The job that the command is [env: HUME_TASKNAME, then HTASK]
-    #[arg(short, long, value_name = "TASK", allow_hyphen_values = true, help_heading = crate::help::WHAT)]
-    task: Option<OsString>,
-
-    /// The text of the start event, in place of the command line
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, help_heading = crate::help::WHAT)]
-    message: Option<OsString>,
-
-    /// Labels, separated by commas; may be repeated [env: HUME_TAGS, HTAGS: added]
-    #[arg(short = 'T', long, value_name = "TAGS", allow_hyphen_values = true, help_heading = crate::help::WHAT)]
-    tags: Vec<OsString>,
-
-    /// One more fact for the start event, as KEY=VALUE or KEY:VALUE; may be repeated
-    #[arg(short = 'x', long, value_name = "K=V", allow_hyphen_values = true, help_heading = crate::help::WHAT)]
-    extra: Vec<OsString>,
-
-    /// Add the tree of calling processes, with their command lines
-    #[arg(short, long, help_heading = crate::help::WHAT)]
-    append_pstree: bool,
-
-    /// Report for another host than this one
-    #[arg(long, value_name = "HOST", allow_hyphen_values = true, help_heading = crate::help::WHAT)]
-    hostname: Option<OsString>,
-
-    /// A key of your choice for the run [default: a new one]
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true, help_heading = crate::help::WHAT)]
-    run_id: Option<OsString>,
-
-    /// Print nothing unless the command fails
-    ///
-    /// Then everything it wrote, in its order and to the stream it was meant for. Of more than
-    /// 1 MiB the beginning and the end.
-    #[arg(verbatim_doc_comment, long, help_heading = help::RUN)]
-    chronic: bool,
-
-    /// Longest time, such as 90s, 1h30m or 2d: then SIGTERM
-    ///
-    /// The command and its descendants get it; who made himself a daemon is none.
-    #[arg(verbatim_doc_comment, long, value_name = "TIME", allow_hyphen_values = true, help_heading = help::RUN)]
-    timeout: Option<OsString>,
-
-    /// Time from SIGTERM to SIGKILL [default: 10s]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = help::RUN)]
-    kill_after: Option<OsString>,
-
-    /// Bytes of the output's end for the stop event [default: 4096]
-    ///
-    /// At most 12288. They are sent when the command failed, and always when this option is
-    /// given. With 0 the command has our streams untouched.
-    #[arg(verbatim_doc_comment, long, value_name = "BYTES", allow_hyphen_values = true, help_heading = help::RUN)]
-    tail: Option<OsString>,
-
-    /// When the task runs already: allow, warn or forbid [default: the agent's policy]
-    ///
-    /// With forbid the command does not begin, and the exit code is 75. An agent that is away
-    /// or slow forbids nothing.
-    #[arg(verbatim_doc_comment, long, value_name = "WISH", allow_hyphen_values = true, help_heading = help::RUN)]
-    overlap: Option<OsString>,
-
-    /// The agent's socket [env: HUME_SOCKET] [default: /run/hume/hume.sock]
-    #[arg(long, value_name = "PATH", allow_hyphen_values = true, help_heading = crate::help::HOW)]
-    socket: Option<OsString>,
-
-    /// Longest wait in milliseconds for each event [env: HUME_RECVTIMEOUT] [default: 250]
-    #[arg(long, value_name = "MS", allow_hyphen_values = true, help_heading = crate::help::HOW)]
-    recv_timeout: Option<OsString>,
-
-    /// Token of the agent's socket [env: HUME_TOKEN]
-    ///
-    /// Better in the environment, where `ps` does not show it.
-    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true, help_heading = crate::help::HOW)]
-    auth_token: Option<OsString>,
-
-    /// Say on stderr what became of both events
-    #[arg(long, help_heading = crate::help::HOW)]
-    verbose: bool,
-
-    /// This help: -h the short one, --help with examples, exit codes and environment
-    #[arg(short, long, action = ArgAction::Help, help_heading = crate::help::HOW)]
-    help: Option<bool>,
-
-    /// The version
-    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = crate::help::HOW)]
-    version: Option<bool>,
-}
+const PROGRAM: Program = Program {
+    name: "hume exec",
+    usage: "hume exec [OPTIONS] [-t TASK] -- COMMAND [ARG]...",
+    about: help::ABOUT,
+    examples: help::EXAMPLES,
+    after_short: help::AFTER_SHORT,
+    after_long: help::AFTER_LONG,
+    options: &[
+        TASK,
+        MESSAGE,
+        TAGS,
+        EXTRA,
+        APPEND_PSTREE,
+        HOSTNAME,
+        RUN_ID,
+        CHRONIC,
+        TIMEOUT,
+        KILL_AFTER_TERM,
+        TAIL,
+        OVERLAP,
+        SOCKET,
+        RECV_TIMEOUT,
+        AUTH_TOKEN,
+        VERBOSE,
+        HELP,
+        VERSION,
+    ],
+    words: Some(WORDS),
+    hint: "",
+};
 
 /// What was asked for, judged.
 #[derive(Clone)]
@@ -157,108 +137,71 @@ pub(super) struct Wishes {
 /// [`UsageError`]: the command must not be run then.
 pub(super) fn parse(words: &[OsString]) -> Result<Result<Wishes, Page>, UsageError> {
     if words.len() < 2 {
-        return Err(UsageError::Empty { help: ExecArgs::command().render_help().to_string() });
+        return Err(UsageError::Empty { help: PROGRAM.short_help() });
     }
-    match ExecArgs::try_parse_from(words) {
-        Ok(args) => args.judged().map(Ok),
-        Err(error) => page_or_error(PROGRAM, error).map(Err),
+    match PROGRAM.read(words)? {
+        Ok(given) => wishes(given).map(Ok),
+        Err(page) => Ok(Err(page)),
     }
 }
 
-impl ExecArgs {
-    fn judged(self) -> Result<Wishes, UsageError> {
-        let ExecArgs {
-            command,
-            task,
-            message,
-            tags,
-            extra,
-            append_pstree,
-            hostname,
-            run_id,
-            chronic: is_chronic,
-            timeout,
-            kill_after,
-            tail,
-            overlap,
-            socket,
-            recv_timeout,
-            auth_token,
-            verbose,
-            help: _,
-            version: _,
-        } = self;
-        // An unquoted variable that is empty, and the end of the options took its place.
-        if task.as_deref() == Some(OsStr::new("--")) {
-            return Err(no_task());
-        }
-        if command.is_empty() {
-            return Err(refusal("no command: write it and its arguments after --".to_owned()));
-        }
-        let limit = judged("--timeout", timeout.as_deref(), "a time: write 90s, 1h30m or 2d", limit)?;
-        let pause = judged("--kill-after", kill_after.as_deref(), "a time: write 10s or 1m", time)?;
-        let bytes = judged("--tail", tail.as_deref(), "a number of bytes", bytes_count)?;
-        let overlap = judged("--overlap", overlap.as_deref(), "allow, warn or forbid", Overlap::from_word)?;
-        let event = Args {
-            task,
-            message: message.into_iter().collect(),
-            tags,
-            extra,
-            append_pstree,
-            hostname,
-            run_id,
-            socket,
-            recv_timeout,
-            auth_token,
-            verbose,
-            ..Args::default()
-        };
-        Ok(Wishes {
-            event,
-            command,
-            is_chronic,
-            timeout: limit,
-            kill_after: pause.unwrap_or(KILL_AFTER),
-            tail_bytes: bytes.unwrap_or(TAIL_BYTES).min(TAIL_BYTES_MAX),
-            wants_tail_always: bytes.is_some(),
-            overlap,
-        })
+fn wishes(mut given: Given) -> Result<Wishes, UsageError> {
+    let event = Args {
+        message: given.value(&MESSAGE).into_iter().collect(),
+        append_pstree: given.switch(&APPEND_PSTREE),
+        run_id: given.value(&RUN_ID),
+        ..Args::common(&mut given)
+    };
+    // An unquoted variable that is empty, and the end of the options took its place.
+    if event.task.as_deref() == Some(OsStr::new("--")) {
+        return Err(no_task());
     }
+    let command = given.words(&WORDS);
+    if command.is_empty() {
+        return Err(PROGRAM.refusal("no command: write it and its arguments after --".to_owned()));
+    }
+    let timeout = judged(&mut given, &TIMEOUT, "a time: write 90s, 1h30m or 2d", limit)?;
+    let kill_after = judged(&mut given, &KILL_AFTER_TERM, "a time: write 10s or 1m", duration::parse)?;
+    let tail_bytes = judged(&mut given, &TAIL, "a number of bytes", number)?;
+    let overlap = judged(&mut given, &OVERLAP, "allow, warn or forbid", Overlap::from_word)?;
+    Ok(Wishes {
+        event,
+        command,
+        is_chronic: given.switch(&CHRONIC),
+        timeout,
+        kill_after: kill_after.unwrap_or(KILL_AFTER),
+        tail_bytes: tail_bytes.unwrap_or(TAIL_BYTES).min(TAIL_BYTES_MAX),
+        wants_tail_always: tail_bytes.is_some(),
+        overlap,
+    })
 }
 
 /// The one thing that must be known of a command.
 pub(super) fn no_task() -> UsageError {
-    refusal("no task: give it by -t TASK, or in HUME_TASKNAME or HTASK".to_owned())
-}
-
-fn refusal(what: String) -> UsageError {
-    UsageError::Option { program: PROGRAM, what, hint: "`hume exec -h` lists the options".to_owned() }
+    PROGRAM.refusal("no task: give it by -t TASK, or in HUME_TASKNAME or HTASK".to_owned())
 }
 
 /// The value of an option, when it is given and what it should be.
 fn judged<T>(
-    option: &str,
-    word: Option<&OsStr>,
+    given: &mut Given,
+    option: &Opt,
     wanted: &str,
     read: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, UsageError> {
-    let Some(word) = word else { return Ok(None) };
-    match word.to_str().and_then(|text| read(text.trim())) {
-        Some(value) => Ok(Some(value)),
-        None => Err(refusal(format!("`{}` for {option} is not {wanted}", word.to_string_lossy()))),
-    }
+    let Some(word) = given.value(option) else { return Ok(None) };
+    let value = word.to_str().and_then(|text| read(text.trim()));
+    value.map(Some).ok_or_else(|| {
+        let (word, name) = (one_line(&word.to_string_lossy()), option.name);
+        PROGRAM.refusal(format!("`{word}` for --{name} is not {wanted}"))
+    })
 }
 
 /// No time at all is no limit that anybody could mean.
 fn limit(text: &str) -> Option<Duration> {
-    time(text).filter(|limit| !limit.is_zero())
+    duration::parse(text).filter(|limit| !limit.is_zero())
 }
 
-fn time(text: &str) -> Option<Duration> {
-    duration::parse(text)
-}
-
-fn bytes_count(text: &str) -> Option<usize> {
+fn number(text: &str) -> Option<usize> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
@@ -278,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_definition_of_the_options_is_sound() {
-        ExecArgs::command().debug_assert();
+        PROGRAM.command().debug_assert();
     }
 
     #[test]

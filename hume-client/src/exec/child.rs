@@ -61,9 +61,7 @@ fn run(
 ) -> nix::Result<Pid> {
     let mut attributes = PosixSpawnAttr::init()?;
     // Our runtime ignores it, and who ignores it hands that on.
-    let mut default = SigSet::empty();
-    default.add(Signal::SIGPIPE);
-    attributes.set_sigdefault(&default)?;
+    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
     attributes.set_sigmask(mask)?;
     attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
     let mut actions = PosixSpawnFileActions::init()?;

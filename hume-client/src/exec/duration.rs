@@ -119,8 +119,8 @@ mod tests {
         fn what_is_spelt_reads_back_as_what_was_meant(seconds in 0..10_000_000_u64) {
             let duration = Duration::from_secs(seconds);
             let read = parse(&spell(duration)).unwrap();
-            let rest = duration.checked_sub(read);
-            prop_assert!(rest.is_some_and(|rest| rest < Duration::from_hours(1)));
+            let left_out = duration.checked_sub(read);
+            prop_assert!(left_out.is_some_and(|left_out| left_out < Duration::from_hours(1)));
             if seconds < 3600 {
                 prop_assert_eq!(read, duration);
             }

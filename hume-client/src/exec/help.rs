@@ -5,9 +5,6 @@
 /// One line on what it is for.
 pub(super) const ABOUT: &str = "Run a command, and tell the agent when it begins and how it ends.";
 
-/// Heading of the options about the command.
-pub(super) const RUN: &str = "How to run it";
-
 /// First part of the long help.
 pub(super) const EXAMPLES: &str = r"Examples:
   A line of a crontab, with nothing in the mail unless it fails:
@@ -37,32 +34,33 @@ Exits with the command's own code. `hume exec --help` has examples, exit codes a
 /// Last part of the long help.
 pub(super) const AFTER_LONG: &str = "\
 What is told:
-  A start event (counter-start) before the command begins, with its command line as the text; -m puts
-  another text in its place, for a command line that nobody else should read. A stop event
-  (counter-stop) when it has ended: exit code or signal, wall_ms, user_ms, system_ms, max_rss_kib,
-  output_bytes, and when it failed the end of its output, standard output and error together in the
-  order in which they came. Where both go to one place anyway, as in a crontab or with 2>&1, the order
-  is exact.
+  A start event (counter-start) before the command begins, with its command line as the text; -m
+  puts another text in its place, for a command line that nobody else should read; -x and -a go with
+  it. A stop event (counter-stop) when it has ended: exit code or signal, wall_ms, user_ms,
+  system_ms, max_rss_kib, output_bytes, and when it failed the end of its output, standard output
+  and error together in the order in which they came. Where both go to one place anyway, as in a
+  crontab or with 2>&1, the order is exact. After --timeout the stop has the level error and
+  timed_out=true.
 
 Reporting changes nothing:
-  Without --overlap, and with --overlap forbid, the agent is asked first, because it may answer that the
-  task runs already and must not run twice. It answers in about a millisecond; an agent that is away,
-  full or slower than --recv-timeout is not waited for, and the command begins. With --overlap warn or
-  allow no answer is waited for at all. What the agent did not take goes to the drop folder while the
-  command runs. No trouble of this kind changes the exit code.
+  Without --overlap, and with --overlap forbid, the agent is asked first, because it may answer that
+  the task runs already and must not run twice. It answers in about a millisecond; an agent that is
+  away, full or slower than --recv-timeout (which is for each event) is not waited for: the command
+  begins. With --overlap warn or allow no answer is waited for at all. What the agent did not take
+  goes to the drop folder while the command runs. No trouble of this kind changes the exit code.
 
 The command:
   It has our standard input, our environment and our process group, and the same signals as we had.
   Output is passed on byte by byte as it comes; a stream that is a terminal is left to the command
   untouched, unless --chronic. Where our own output is a pipe that nobody reads any more, the
   command's next write fails, as it would without hume.
-  SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT and SIGWINCH that are sent to us go on to
-  the command; what a terminal sends to the whole group, such as Ctrl-C, it has already. A systemd
-  unit should say KillMode=mixed, or the command gets SIGTERM twice.
+  SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT and SIGWINCH that are sent to us go on
+  to the command; what a terminal sends to the whole group, such as Ctrl-C, it has already. A
+  systemd unit should say KillMode=mixed, or the command gets SIGTERM twice.
   The stop event is sent when the command ends, even while its children still hold the output; what
   they write is passed on until they close it, or until a signal ends us.
-  In `ps -o comm` this process is `hume-exec`: the run lasts as long as it does, and when it is killed
-  the agent ends the run as aborted.
+  In `ps -o comm` this process is `hume-exec`: the run lasts as long as it does, and when it is
+  killed the agent ends the run as aborted.
 
 Exit codes:
   N      the command's own

@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
     /// holds its output; it decides what becomes of output that was held.
     pub(super) fn run(mut self, ended: impl FnOnce(End, &mut Streams, &Course)) {
         let mut ended = Some(ended);
-        while !(self.is_over || self.end.is_some() && self.streams.is_done()) {
+        while !self.is_done() {
             self.wait();
             for received in self.signals.received() {
                 self.heed(received);
@@ -85,6 +85,10 @@ impl<'a> Watch<'a> {
                 self.streams.close();
             }
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_over || (self.end.is_some() && self.streams.is_done())
     }
 
     fn wait(&self) {
