@@ -13,7 +13,7 @@ use crate::options::{
 };
 
 /// First words that are kept for other work than reporting, and never taken for a message.
-pub(crate) const RESERVED: [&str; 7] = ["pipe", "template", "sign", "verify", "watch", "maint", "doctor"];
+pub(crate) const RESERVED: [&str; 6] = ["template", "sign", "verify", "watch", "maint", "doctor"];
 
 const MESSAGE: Opt = Opt {
     name: "message",
@@ -52,7 +52,8 @@ const DETACH: Opt = Opt {
 const FLAG: Opt =
     Opt { name: "flag", value: Some("NAME"), help: "Set a mark on the run's time line", ..Opt::WHAT };
 const EXIT: Opt = Opt { name: "exit", value: Some("N"), help: "The exit code of the job", ..Opt::WHAT };
-const RUN_ID: Opt = Opt {
+/// The key of a run, for those that join one.
+pub(crate) const RUN_ID: Opt = Opt {
     name: "run-id",
     value: Some("KEY"),
     help: "A key of your choice for the run to join or open [env: HUME_RUN_ID]",

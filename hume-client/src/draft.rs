@@ -8,7 +8,7 @@ mod surroundings;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use hume_core::fit;
+use hume_core::{Level, fit};
 use hume_proto::intake::{DraftLine, Pairs};
 
 use crate::args::Args;
@@ -84,6 +84,26 @@ pub(crate) fn prepare(
     fitter.shorten(&mut line);
     line.mangled = !fitter.changed.is_empty();
     Prepared { line, changed: fitter.changed, remarks: fitter.remarks }
+}
+
+impl Prepared {
+    /// One more event of the same words: with a text, a level and surroundings of its own.
+    pub(crate) fn again(&self, text: Message, level: Option<Level>, surroundings: &Surroundings) -> Prepared {
+        let mut fitter = Fitter::after(&self.changed);
+        let mut line = self.line.clone();
+        line.id = Some(surroundings.id().to_string());
+        line.time = Some(surroundings.time.to_string());
+        if let Some(caller) = &mut line.caller {
+            caller.boottime_us = surroundings.caller.boottime_us;
+        }
+        if let Some(level) = level {
+            line.level = Some(level.as_str().to_owned());
+        }
+        (line.message, line.truncated_from) = fitter.message(text);
+        fitter.shorten(&mut line);
+        line.mangled = !fitter.changed.is_empty();
+        Prepared { line, changed: fitter.changed, remarks: Vec::new() }
+    }
 }
 
 fn unit(value: Option<OsString>) -> Option<String> {

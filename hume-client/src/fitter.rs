@@ -52,6 +52,11 @@ pub(crate) struct Fitter {
 }
 
 impl Fitter {
+    /// One that goes on where these fields had been changed already.
+    pub(crate) fn after(changed: &[&'static str]) -> Fitter {
+        Fitter { changed: changed.to_vec(), ..Fitter::default() }
+    }
+
     pub(crate) fn changed(&mut self, field: &'static str) {
         if !self.changed.contains(&field) {
             self.changed.push(field);

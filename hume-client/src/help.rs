@@ -43,9 +43,10 @@ pub(crate) const EXAMPLES: &str = r#"Examples:
     df -h /srv | hume -t DISK -L warning -x mount=/srv -m -
     export LINENO; hume -t DISK -L error "Cannot mount /srv"
 
-  A command between its two events (see `hume exec --help`):
+  A command between its two events, and every line of a program as an event (see their --help):
 
     hume exec -t BACKUP --timeout 2h -- backup.sh
+    backup.sh 2>&1 | hume pipe -t BACKUP --level-from prefix
 
   The answer to all of it:
 
@@ -53,7 +54,7 @@ pub(crate) const EXAMPLES: &str = r#"Examples:
 
 /// Last part of the short help.
 pub(crate) const AFTER_SHORT: &str = "\
-`hume exec` runs a command between two events; see `hume exec -h`.
+`hume exec` runs a command between two events, `hume pipe` reports lines; each has a help of its own.
 Exits with 0 so that scripts go on, unless --strict. `hume --help` has examples, exit codes and environment.";
 
 /// Last part of the long help.

@@ -22,6 +22,7 @@
 //! | what became of it, what is said about that, and with which exit code | `delivery` |
 //! | one event, all the way | `report` |
 //! | a command between its two events | `exec`, with `signals` and `outlet` |
+//! | every line as an event | `pipe`, with the same |
 
 mod ancestors;
 mod args;
@@ -33,6 +34,7 @@ mod fitter;
 mod help;
 mod options;
 mod outlet;
+mod pipe;
 mod program;
 mod report;
 mod settings;

@@ -94,6 +94,27 @@ impl SubmitError {
         }
     }
 
+    /// The same, for one more event that it is the fate of.
+    pub(crate) fn again(&self) -> SubmitError {
+        let same = |source: &io::Error| match source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            SubmitError::PathTooLong { path } => SubmitError::PathTooLong { path: path.clone() },
+            SubmitError::LineTooLong { bytes } => SubmitError::LineTooLong { bytes: *bytes },
+            SubmitError::NoAgent { path, source } => {
+                SubmitError::NoAgent { path: path.clone(), source: same(source) }
+            }
+            SubmitError::NoAnswer { limit } => SubmitError::NoAnswer { limit: *limit },
+            SubmitError::Broken(source) => SubmitError::Broken(same(source)),
+            SubmitError::Garbled => SubmitError::Garbled,
+            SubmitError::Refused { class, error, field } => {
+                SubmitError::Refused { class: *class, error: error.clone(), field: field.clone() }
+            }
+        }
+    }
+
     /// True when the same event may be stored some other way, or later: the agent did not judge it.
     pub fn may_retry(&self) -> bool {
         match self.class() {

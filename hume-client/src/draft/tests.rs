@@ -209,6 +209,19 @@ fn a_start_can_be_detached_and_a_bad_command_takes_the_wish_with_it() {
 }
 
 #[test]
+fn events_of_the_same_words_differ_in_text_level_time_and_id() {
+    let first = of(&["-t", "X", "-T", "a", "-x", "k=v", "-L", "ok"]);
+    let surroundings = Surroundings::capture();
+    let long = Message::from(OsString::from("y".repeat(MESSAGE_BYTES_MAX + 1)));
+    let again = first.again(long, Some(Level::Error), &surroundings);
+    let (one, two) = (accepted(&first), accepted(&again));
+    assert_eq!((two.task, two.tags, two.extra), (one.task, one.tags, one.extra));
+    assert_eq!((two.id, two.level, two.mangled), (surroundings.id(), Level::Error, true));
+    assert_eq!(two.truncated_from, Some(MESSAGE_BYTES_MAX as u64 + 1));
+    assert_eq!(accepted(&first.again(Message::default(), None, &surroundings)).level, Level::Ok);
+}
+
+#[test]
 fn the_line_of_the_script_is_recorded_when_it_is_a_number() {
     assert_eq!(with(&["x"], &[("LINENO", "12")]).line.line, Some(12));
     let odd = with(&["x"], &[("LINENO", "twelve")]);

@@ -128,6 +128,18 @@ impl Connection {
         }
     }
 
+    /// The next answer, if it has come.
+    pub(crate) fn answer_at_once(&mut self) -> Result<Option<AnswerLine>, SubmitError> {
+        loop {
+            if let Some(answer) = self.taken()? {
+                return Ok(Some(answer));
+            }
+            if !self.read()? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// The first whole answer of what was read.
     fn taken(&mut self) -> Result<Option<AnswerLine>, SubmitError> {
         let end = self.unread.iter().position(|byte| *byte == b'\n');

@@ -1,5 +1,6 @@
-//! The program `hume` as scripts call it: one event, and a command between two events.
+//! The program `hume` as scripts call it: one event, a command between two events, and the lines of a pipe.
 
 mod exec;
+mod pipe;
 mod report;
 mod support;

@@ -33,6 +33,10 @@ pub(crate) enum Manner {
     Store,
     /// The same, but the first line it ever reads is answered only after another one was read.
     StoreLate,
+    /// The same as [`Manner::Store`], until so many lines were read: then it answers no more and hangs up, once.
+    HangUpOnceAfter(usize),
+    /// The same, but it is gone for good.
+    VanishAfter(usize),
 }
 
 pub(crate) const OK: Manner = Manner::Answer(
@@ -51,20 +55,24 @@ impl Site {
         let listener = UnixListener::bind(site.socket()).unwrap();
         let (seen, lines) = channel();
         site.lines = Some(lines);
+        let socket = site.socket();
         // Ends with the test: its listener is all it holds.
         std::thread::spawn(move || {
             let count = Arc::new((Mutex::new(0), Condvar::new()));
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
                 let seen = seen.clone();
-                let agent = Agent { manner, count: Arc::clone(&count) };
+                let agent = Agent { manner, socket: socket.clone(), count: Arc::clone(&count) };
                 std::thread::spawn(move || {
                     let seen = |line| seen.send(line).unwrap_or_default();
                     match manner {
                         Manner::Answer(_) | Manner::Silence | Manner::HangUp | Manner::CloseAtOnce => {
                             serve(&stream, manner, seen);
                         }
-                        Manner::Store | Manner::StoreLate => agent.store(&stream, seen),
+                        Manner::Store
+                        | Manner::StoreLate
+                        | Manner::HangUpOnceAfter(_)
+                        | Manner::VanishAfter(_) => agent.store(&stream, seen),
                     }
                 });
             }
@@ -193,13 +201,19 @@ fn serve(stream: &UnixStream, manner: Manner, seen: impl Fn(Vec<u8>)) {
             // Until the caller gives up.
             let _ = reader.read_to_end(&mut Vec::new());
         }
-        Manner::HangUp | Manner::CloseAtOnce | Manner::Store | Manner::StoreLate => {}
+        Manner::HangUp
+        | Manner::CloseAtOnce
+        | Manner::Store
+        | Manner::StoreLate
+        | Manner::HangUpOnceAfter(_)
+        | Manner::VanishAfter(_) => {}
     }
 }
 
 /// An agent that answers line by line.
 struct Agent {
     manner: Manner,
+    socket: PathBuf,
     /// Lines read on all connections.
     count: Arc<(Mutex<usize>, Condvar)>,
 }
@@ -217,6 +231,11 @@ impl Agent {
             seen(line);
             let number = self.number();
             match self.manner {
+                Manner::HangUpOnceAfter(limit) if number == limit => return,
+                Manner::VanishAfter(limit) if number >= limit => {
+                    let _ = std::fs::remove_file(&self.socket);
+                    return;
+                }
                 Manner::StoreLate if number == 1 => self.wait_for_another(),
                 _ => {}
             }
