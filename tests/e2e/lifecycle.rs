@@ -201,3 +201,71 @@ fn expectations_are_judged_alike_by_master_and_agent() {
         run["status"] == "warning" && run["flags"] == json!(["overran"])
     });
 }
+
+#[test]
+fn hume_exec_does_not_start_what_may_not_overlap_and_the_refusal_is_kept() {
+    let site = Site::new();
+    let agent = site.prepare_agent("web1");
+    agent.configure(|toml| {
+        let section: toml::Table = toml::from_str("tasks = [\"ALONE\"]\noverlap = \"forbid\"").unwrap();
+        toml.insert("runs".to_owned(), vec![toml::Value::Table(section)].into());
+    });
+    agent.start();
+    let mark = agent.dir().join("ran").to_str().unwrap().to_owned();
+    for (task, flags, code) in [
+        ("ALONE", &[][..], 75),
+        ("ALONE", &["--overlap", "warn"], 0),
+        ("SHARED", &[], 0),
+        ("SHARED", &["--overlap", "forbid"], 75),
+    ] {
+        let mut first = open_run(&agent, task);
+        wait_until("the first run is open", SOON, || {
+            let open = agent.query_json(&["--runs", "-t", task]);
+            items(&open, "runs").iter().filter(|run| run["phase"] == "running").count() == 1
+        });
+        let words = [&["exec", "-t", task], flags, &["--", "touch", &mark]].concat();
+        let second = agent.hume(&words);
+        assert_eq!(second.code, Some(code), "{second:#?}");
+        assert_eq!(std::fs::remove_file(&mark).is_ok(), code == 0, "{task} {flags:?}");
+        assert_eq!(second.stderr.lines().count(), usize::from(code == 75), "{second:#?}");
+        drop(first.stdin.take());
+        process::finish(first, "the first").ok();
+    }
+    let refused = |task: &str| {
+        let events = agent.query_lines(&["-t", task]);
+        events
+            .iter()
+            .filter(|event| event["flags"] == json!(["overlap_refused"]) && event["run"].is_null())
+            .count()
+    };
+    assert_eq!((refused("ALONE"), refused("SHARED")), (1, 1));
+}
+
+#[test]
+fn calls_of_hume_and_lines_of_a_pipe_inside_hume_exec_belong_to_its_run_and_its_death_aborts_it() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let script = agent.script(
+        "inside.sh",
+        "hume -t NESTED -m inside; printf 'ERROR: one\\ntwo\\n' | hume pipe -t NESTED --level-from prefix",
+    );
+    process::run(&mut agent.shell(&["hume", "exec", "-t", "NESTED", "--", "bash", &script])).ok();
+    let answer = agent.query_json(&["-t", "NESTED", "--latest"]);
+    let [run] = items(&answer, "runs") else { unreachable!("one run: {answer:#}") };
+    let said = messages(items(run, "events"));
+    assert_eq!(said[1..4], ["inside", "ERROR: one", "two"]);
+    assert_eq!((&run["correlation"], &run["summary"]["events"]), (&json!("explicit"), &json!(5)));
+    assert_eq!((&run["status"], &run["summary"]["by_level"]["error"]), (&json!("failed"), &json!(1)));
+    assert_eq!(items(run, "events")[0]["script"], json!(script));
+    let mut exec = process::start(
+        agent
+            .reporting(process::command("hume"))
+            .args(["exec", "-t", "SLAIN", "--tail", "0", "--", "cat"])
+            .stdin(Stdio::piped()),
+    );
+    wait_until("its run is open", SOON, || runs(&site, "SLAIN").len() == 1);
+    kill(&mut exec);
+    let run =
+        wait_for("it is aborted", SOON, || runs(&site, "SLAIN").pop().filter(|run| run["phase"] == "ended"));
+    assert_eq!((&run["outcome"], &run["reason"]), (&json!("aborted"), &json!("process_gone")));
+}
