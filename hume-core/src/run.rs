@@ -9,7 +9,7 @@ use crate::event::{
     BootClock, Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Position, StoredEvent,
 };
 use crate::level::{LEVEL_COUNT, Level};
-use crate::name::{AgentId, BootId, Epoch, EventId, HostName, RunId, Seq, TaskName};
+use crate::name::{AgentId, Epoch, EventId, HostName, RunId, Seq, TaskName};
 use crate::time::Timestamp;
 
 /// Longest text kept of the first error, in bytes.
@@ -416,11 +416,6 @@ impl RunState {
     /// True when nothing is known of how long it took: it was only ever stopped, and the stop did not say.
     pub fn has_no_length(&self) -> bool {
         self.flags.contains(&RunFlag::StopWithoutStart) && self.backdated_us == 0
-    }
-
-    /// The boot it started in, when known.
-    pub fn boot(&self) -> Option<BootId> {
-        self.started.boot.map(|(boot, _)| BootId::from_bytes(boot))
     }
 
     /// Where it stands.

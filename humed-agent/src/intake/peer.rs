@@ -70,6 +70,11 @@ impl Peer {
             let command = chain.owner().and_then(|owner| cmdline(owner.pid));
             script = command.and_then(|words| script_of(&words, caller.cwd.as_deref()));
         }
+        // Who owns what it reports may run something else, as hume exec does, and knows its name.
+        let is_owner = self.pid.is_some() && chain.owner().map(|owner| owner.pid) == self.pid;
+        if is_owner && caller.script.is_some() {
+            script.clone_from(&caller.script);
+        }
         Reporter {
             process: Process {
                 pid: self.pid,
