@@ -7,7 +7,7 @@
 //! | how does the start reach the agent before the command begins | `opening`, `aside` |
 //! | what does the command inherit, and how is it started and waited for | `exports`, `child` |
 //! | which signals reach it, and what ends it | `forward`, `course`, `family`, `watch` |
-//! | where does its output go | `streams`, `held` |
+//! | where does its output go | `streams`, `held`, `rest` |
 
 mod args;
 mod aside;
@@ -22,6 +22,7 @@ mod forward;
 mod held;
 mod help;
 mod opening;
+mod rest;
 mod streams;
 mod tail;
 mod watch;
@@ -54,6 +55,12 @@ type Told = (Prepared, Outcome);
 
 /// Runs `hume exec` with these words, `exec` first. Returns the exit code.
 pub(crate) fn run(words: &[OsString]) -> u8 {
+    if let [_, word] = words
+        && word == rest::WORD
+    {
+        rest::pass_on();
+        return 0;
+    }
     let wishes = match args::parse(words) {
         Ok(Ok(wishes)) => wishes,
         Ok(Err(page)) => {
@@ -67,7 +74,7 @@ pub(crate) fn run(words: &[OsString]) -> u8 {
     // Where a command has an exit code, the events have none.
     let settings = Settings { is_strict: false, ..Settings::new(&wishes.event, &environment) };
     // The agent takes a process of the name `hume` for a messenger of its parent; this one is the run's own.
-    let _ = nix::sys::prctl::set_name(c"hume-exec");
+    let _ = nix::sys::prctl::set_name(rest::NAME);
     let surroundings = Surroundings::capture();
     let start = events::start(&wishes, &environment, &surroundings);
     if start.line.task.is_empty() {

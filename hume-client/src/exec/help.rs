@@ -57,8 +57,8 @@ The command:
   SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT and SIGWINCH that are sent to us go on
   to the command; what a terminal sends to the whole group, such as Ctrl-C, it has already. A
   systemd unit should say KillMode=mixed, or the command gets SIGTERM twice.
-  The stop event is sent when the command ends, even while its children still hold the output; what
-  they write is passed on until they close it, or until a signal ends us.
+  We end when the command ends, even while children that it left behind hold its output: a process
+  of ours stays for as long as they do and passes on what they write.
   In `ps -o comm` this process is `hume-exec`: the run lasts as long as it does, and when it is
   killed the agent ends the run as aborted.
 

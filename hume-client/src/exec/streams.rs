@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::process::Stdio;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{OFlags, fcntl_setfl, fstat};
@@ -16,6 +17,7 @@ use rustix::stdio::{stderr, stdout};
 
 use super::child::Ends;
 use super::held::{Held, Piece, Stream};
+use super::rest;
 use super::tail::Tail;
 use crate::outlet::Outlet;
 
@@ -154,14 +156,22 @@ impl Streams {
         }
     }
 
-    /// Reads no more; what was read is still passed on.
-    pub(super) fn close(&mut self) {
-        self.sources.clear();
+    /// Everything that was read has been passed on.
+    pub(super) fn is_passed_on(&self) -> bool {
+        self.queue.is_empty() && self.out.is_empty() && self.err.is_empty()
     }
 
-    /// The command and all its children have closed their ends, and everything was passed on.
-    pub(super) fn is_done(&self) -> bool {
-        self.sources.is_empty() && self.queue.is_empty() && self.out.is_empty() && self.err.is_empty()
+    /// Leaves the output of those who still hold it, if there are any, to somebody else.
+    pub(super) fn leave_rest(&mut self) {
+        for Source { pipe, stream } in self.sources.drain(..) {
+            let ours = match (&self.manner, stream) {
+                (Manner::Pass, Stream::Out) => stdout().try_clone_to_owned().map(Stdio::from),
+                (Manner::Pass, Stream::Err) => stderr().try_clone_to_owned().map(Stdio::from),
+                (Manner::Hold(_) | Manner::Discard, _) => Ok(Stdio::null()),
+            };
+            // Without /proc the pipe closes here, and whoever writes to it finds that out.
+            let _ = ours.and_then(|ours| rest::leave(pipe, ours));
+        }
     }
 
     /// The last bytes of the output.

@@ -1,4 +1,4 @@
-//! The command from its beginning to its end, and its output until nobody writes it any more.
+//! The command from its beginning to its end, and its output as far as it has come by then.
 
 use std::time::Instant;
 
@@ -27,8 +27,6 @@ pub(super) struct Watch<'a> {
     /// Who else is to end when its time is up.
     family: Family,
     end: Option<End>,
-    /// Somebody asked the job to end.
-    is_called_off: bool,
     /// Nothing more is waited for.
     is_over: bool,
 }
@@ -51,13 +49,12 @@ impl<'a> Watch<'a> {
             leads_session,
             family: Family::default(),
             end: None,
-            is_called_off: false,
             is_over: false,
         }
     }
 
-    /// Until the command has ended and its output is passed on. `ended` is told as soon as the command has, whoever still
-    /// holds its output; it decides what becomes of output that was held.
+    /// Until the command has ended and what it wrote is passed on; what its children still write is left to somebody else.
+    /// `ended` is told as soon as the command has; it decides what becomes of output that was held.
     pub(super) fn run(mut self, ended: impl FnOnce(End, &mut Streams, &Course)) {
         let mut ended = Some(ended);
         while !self.is_done() {
@@ -70,8 +67,6 @@ impl<'a> Watch<'a> {
             {
                 self.streams.drain();
                 self.course.end();
-                self.is_called_off |=
-                    matches!(&end, End::Signalled(number) if *number == Signal::SIGHUP as i32);
                 if let Some(ended) = ended.take() {
                     ended(end.clone(), self.streams, self.course);
                 }
@@ -81,14 +76,12 @@ impl<'a> Watch<'a> {
             if let Some(deed) = self.course.due(Instant::now()) {
                 self.act(deed);
             }
-            if self.end.is_some() && self.is_called_off {
-                self.streams.close();
-            }
         }
+        self.streams.leave_rest();
     }
 
     fn is_done(&self) -> bool {
-        self.is_over || (self.end.is_some() && self.streams.is_done())
+        self.is_over || (self.end.is_some() && self.streams.is_passed_on())
     }
 
     fn wait(&self) {
@@ -111,7 +104,6 @@ impl<'a> Watch<'a> {
             self.is_over |= ends && !self.signals.is_ignored(number);
             return;
         }
-        self.is_called_off |= forward::asks_to_end(number) && !self.signals.is_ignored(number);
         let child = self.child.as_raw().unsigned_abs();
         if let Some(signal) = forward::forwarded(received, child, self.leads_session) {
             self.send(signal);
@@ -142,8 +134,7 @@ impl<'a> Watch<'a> {
                 self.send(Signal::SIGCONT);
                 self.family.signal(Signal::SIGCONT);
             }
-            // Who still writes after that is not waited for.
-            Deed::Kill => self.is_called_off = true,
+            Deed::Kill => {}
         }
     }
 }
