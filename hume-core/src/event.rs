@@ -140,17 +140,20 @@ pub enum EventFlag {
     Detached,
     /// A start that did not happen: another run of the task was open, and only one may be.
     OverlapRefused,
+    /// A stop from inside a run that is stopped by what runs it, as `hume exec` does.
+    InnerStop,
 }
 
 impl EventFlag {
     /// All flags.
-    pub const ALL: [EventFlag; 6] = [
+    pub const ALL: [EventFlag; 7] = [
         EventFlag::Mangled,
         EventFlag::Overlapped,
         EventFlag::UnmatchedStop,
         EventFlag::KeyIgnored,
         EventFlag::Detached,
         EventFlag::OverlapRefused,
+        EventFlag::InnerStop,
     ];
 
     /// The word used in JSON.
@@ -162,6 +165,7 @@ impl EventFlag {
             EventFlag::KeyIgnored => "key_ignored",
             EventFlag::Detached => "detached",
             EventFlag::OverlapRefused => "overlap_refused",
+            EventFlag::InnerStop => "inner_stop",
         }
     }
 
@@ -395,6 +399,8 @@ pub enum OverlapWish {
     Policy,
     /// So, whatever the policy says.
     Only(Overlap),
+    /// As the policy says, but the job has begun: nobody can keep it from running any more.
+    Begun,
 }
 
 /// What the caller says of its surroundings; used where the kernel's word is missing, and only for the same uid.
@@ -453,7 +459,7 @@ pub struct Draft {
     pub key: Option<DraftKey>,
     /// With a start: the end of the process that starts the run says nothing about the run.
     pub detach: bool,
-    /// With a start: what to do when another run of the task is open, from a caller that can still decide not to go on.
+    /// With a start: what to do when another run of the task is open, from a caller that runs the job itself.
     pub overlap: Option<OverlapWish>,
     /// True when `hume` cut or escaped something.
     pub mangled: bool,

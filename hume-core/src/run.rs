@@ -83,9 +83,12 @@ struct Moment {
 }
 
 impl Moment {
-    fn of(event: &Event) -> Moment {
+    /// By the event's own word, but never later than it was known: a clock that was ahead hides nothing that comes after.
+    fn of(stored: &StoredEvent) -> Moment {
+        let StoredEvent { event, arrived_at, position: _ } = stored;
         let boot = event.boot_clock.map(|clock| (*clock.boot.as_bytes(), clock.micros));
-        Moment { time: event.time, boot }
+        let known_at = arrived_at.map_or(event.received_at, |arrived| event.received_at.min(arrived));
+        Moment { time: event.time.min(known_at), boot }
     }
 
     /// Microseconds from `earlier`: by the boot clock within one boot, else by the wall; never negative.
@@ -204,7 +207,7 @@ impl RunState {
     pub fn open(stored: &StoredEvent) -> Option<RunState> {
         let event = &stored.event;
         let run = event.run?;
-        let moment = Moment::of(event);
+        let moment = Moment::of(stored);
         let mut state = RunState {
             id: run.id,
             task: event.task.as_str().to_owned(),
@@ -249,7 +252,7 @@ impl RunState {
     /// Adds the next event of the run. Events of one run come in order of position.
     pub fn apply(&mut self, stored: &StoredEvent) {
         let StoredEvent { position, event, .. } = stored;
-        let moment = Moment::of(event);
+        let moment = Moment::of(stored);
         self.extend_span(*position);
         if event.kind != EventKind::Reported {
             if let Some(finding) = event.finding {
@@ -301,6 +304,8 @@ impl RunState {
                     self.flag(RunFlag::PreReset);
                 }
             }
+            // Only its level counts: the run goes on.
+            Some(Command::CounterStop) if event.flags.contains(&EventFlag::InnerStop) => {}
             Some(Command::CounterStop) => {
                 self.declared = Some(event.level.index());
                 self.resume(moment);
@@ -481,6 +486,13 @@ impl RunState {
     /// Why it was cut short or closed, when nobody reported its end.
     pub fn reason(&self) -> Option<&str> {
         self.aborted.as_deref().or(self.closed.as_deref())
+    }
+
+    /// True when the places `from..=to` of the span's epoch may have held events of this run: those between its first and
+    /// its last event there, and all later ones while its end is not known.
+    pub fn may_have_had(&self, span: &Span, from: Seq, to: Seq) -> bool {
+        let is_open = self.ended.is_none() && self.spans.last() == Some(span);
+        span.meets(span.epoch(), from, to) || (is_open && to.get() >= span.first)
     }
 
     /// Where its events stand, one span per epoch.

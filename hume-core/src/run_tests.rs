@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::event::{
-    BootClock, Command, Correlation, Event, EventKind, Exit, Finding, Process, RunRef, StoredEvent,
+    BootClock, Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Process, RunRef, StoredEvent,
 };
 use crate::name::{BootId, Epoch, EventId, HostName, RunId, Seq, TaskName};
 use crate::policy::{Policies, RunPolicy};
@@ -93,6 +93,75 @@ fn seconds(count: u64) -> Duration {
 
 const START: Option<Command> = Some(Command::CounterStart);
 const STOP: Option<Command> = Some(Command::CounterStop);
+
+#[test]
+fn nothing_happens_later_than_it_was_known() {
+    let ahead = |at_s, seq, command| {
+        let mut stored = event(at_s, seq, Level::Info, command);
+        stored.event.time = stored.event.time.plus_micros(10 * 365 * 86_400 * SECOND);
+        stored
+    };
+    let run = fold(&[ahead(0, 1, START), ahead(9, 2, STOP)]);
+    assert_eq!(
+        (run.started_at(), run.ended_at()),
+        (Timestamp::EPOCH, Some(Timestamp::from_micros(9 * SECOND)))
+    );
+    let mut of_a_host_ahead = event(5000, 1, Level::Info, START);
+    of_a_host_ahead.arrived_at = Some(Timestamp::from_micros(7 * SECOND));
+    assert_eq!(fold(&[of_a_host_ahead]).started_at(), Timestamp::from_micros(7 * SECOND));
+}
+
+#[test]
+fn an_open_run_before_a_gap_may_have_lost_its_stop_and_an_ended_one_has_not() {
+    let gap = |run: &RunState, from, to| {
+        let seq = |value| Seq::new(value).unwrap();
+        run.may_have_had(&run.spans()[0], seq(from), seq(to))
+    };
+    let open = fold(&[event(0, 4, Level::Info, START)]);
+    assert!(gap(&open, 5, 9) && !gap(&open, 1, 3));
+    let ended = fold(&[event(0, 4, Level::Info, START), event(9, 8, Level::Info, STOP)]);
+    assert!(gap(&ended, 5, 5) && !gap(&ended, 9, 9));
+}
+
+#[test]
+fn a_soft_flag_outranks_a_level_that_nobody_could_tell() {
+    let run = fold(&[event(0, 1, Level::Unknown, START), event(9, 2, Level::Info, STOP)]);
+    assert_eq!(shown(&run).outcome, Some(Outcome::Unknown));
+    let overran = shown_at(&run, 60, &policy("max_runtime = \"5s\""));
+    assert_eq!((overran.outcome, overran.severity), (Some(Outcome::Warning), Severity::Warning));
+}
+
+#[test]
+fn an_aborted_run_whose_worst_is_critical_keeps_that_label() {
+    let run = fold(&[event(0, 1, Level::Critical, START), finding(9, 2, Finding::ProcessGone)]);
+    let told = shown(&run);
+    assert_eq!((told.status, told.severity), (Status::Critical, Severity::Critical));
+    assert_eq!((told.outcome, run.reason()), (Some(Outcome::Aborted), Some("process_gone")));
+}
+
+#[test]
+fn a_run_that_was_hard_overdue_when_its_agent_was_last_heard_is_not_merely_lost() {
+    let run = fold(&[event(0, 1, Level::Info, START)]);
+    let policy = policy("hard_runtime = \"1h\"");
+    let told = |now_s: i64, silent_s| {
+        let now = Now::elsewhere(Timestamp::from_micros(now_s * SECOND));
+        let agent_silent_for = seconds(silent_s);
+        judge(&run, &policy, Circumstances { now, complete: true, agent_silent_for })
+    };
+    assert_eq!((told(8000, 4000).status, told(8000, 4000).severity), (Status::Overdue, Severity::Critical));
+    assert_eq!(told(4000, 1000).status, Status::Lost, "it may have ended within its time");
+}
+
+#[test]
+fn a_stop_from_inside_counts_by_its_level_and_ends_nothing() {
+    let mut inner = event(5, 2, Level::Error, STOP);
+    inner.event.flags = vec![EventFlag::InnerStop];
+    let open = [event(0, 1, Level::Info, START), inner];
+    assert_eq!((fold(&open).phase(), fold(&open).declared()), (Phase::Running, None));
+    let [start, inner] = open;
+    let ended = fold(&[start, inner, event(9, 3, Level::Info, STOP)]);
+    assert_eq!((shown(&ended).outcome, shown(&ended).duration), (Some(Outcome::Failed), seconds(9)));
+}
 
 #[test]
 fn a_run_starts_ends_and_counts_its_events() {
@@ -362,7 +431,7 @@ fn a_run_that_was_too_short_is_a_warning_unless_its_length_is_not_known() {
 #[test]
 fn an_overlap_is_a_warning_unless_the_policy_allows_it() {
     let mut start = event(0, 1, Level::Info, START);
-    start.event.flags = vec![crate::event::EventFlag::Overlapped];
+    start.event.flags = vec![EventFlag::Overlapped];
     let run = fold(&[start, event(9, 2, Level::Info, STOP)]);
     assert_eq!(shown(&run).status, Status::Warning);
     let allowed = shown_at(&run, 60, &policy("overlap = \"allow\""));

@@ -214,31 +214,28 @@ pub fn judge(run: &RunState, policy: &RunPolicy, circumstances: Circumstances) -
         if run.is_aborted() {
             return Outcome::Aborted;
         }
+        let is_soft = flags.iter().any(|flag| is_soft_warning(*flag, policy));
         match worst {
             Level::Critical => Outcome::Critical,
             Level::Error => Outcome::Failed,
             Level::Warning => Outcome::Warning,
-            Level::Unknown => Outcome::Unknown,
-            Level::Debug | Level::Info | Level::Ok => {
-                if flags.iter().any(|flag| is_soft_warning(*flag, policy)) {
-                    Outcome::Warning
-                } else if complete {
-                    Outcome::Ok
-                } else {
-                    Outcome::Unknown
-                }
-            }
+            Level::Unknown | Level::Debug | Level::Info | Level::Ok if is_soft => Outcome::Warning,
+            Level::Debug | Level::Info | Level::Ok if complete => Outcome::Ok,
+            Level::Unknown | Level::Debug | Level::Info | Level::Ok => Outcome::Unknown,
         }
     });
+    // Hard overdue when its agent was last heard is more than lost: that much is known.
+    let heard = active.saturating_sub(agent_silent_for);
+    let was_hard = policy.hard_runtime.is_some_and(|limit| heard > limit);
+    let is_lost = policy.lost_after.is_some_and(|limit| agent_silent_for > limit);
     let (status, severity) = match outcome {
+        Some(Outcome::Aborted) if worst == Level::Critical => (Status::Critical, Severity::Critical),
         Some(Outcome::Critical) => (Status::Critical, Severity::Critical),
         Some(Outcome::Failed | Outcome::Aborted) => (Status::Failed, Severity::Critical),
         Some(Outcome::Warning) => (Status::Warning, Severity::Warning),
         Some(Outcome::Unknown) => (Status::Unknown, Severity::Unknown),
         Some(Outcome::Ok) => (Status::Ok, Severity::Ok),
-        None if policy.lost_after.is_some_and(|limit| agent_silent_for > limit) => {
-            (Status::Lost, Severity::Unknown)
-        }
+        None if is_lost && !was_hard => (Status::Lost, Severity::Unknown),
         None if beyond(policy.hard_runtime) => (Status::Overdue, Severity::Critical),
         None if beyond(policy.max_runtime) => (Status::Overdue, Severity::Warning),
         None => (Status::Running, Severity::Ok),
