@@ -86,6 +86,13 @@ impl Origin {
     fn may_claim(&self, run: &OpenRun) -> bool {
         self.uid == Some(0) || self.uid == run.uid
     }
+
+    /// True when it may join this run by its key: it is of the run's user, or the kernel says that it descends from the run,
+    /// as what a job does under another user's name.
+    fn may_join_by_key(&self, run: &OpenRun) -> bool {
+        let owner = run.watched.or_else(|| run.chain.owner());
+        self.may_claim(run) || (self.attested && owner.is_some_and(|owner| self.chain.contains(owner)))
+    }
 }
 
 /// Where an event goes.
@@ -123,8 +130,8 @@ pub enum Placement {
 
 /// Finds the place of an event among `open`, the runs of its host and task that may be joined.
 ///
-/// `overlap` says what becomes of a start while another run is open. `alive` tells whether a process still exists; it is
-/// asked only to keep an event out of a living sibling's run.
+/// `overlap` says what becomes of a start while another run is open. `alive` tells whether a process still exists: an event
+/// is kept out of a living sibling's run, and a run whose process is gone overlaps nothing, whether or not that was told.
 pub fn place(
     command: Option<Command>,
     origin: &Origin,
@@ -132,24 +139,15 @@ pub fn place(
     overlap: Overlap,
     alive: impl Fn(ProcessRef) -> bool,
 ) -> Placement {
-    let opening = Opening { command, origin, open, overlap };
+    let opening = Opening { command, origin, open, overlap, alive: &alive };
     if let Some(key) = &origin.key {
-        let mut same = open.iter().filter(|run| run.key.as_ref() == Some(key));
-        // What still comes of an ended run belongs to it; whoever starts anew by the same key has a new run.
-        let found = same
-            .clone()
-            .find(|run| run.stopped.is_none())
-            .or_else(|| same.next_back().filter(|_| command != Some(Command::CounterStart)));
-        return match found {
-            Some(run) => Placement::Join { run: run.id, correlation: Correlation::Explicit },
-            None => opening.placement(Correlation::Explicit, None),
-        };
+        return place_by_key(&opening, key);
     }
     match command {
         Some(Command::CounterStart) => place_start(&opening),
-        Some(Command::CounterStop) => place_stop(&opening, alive),
+        Some(Command::CounterStop) => place_stop(&opening),
         Some(Command::CounterPause | Command::CounterReset | Command::Flag) | None => {
-            match find(origin, open, alive) {
+            match find(origin, open, Elder::Last, &alive) {
                 Some((run, correlation)) => Placement::Join { run: run.id, correlation },
                 None => opening.placement(Correlation::Implicit, None),
             }
@@ -157,13 +155,42 @@ pub fn place(
     }
 }
 
-/// Runs the rules 2 to 4; the deepest ancestor wins, then the latest start.
+/// What still comes of an ended run belongs to it; whoever starts anew by the same key has a new run.
+fn place_by_key(opening: &Opening<'_>, key: &RunKey) -> Placement {
+    let Opening { command, origin, open, alive, .. } = opening;
+    let is_start = *command == Some(Command::CounterStart);
+    let mut same = open.iter().filter(|run| run.key.as_ref() == Some(key) && origin.may_join_by_key(run));
+    let goes_on = |run: &&OpenRun| run.is_open() && !(is_start && has_lost_its_process(run, alive));
+    let found = same.clone().find(goes_on).or_else(|| same.next_back().filter(|_| !is_start));
+    match found {
+        Some(run) => Placement::Join { run: run.id, correlation: Correlation::Explicit },
+        None => opening.placement(Correlation::Explicit, None),
+    }
+}
+
+/// True when the end of this run is certain, though nothing may have been said of it yet.
+fn has_lost_its_process(run: &OpenRun, alive: &dyn Fn(ProcessRef) -> bool) -> bool {
+    run.watched.is_some_and(|process| !alive(process))
+}
+
+/// Of runs that are as near to a caller as each other, which is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Elder {
+    /// The one that started last.
+    Last,
+    /// The one that started first, for a stop by none of their owners.
+    First,
+}
+
+/// Runs the rules 2 to 4; the deepest ancestor wins, then the start says which.
 fn find<'a>(
     origin: &Origin,
     open: &'a [OpenRun],
-    alive: impl Fn(ProcessRef) -> bool,
+    elder: Elder,
+    alive: &dyn Fn(ProcessRef) -> bool,
 ) -> Option<(&'a OpenRun, Correlation)> {
-    if let Some(run) = by_ancestry(origin, open, &alive).or_else(|| by_session(origin, open, alive)) {
+    let akin = by_ancestry(origin, open, elder, alive);
+    if let Some(run) = akin.or_else(|| by_session(origin, open, alive)) {
         return Some((run, Correlation::Ancestry));
     }
     if origin.unit.is_some() {
@@ -196,7 +223,8 @@ enum Kinship {
 fn by_ancestry<'a>(
     origin: &Origin,
     open: &'a [OpenRun],
-    alive: impl Fn(ProcessRef) -> bool,
+    elder: Elder,
+    alive: &dyn Fn(ProcessRef) -> bool,
 ) -> Option<&'a OpenRun> {
     let caller_owner = origin.chain.owner();
     open.iter()
@@ -220,10 +248,19 @@ fn by_ancestry<'a>(
             } else {
                 return None;
             };
-            // A smaller index is a deeper process.
-            Some((run.stopped.is_none(), kinship, std::cmp::Reverse(depth), run.opened_us, run))
+            Some((kinship, depth, run))
         })
-        .max_by_key(|(is_open, kinship, depth, opened_us, _)| (*is_open, *kinship, *depth, *opened_us))
+        .max_by_key(|(kinship, depth, run)| {
+            let unstopped = run.stopped.is_none();
+            // A smaller index is a deeper process.
+            let nearest = (*kinship, i64::try_from(*depth).map_or(i64::MIN, |depth| -depth), run.opened_us);
+            let oldest = (Kinship::Sibling, i64::try_from(run.opened_us).map_or(i64::MIN, |us| -us), 0);
+            match (elder, kinship) {
+                (Elder::Last, _) => (unstopped, false, nearest),
+                (Elder::First, Kinship::Descendant) => (unstopped, true, nearest),
+                (Elder::First, Kinship::Parent | Kinship::Sibling) => (unstopped, false, oldest),
+            }
+        })
         .map(|(.., run)| run)
 }
 
@@ -232,7 +269,7 @@ fn by_ancestry<'a>(
 fn by_session<'a>(
     origin: &Origin,
     open: &'a [OpenRun],
-    alive: impl Fn(ProcessRef) -> bool,
+    alive: &dyn Fn(ProcessRef) -> bool,
 ) -> Option<&'a OpenRun> {
     let session = origin.session.filter(|_| origin.chain.hangs_under_init())?;
     let is_orphaned = |run: &&OpenRun| {
@@ -269,20 +306,22 @@ fn place_start(opening: &Opening<'_>) -> Placement {
     }
 }
 
-fn place_stop(opening: &Opening<'_>, alive: impl Fn(ProcessRef) -> bool) -> Placement {
-    let Opening { origin, open, .. } = opening;
+fn place_stop(opening: &Opening<'_>) -> Placement {
+    let Opening { origin, open, alive, .. } = opening;
     let unstopped: Vec<OpenRun> = open.iter().filter(|run| run.stopped.is_none()).cloned().collect();
-    if let Some((run, correlation)) = find(origin, &unstopped, alive) {
+    if let Some((run, correlation)) = find(origin, &unstopped, Elder::First, alive) {
         return Placement::Join { run: run.id, correlation };
     }
-    match &unstopped[..] {
+    // A stranger's stop wakes no run that was found dead.
+    let still_open: Vec<&OpenRun> = unstopped.iter().filter(|run| run.is_open()).collect();
+    match &still_open[..] {
         [] => opening.placement(Correlation::Implicit, None),
         [only] if origin.may_claim(only) => {
             Placement::Join { run: only.id, correlation: Correlation::OnlyOpen }
         }
         [_] => Placement::Nowhere { flags: vec![EventFlag::UnmatchedStop] },
         // From a stranger: the oldest run that shares any ancestor with it, else none.
-        [_, _, ..] => unstopped
+        [_, _, ..] => still_open
             .iter()
             .filter(|run| origin.attested || origin.may_claim(run))
             .filter(|run| origin.chain.deepest_common(&run.chain).is_some())
@@ -300,17 +339,19 @@ struct Opening<'a> {
     origin: &'a Origin,
     open: &'a [OpenRun],
     overlap: Overlap,
+    alive: &'a dyn Fn(ProcessRef) -> bool,
 }
 
 impl Opening<'_> {
     fn placement(&self, correlation: Correlation, ends: Option<(RunId, Finding)>) -> Placement {
-        let Opening { command, origin, open, overlap } = self;
+        let Opening { command, origin, open, overlap, alive } = self;
         debug_assert!(correlation != Correlation::Explicit || origin.key.is_some());
         let is_start = *command == Some(Command::CounterStart);
-        let implicit = !is_start && correlation == Correlation::Implicit;
+        let implicit = !is_start;
         let other = open
             .iter()
             .find(|run| !run.implicit && run.is_open() && ends.is_none_or(|(id, _)| id != run.id))
+            .filter(|run| !has_lost_its_process(run, *alive))
             .filter(|_| is_start);
         match (other, overlap) {
             (Some(run), Overlap::Forbid) => Placement::Refused { open: run.id },

@@ -138,7 +138,7 @@ fn a_key_joins_the_run_opened_with_it_and_no_other() {
         assert_eq!(joined(&place(command, &keyed, &open, ALIVE)), Some(2));
     }
     let unknown = place(None, &keyed, &open[..1], ALIVE);
-    assert!(matches!(unknown, Placement::Open { correlation: Correlation::Explicit, implicit: false, .. }));
+    assert!(matches!(unknown, Placement::Open { correlation: Correlation::Explicit, implicit: true, .. }));
 }
 
 #[test]
@@ -279,4 +279,76 @@ fn a_job_that_only_systemd_calls_is_found_by_its_unit() {
 fn a_run_whose_owner_is_gone_no_longer_counts_as_open() {
     let gone = OpenRun { gone_us: Some(5), ..run(1, &[]) };
     assert_eq!(joined(&place(None, &origin(&[]), &[gone, run(2, &[])], ALIVE)), Some(2));
+}
+
+fn gone(run: OpenRun) -> OpenRun {
+    OpenRun { gone_us: Some(run.opened_us + 5), ..run }
+}
+
+#[test]
+fn a_stop_from_a_stranger_never_wakes_a_run_whose_owner_is_gone() {
+    let open = [gone(run(1, &[90, 40, 20, 1]))];
+    let stop = place(Some(Command::CounterStop), &origin(&[95, 70, 1]), &open, GONE);
+    assert!(matches!(stop, Placement::Open { implicit: true, .. }), "{stop:?}");
+    let step = place(Some(Command::CounterStop), &origin(&[95, 41, 20, 1]), &open, GONE);
+    assert_eq!(joined(&step), Some(1), "a later step of the same job is no stranger");
+}
+
+#[test]
+fn a_stop_by_the_caller_of_several_runs_closes_the_oldest() {
+    let open = [run(1, &[90, 40, 20, 1]), run(2, &[91, 41, 20, 1])];
+    assert_eq!(joined(&place(Some(Command::CounterStop), &origin(&[95, 20, 1]), &open, ALIVE)), Some(1));
+    let step = origin(&[95, 42, 20, 1]);
+    assert_eq!(joined(&place(Some(Command::CounterStop), &step, &open, GONE)), Some(1));
+    assert_eq!(joined(&place(None, &step, &open, GONE)), Some(2), "what is no stop goes to the latest");
+}
+
+#[test]
+fn a_start_by_the_key_of_a_run_whose_process_is_gone_opens_a_new_one() {
+    let key = RunKey::parse("k").ok();
+    let keyed = Origin { key: key.clone(), ..origin(&[95, 41, 20, 1]) };
+    let told = OpenRun { key: key.clone(), ..gone(run(1, &[90, 40, 20, 1])) };
+    let untold = OpenRun { key, ..run(1, &[90, 40, 20, 1]) };
+    for open in [[told], [untold]] {
+        let start = place(Some(Command::CounterStart), &keyed, &open, GONE);
+        let Placement::Open { flags, .. } = start else { panic!("{start:?}") };
+        assert_eq!(flags, [], "what is gone overlaps nothing");
+        assert_eq!(joined(&place(None, &keyed, &open, GONE)), Some(1), "its own late events still join");
+    }
+}
+
+#[test]
+fn a_start_right_after_the_death_of_another_copy_overlaps_nothing() {
+    let open = [run(1, &[90, 40, 20, 1])];
+    let start = |alive| {
+        super::place(Some(Command::CounterStart), &origin(&[95, 41, 20, 1]), &open, Overlap::Forbid, alive)
+    };
+    assert!(matches!(start(ALIVE), Placement::Refused { .. }));
+    assert!(matches!(start(GONE), Placement::Open { .. }));
+}
+
+#[test]
+fn a_key_does_not_reach_into_the_run_of_another_user_unless_the_run_called() {
+    let key = RunKey::parse("k").ok();
+    let open = [OpenRun { key: key.clone(), ..run(1, &[90, 40, 20, 1]) }];
+    let other = |pids| Origin { key: key.clone(), uid: Some(7), ..origin(pids) };
+    assert_eq!(joined(&place(None, &other(&[95, 70, 1]), &open, ALIVE)), None);
+    assert_eq!(
+        joined(&place(None, &other(&[95, 60, 40, 20, 1]), &open, ALIVE)),
+        Some(1),
+        "su inside the job"
+    );
+    let claimed = Origin { attested: false, ..other(&[95, 60, 40, 20, 1]) };
+    assert_eq!(joined(&place(None, &claimed, &open, ALIVE)), None, "by its own word alone");
+    assert_eq!(joined(&place(None, &Origin { uid: Some(0), ..other(&[95, 70, 1]) }, &open, ALIVE)), Some(1));
+}
+
+#[test]
+fn what_nobody_can_see_above_hume_is_placed_as_without_ancestors() {
+    let caller = origin(&[95]);
+    let placement = place(None, &caller, &[run(1, &[90])], ALIVE);
+    assert_eq!(
+        placement,
+        Placement::Join { run: RunId::from_bytes([1; 16]), correlation: Correlation::OnlyOpen }
+    );
 }

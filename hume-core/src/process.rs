@@ -113,7 +113,7 @@ impl Chain {
     }
 
     /// Index of the job root: the highest link below a supervisor, or the interactive shell itself when it issued the command.
-    /// There is none when a supervisor called `hume` itself: the job is then known by its unit alone.
+    /// There is none when a supervisor called `hume` itself, or whoever called it cannot be seen: nothing here is the job.
     fn job_root_index(&self) -> Option<usize> {
         let supervisor = self.0.iter().position(is_supervisor).unwrap_or(self.0.len());
         let shell_called = self.0.get(supervisor).is_some_and(|link| link.terminal_leader)
@@ -122,7 +122,7 @@ impl Chain {
             return Some(supervisor);
         }
         let below = self.0.get(..supervisor)?;
-        if supervisor < self.0.len() && below.iter().all(is_courier) {
+        if below.iter().all(is_courier) {
             return None;
         }
         supervisor.checked_sub(1)

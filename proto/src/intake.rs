@@ -404,9 +404,10 @@ impl DraftLine {
         draft.overlap = match overlap.as_deref() {
             None => None,
             Some("policy") => Some(OverlapWish::Policy),
+            Some("begun") => Some(OverlapWish::Begun),
             Some(word) => Some(OverlapWish::Only(
                 Overlap::from_word(word)
-                    .ok_or(BoundError::new("overlap", "must be allow, warn, forbid or policy"))?,
+                    .ok_or(BoundError::new("overlap", "must be allow, warn, forbid, policy or begun"))?,
             )),
         };
         draft.mangled = mangled;

@@ -35,6 +35,15 @@ fn send_at_once(line: &DraftLine, settings: &Settings) -> Result<Opening, Submit
     Ok(if sent == bytes.len() { Opening::Sent(connection, time) } else { Opening::Unsent })
 }
 
+/// The same wish for a command that has begun.
+fn begun(wish: &str) -> String {
+    match wish {
+        "policy" => "begun".to_owned(),
+        "forbid" => Overlap::Warn.as_str().to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 impl Opening {
     /// Why the command is not to begin, in the agent's words.
     pub(super) fn refusal(&self) -> Option<&str> {
@@ -49,7 +58,7 @@ impl Opening {
     /// What became of it in the end.
     pub(super) fn settle(self, line: &DraftLine, settings: &Settings) -> Outcome {
         // The command has begun: what is stored from now on is no longer to be refused.
-        let line = &DraftLine { overlap: None, ..line.clone() };
+        let line = &DraftLine { overlap: line.overlap.as_deref().map(begun), ..line.clone() };
         match self {
             Opening::Said(said) => settle(said, line, settings),
             Opening::Sent(mut connection, time) => {

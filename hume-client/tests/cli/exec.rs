@@ -212,17 +212,16 @@ fn the_process_is_the_runs_own_and_not_a_messenger() {
 #[test]
 fn without_an_agent_the_command_runs_and_both_events_are_in_the_drop_folder() {
     for site in [Site::without_agent(), Site::new(Manner::CloseAtOnce), Site::new(Manner::HangUp)] {
-        for overlap in ["warn", "forbid"] {
-            let output = exec(&site, &["--overlap", overlap, "--", "sh", "-c", "echo hi; exit 3"]);
+        for overlap in [&["--overlap", "warn"][..], &["--overlap", "forbid"], &[]] {
+            let output = exec(&site, &[overlap, &["--", "sh", "-c", "echo hi; exit 3"]].concat());
             assert_eq!((code(&output), stdout(&output).as_str(), stderr(&output).as_str()), (3, "hi\n", ""));
         }
         let dropped = site.dropped();
         let commands: Vec<_> = dropped.iter().map(|draft| draft.command.unwrap().as_str()).collect();
-        assert_eq!(commands, ["counter-start", "counter-stop"].repeat(2), "their ids are in their order");
-        assert!(
-            dropped.iter().all(|draft| draft.overlap.is_none()),
-            "it has begun: nobody may refuse it now"
-        );
+        assert_eq!(commands, ["counter-start", "counter-stop"].repeat(3), "their ids are in their order");
+        let wishes: Vec<_> = dropped.iter().filter_map(|draft| draft.overlap).collect();
+        let warn = OverlapWish::Only(Overlap::Warn);
+        assert_eq!(wishes, [warn, warn, OverlapWish::Begun], "it has begun: nobody may refuse it now");
     }
 }
 
@@ -599,34 +598,36 @@ fn leaving_a_child(site: &Site) -> (Child, BufReader<ChildStdout>, String) {
 }
 
 #[test]
-fn the_stop_is_told_when_the_command_ends_and_what_its_children_still_write_is_passed_on() {
+fn it_ends_with_the_command_and_what_children_still_write_is_passed_on_all_the_same() {
     let site = Site::new(Manner::Store);
     let (mut child, mut out, go) = leaving_a_child(&site);
+    assert_eq!(child.wait().unwrap().code(), Some(5), "while its child holds the output");
     std::fs::write(go, "go\n").unwrap();
     assert_eq!(rest_of(&mut out), "late\n");
-    assert_eq!(child.wait().unwrap().code(), Some(5));
 }
 
 #[test]
-fn a_signal_ends_the_wait_for_children_that_hold_the_output() {
+fn a_job_that_was_told_to_end_leaves_its_children_their_output() {
     let site = Site::new(Manner::Store);
-    let (mut child, mut out, go) = leaving_a_child(&site);
-    send(&child, Signal::SIGTERM);
-    assert_eq!((rest_of(&mut out).as_str(), child.wait().unwrap().code()), ("", Some(5)));
-    std::fs::write(go, "go\n").unwrap();
-}
-
-#[test]
-fn a_job_that_was_told_to_end_is_not_waited_for_because_of_its_children() {
-    let site = Site::new(Manner::Store);
-    let never = fifo(&site, "never");
-    let job = format!("{{ read x <{never}; }} & echo ready; wait");
+    let go = fifo(&site, "go");
+    let job = format!("{{ read x <{go}; echo late; }} & echo ready; wait");
     let (mut child, mut out) = begun(&site, &["--", "sh", "-c", &job]);
     assert_eq!(line_of(&mut out), "ready");
     send(&child, Signal::SIGTERM);
-    assert_eq!((rest_of(&mut out).as_str(), child.wait().unwrap().code()), ("", Some(143)));
-    // Lets the child go.
-    std::fs::write(never, "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    std::fs::write(go, "go\n").unwrap();
+    assert_eq!(rest_of(&mut out), "late\n");
+}
+
+#[test]
+fn children_of_a_silent_job_that_went_well_may_go_on_writing() {
+    let site = Site::new(Manner::Store);
+    let (go, done) = (fifo(&site, "go"), fifo(&site, "done"));
+    let job = format!("{{ read x <{go}; echo late && echo fine >{done}; }} &");
+    let (mut child, mut out) = begun(&site, &["--chronic", "--", "sh", "-c", &job]);
+    assert_eq!((child.wait().unwrap().code(), rest_of(&mut out).as_str()), (Some(0), ""));
+    std::fs::write(go, "go\n").unwrap();
+    assert_eq!(std::fs::read_to_string(done).unwrap(), "fine\n", "its write did not fail");
 }
 
 #[test]

@@ -23,6 +23,9 @@ use crate::spool::{OpenRunRow, RunChange};
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// A verdict waits for the drop folder to be empty, but no longer than this.
 const FOLDER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Runs that may be joined at once; with more, the one longest untouched is let go: nothing joins it any more, and nothing
+/// is said of it, since it may go on.
+pub(super) const OPEN_RUNS_MAX: usize = 10_000;
 /// A run whose owner is gone can be joined for as long as its job goes on, and for this long.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
 
@@ -137,6 +140,11 @@ impl RunTable {
         self.open.is_empty()
     }
 
+    /// How many runs may be joined.
+    pub fn open_runs(&self) -> usize {
+        self.open.values().map(Vec::len).sum()
+    }
+
     /// Grows when [`watched`](Self::watched) answers something else than before.
     pub fn version(&self) -> u64 {
         self.version
@@ -225,6 +233,9 @@ impl RunTable {
                 None
             }
             Placement::Join { run, correlation } => {
+                if draft.command == Some(Command::CounterStop) && is_run_by_another(open, run, &origin) {
+                    flags.push(EventFlag::InnerStop);
+                }
                 if join(open, run, &draft, &origin, received) {
                     self.version += 1;
                 }
@@ -255,8 +266,24 @@ impl RunTable {
             self.open.remove(&place_key);
         }
         let id = run.map(|run| run.id);
+        changes.extend(self.let_go());
         events.push(event_of(draft, reporter.process, received.time, host, run, flags));
         Stamped { events, changes, run: id, refused }
+    }
+
+    /// Lets a run go when there are too many.
+    fn let_go(&mut self) -> Option<RunChange> {
+        if self.open_runs() <= OPEN_RUNS_MAX {
+            return None;
+        }
+        let runs = self.open.values().flatten().filter(|run| run.stopped.is_none());
+        let id = runs.min_by_key(|run| run.touched_us)?.id;
+        for runs in self.open.values_mut() {
+            runs.retain(|run| run.id != id);
+        }
+        self.open.retain(|_, runs| !runs.is_empty());
+        self.version += 1;
+        Some(RunChange::Remove(id))
     }
 
     /// What becomes of this start if another run is open. Only who can still decide not to go on is ever refused.
@@ -264,7 +291,7 @@ impl RunTable {
         match draft.overlap {
             Some(OverlapWish::Only(overlap)) => overlap,
             Some(OverlapWish::Policy) => self.policies.of(&draft.task).overlap,
-            None => match self.policies.of(&draft.task).overlap {
+            Some(OverlapWish::Begun) | None => match self.policies.of(&draft.task).overlap {
                 Overlap::Allow => Overlap::Allow,
                 Overlap::Warn | Overlap::Forbid => Overlap::Warn,
             },
@@ -383,13 +410,20 @@ impl<P: Processes> Look<'_, P> {
             return Verdict::Stay;
         }
         if run.implicit {
-            return Verdict::End(Finding::JobEnded, Told::now(self.now, self.boot));
+            return Verdict::End(Finding::JobEnded, self.when_seen(seen_us));
         }
         Verdict::Gone(Told {
             not_before: self.blind_since.map(|blind| blind.max(run.touched_at).min(self.now.time)),
             survivors: self.processes.survivors(process),
-            ..Told::now(self.now, self.boot)
+            ..self.when_seen(seen_us)
         })
+    }
+
+    /// An end that was noticed then, and is told only now.
+    fn when_seen(&self, seen_us: u64) -> Told {
+        let ago_us = i64::try_from(self.now.boot_us.saturating_sub(seen_us)).unwrap_or(i64::MAX);
+        let seen = Moment { time: self.now.time.plus_micros(-ago_us), boot_us: seen_us };
+        Told::now(seen, self.boot)
     }
 
     /// An end somewhere between the last sign of life and the start of the machine.
@@ -409,12 +443,12 @@ fn opened(
     received: Moment,
     boot: Option<BootId>,
 ) -> OpenRun {
-    // Who can still decide not to go on runs the job itself: its own end is the end.
+    // Who runs the job itself says what is to become of an overlap: its own end is the end.
     let is_runner = draft.overlap.is_some();
     let watched = if draft.detach || (origin.key.is_some() && !is_runner) {
         None
     } else if is_runner {
-        origin.chain.links().first().map(|link| link.process)
+        runner(&origin)
     } else if implicit {
         origin.chain.job_root()
     } else {
@@ -439,8 +473,16 @@ fn opened(
     }
 }
 
+/// True when the job of this run is run by a process that is not the caller: that one will stop the run.
+fn is_run_by_another(open: &[OpenRun], id: RunId, origin: &Origin) -> bool {
+    let caller = origin.chain.links().first().map(|link| link.process);
+    let runner = open.iter().find(|run| run.id == id && run.key.is_some()).and_then(|run| run.watched);
+    runner.is_some_and(|runner| caller != Some(runner))
+}
+
 /// Adds an event to its run. True when that changes which processes are to be watched.
 fn join(open: &mut [OpenRun], id: RunId, draft: &Draft, origin: &Origin, now: Moment) -> bool {
+    let is_inner = is_run_by_another(open, id, origin);
     let Some(run) = open.iter_mut().find(|run| run.id == id) else { return false };
     if run.stopped.is_some() {
         return false;
@@ -453,15 +495,30 @@ fn join(open: &mut [OpenRun], id: RunId, draft: &Draft, origin: &Origin, now: Mo
         run.watched = origin.chain.owner().filter(|_| run.key.is_none());
     }
     match draft.command {
+        Some(Command::CounterStop) if is_inner => {}
         Some(Command::CounterStop) => {
             run.stopped = Some(Stopped { seen_us: now.boot_us, made_us: origin.made_us });
             return true;
         }
         Some(Command::CounterPause) => run.paused = true,
-        Some(Command::CounterStart | Command::CounterReset) => run.paused = false,
+        Some(Command::CounterStart) => {
+            run.paused = false;
+            run.implicit = false;
+            if draft.overlap.is_some() {
+                // Something from inside the job came before the start of what runs it.
+                run.watched = runner(origin);
+                return true;
+            }
+        }
+        Some(Command::CounterReset) => run.paused = false,
         Some(Command::Flag) | None => {}
     }
     was_gone
+}
+
+/// Who runs the job itself.
+fn runner(origin: &Origin) -> Option<ProcessRef> {
+    origin.chain.links().first().map(|link| link.process)
 }
 
 fn change_of(open: &[OpenRun], id: RunId, (task, host): &(TaskName, HostName)) -> RunChange {

@@ -258,6 +258,109 @@ fn who_runs_the_job_itself_is_watched_although_its_run_has_a_key() {
     assert_eq!(findings(&host.sweep_twice(1000)), [Finding::ProcessGone]);
 }
 
+fn run_by_exec(millis: u64, script: u32, wish: OverlapWish) -> Submission {
+    let mut start = submission(millis, script, START);
+    start.draft.key = Some(key("k", KeySource::Flag, None));
+    start.draft.overlap = Some(wish);
+    start
+}
+
+#[test]
+fn who_runs_the_job_itself_is_watched_also_when_its_start_came_late() {
+    let mut host = Host::new("");
+    let mut inside = submission(0, 41, None);
+    inside.draft.key = Some(key("k", KeySource::Environment, None));
+    let inside = host.stamp(inside);
+    assert_eq!(host.table.watched().count(), 0);
+    let start = host.stamp(run_by_exec(1, 40, OverlapWish::Begun));
+    assert_eq!((start.run, start.refused), (inside.run, None));
+    host.dead.kill(900);
+    assert_eq!(findings(&host.sweep_twice(1000)), [Finding::ProcessGone]);
+}
+
+#[test]
+fn a_stop_from_inside_leaves_the_run_to_what_runs_it() {
+    let mut host = Host::new("");
+    let start = host.stamp(run_by_exec(0, 40, OverlapWish::Policy));
+    let mut inner = submission(1000, 41, STOP);
+    inner.draft.key = Some(key("k", KeySource::Environment, None));
+    let mut links = inner.reporter.chain.links().to_vec();
+    links[0].process.pid = 901;
+    inner.reporter.chain = Chain::new(links);
+    let inner = host.stamp(inner);
+    assert_eq!((inner.run, &inner.events[0].flags[..]), (start.run, &[EventFlag::InnerStop][..]));
+    assert_eq!(host.sweep_twice(60_000), []);
+    let mut stop = submission(61_000, 40, STOP);
+    stop.draft.key = Some(key("k", KeySource::Flag, None));
+    let stop = host.stamp(stop);
+    assert_eq!((stop.run, &stop.events[0].flags[..]), (start.run, &[][..]));
+}
+
+#[test]
+fn a_command_run_again_by_the_same_key_is_a_new_run_and_is_watched() {
+    let mut host = Host::new("");
+    let first = host.stamp(run_by_exec(0, 40, OverlapWish::Policy));
+    host.dead.kill(900);
+    assert_eq!(findings(&host.sweep_twice(1000)), [Finding::ProcessGone]);
+    host.dead.0.borrow_mut().clear();
+    let second = host.stamp(run_by_exec(2000, 40, OverlapWish::Policy));
+    assert_ne!(second.run, first.run);
+    assert_eq!(second.events[0].flags, []);
+    assert_eq!(host.table.watched().count(), 1);
+}
+
+#[test]
+fn a_run_that_a_key_opened_without_a_start_ends_after_the_idle_gap() {
+    let mut host = Host::new("");
+    let mut event = submission(0, 40, None);
+    event.draft.key = Some(key("k", KeySource::Flag, None));
+    host.stamp(event);
+    assert_eq!(host.sweep(599_000), []);
+    assert_eq!(findings(&host.sweep(600_000)), [Finding::Idle]);
+}
+
+#[test]
+fn a_stop_of_another_job_does_not_undo_the_death_of_a_run() {
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
+    host.dead.kill(40);
+    host.sweep_twice(1000);
+    let mut stop = submission(2000, 70, STOP);
+    let mut strange = stop.reporter.chain.links().to_vec();
+    strange.retain(|link| link.process.pid != 30);
+    strange[0].process.pid = 901;
+    stop.reporter.chain = Chain::new(strange);
+    let stop = host.stamp(stop);
+    assert!(stop.run.is_some() && stop.run != start.run);
+}
+
+#[test]
+fn the_longest_untouched_of_too_many_runs_that_nobody_ends_is_let_go() {
+    let mut host = Host::new("");
+    let mut start = |number: u64| {
+        let mut start = submission(number, 40, START);
+        start.draft.key = Some(key(&number.to_string(), KeySource::Flag, None));
+        host.stamp(start)
+    };
+    let first = start(0);
+    for number in 1..OPEN_RUNS_MAX as u64 {
+        assert_eq!(start(number).changes.len(), 1);
+    }
+    let last = start(OPEN_RUNS_MAX as u64);
+    assert_eq!(last.changes[1], RunChange::Remove(first.run.unwrap()));
+    assert_eq!(host.table.open_runs(), OPEN_RUNS_MAX);
+}
+
+#[test]
+fn a_folder_that_never_empties_holds_a_verdict_for_ten_seconds_only() {
+    let mut host = Host::new("");
+    host.stamp(submission(0, 40, START));
+    host.dead.kill(40);
+    let mut look = |millis| host.table.sweep(at(millis), Folder::Waiting, &mut host.mint, &host.dead).0;
+    assert_eq!((look(1000), look(10_999)), (vec![], vec![]));
+    assert_eq!(findings(&look(11_000)), [Finding::ProcessGone]);
+}
+
 #[test]
 fn a_start_that_may_not_overlap_is_kept_without_a_run_and_answered_with_a_conflict() {
     let forbid = "[[runs]]\noverlap = \"forbid\"";
@@ -356,7 +459,7 @@ fn who_died_while_no_agent_looked_ended_between_the_last_look_and_the_first() {
     host.table = RunTable::load(vec![(**row).clone()], Arc::default(), Some(BOOT), Some(last_look));
     host.dead.kill(40);
     let told = host.sweep_twice(90_000);
-    assert_eq!((told[0].not_before, told[0].time), (Some(last_look), at(90_500).time));
+    assert_eq!((told[0].not_before, told[0].time), (Some(last_look), at(90_000).time));
     host.stamp(submission(100_000, 41, START));
     host.dead.kill(41);
     assert_eq!(host.sweep_twice(101_000)[0].not_before, None, "this one was watched");

@@ -65,7 +65,7 @@ pub struct EventJson {
     pub correlation: Option<String>,
     /// What ended the run, for kind `run`.
     pub reason: Option<String>,
-    /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`, `detached`, `overlap_refused`.
+    /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`, `detached`, `overlap_refused`, `inner_stop`.
     pub flags: Vec<String>,
 }
 
