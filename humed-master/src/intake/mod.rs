@@ -9,7 +9,7 @@ mod verdict;
 use std::sync::Arc;
 
 use hume_core::{AgentId, BoundError, Epoch, ErrorClass, HostName, Seq, Timestamp};
-use hume_proto::relay::{Hello, Quarantined, Resume, SpoolStatus};
+use hume_proto::relay::{Heartbeat, Hello, Quarantined, Resume, SpoolStatus};
 
 use crate::store::{
     CommitOutcome, Cursor, Departure, Entered, Entrance, EventWriter, QueueStatus, Sessions, Sighting,
@@ -160,9 +160,11 @@ impl Intake {
         Ok(receipts.collect())
     }
 
-    /// Notes that an agent lives.
-    pub fn seen(&self, agent: AgentId, session: SessionNo, spool: Option<SpoolStatus>, now: Timestamp) {
-        self.sessions.seen(Sighting { agent, session, queue: spool.map(queue_of), at: now });
+    /// Notes that an agent lives, and what it says of itself.
+    pub fn seen(&self, agent: AgentId, session: SessionNo, beat: Option<Heartbeat>, now: Timestamp) {
+        let behind_us = beat.as_ref().map(|beat| now.micros_since(beat.clock.wall));
+        let queue = beat.map(|beat| queue_of(beat.spool));
+        self.sessions.seen(Sighting { agent, session, queue, behind_us, at: now });
     }
 
     /// Notes that a session has ended.

@@ -124,9 +124,9 @@ impl Drive {
                     return Err(Over(Some("the agent takes no answers any more".to_owned())));
                 }
             }
-            Command::Seen(spool) => {
+            Command::Seen(beat) => {
                 if let Some(session) = self.session() {
-                    self.shared.intake.seen(self.visitor.agent, session, spool, clock::now());
+                    self.shared.intake.seen(self.visitor.agent, session, beat, clock::now());
                 }
             }
             Command::Close(error) => return Err(Over(error)),

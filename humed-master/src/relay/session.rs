@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hume_core::{Epoch, ErrorClass, Seq, Timestamp};
 use hume_proto::relay::{
     AgentFrame, BATCH_BYTES_MAX, EpochCursor, GoAway, GoAwayReason, Heartbeat, HeartbeatReply, Hello, Limits,
-    MasterFrame, PROTOCOL_MAJOR, Resync, SpoolStatus, Welcome,
+    MasterFrame, PROTOCOL_MAJOR, Resync, Welcome,
 };
 
 use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
@@ -80,8 +80,8 @@ pub(super) enum Command {
     Commit(Vec<Parcel>),
     /// Say this to the agent.
     Send(MasterFrame),
-    /// Note that the agent lives.
-    Seen(Option<SpoolStatus>),
+    /// Note that the agent lives, and what it says of itself.
+    Seen(Option<Heartbeat>),
     /// The session is over; what was wrong, if anything was. Nothing follows.
     Close(Option<String>),
 }
@@ -405,7 +405,7 @@ impl Session {
 
 fn heartbeat(beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {
     let reply = HeartbeatReply { master_time: now.wall, echo_boottime_us: beat.clock.boottime_us };
-    commands.push(Command::Seen(Some(beat.spool)));
+    commands.push(Command::Seen(Some(beat)));
     commands.push(Command::Send(MasterFrame::HeartbeatReply(reply)));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hume_proto::event::EventBytes;
-use hume_proto::relay::{Batch, ClockSample, EpochState, Resume, Verdict};
+use hume_proto::relay::{Batch, ClockSample, EpochState, Resume, SpoolStatus, Verdict};
 use proptest::prelude::*;
 
 use super::*;

@@ -517,6 +517,7 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
             agent: agent(AGENT),
             session,
             queue: Some(queue.clone()),
+            behind_us: None,
             at: at(micros),
         };
         store.seen(sighting(SessionNo(sender.session.0 + 1), 9_000));
@@ -530,7 +531,8 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
         store.leave(departure).await.unwrap();
         let agents = store.agents().await.unwrap().items;
         assert_eq!((agents[0].connected_since, agents[0].left_at), (None, Some(at(6_000))));
-        assert_eq!((agents[0].seen_at, agents[0].queue.last_error.as_deref()), (at(6_000), Some("broken")));
+        // That it was gone was noticed later than it was heard.
+        assert_eq!((agents[0].seen_at, agents[0].queue.last_error.as_deref()), (at(5_000), Some("broken")));
 
         let hosts = store.hosts().await.unwrap().items;
         let names: Vec<_> = hosts

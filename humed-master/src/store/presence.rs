@@ -26,13 +26,15 @@ pub(super) struct Live {
     pub(super) seen_at: Timestamp,
     /// The agent's queue, by its latest word.
     pub(super) queue: QueueStatus,
+    /// By how many microseconds its clock is behind this one, by its latest word.
+    pub(super) behind_us: i64,
     written_at: Timestamp,
 }
 
 impl Presence {
     /// A session begins.
     pub(super) fn enter(&self, agent: AgentId, session: SessionNo, queue: QueueStatus, at: Timestamp) {
-        let live = Live { session, since: at, seen_at: at, queue, written_at: at };
+        let live = Live { session, since: at, seen_at: at, queue, behind_us: 0, written_at: at };
         let mut all = self.all();
         if all.get(&agent).is_none_or(|known| known.session < session) {
             all.insert(agent, live);
@@ -47,6 +49,7 @@ impl Presence {
         if let Some(queue) = sighting.queue {
             live.queue = queue;
         }
+        live.behind_us = sighting.behind_us.unwrap_or(live.behind_us);
         if sighting.at.micros_since(live.written_at) < WRITE_EVERY_US {
             return None;
         }
@@ -54,12 +57,11 @@ impl Presence {
         Some(Sighting { queue: Some(live.queue.clone()), ..sighting })
     }
 
-    /// A session ends.
-    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) {
+    /// A session ends; when something of it was last heard.
+    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) -> Option<Timestamp> {
         let mut all = self.all();
-        if all.get(&agent).is_some_and(|live| live.session == session) {
-            all.remove(&agent);
-        }
+        let is_live = all.get(&agent).is_some_and(|live| live.session == session);
+        if is_live { all.remove(&agent).map(|live| live.seen_at) } else { None }
     }
 
     /// The live session of an agent.
@@ -81,7 +83,13 @@ mod tests {
 
     fn sighting(session: u64, at_us: i64) -> Sighting {
         let at = Timestamp::from_micros(at_us);
-        Sighting { agent: AgentId::from_bytes(AGENT), session: SessionNo(session), queue: None, at }
+        Sighting {
+            agent: AgentId::from_bytes(AGENT),
+            session: SessionNo(session),
+            queue: None,
+            behind_us: None,
+            at,
+        }
     }
 
     #[test]

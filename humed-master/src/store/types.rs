@@ -151,6 +151,8 @@ pub struct Sighting {
     pub session: SessionNo,
     /// Its queue, if it spoke of it.
     pub queue: Option<QueueStatus>,
+    /// By how many microseconds its clock is behind this one, if it told the time.
+    pub behind_us: Option<i64>,
     /// Now.
     pub at: Timestamp,
 }
@@ -195,6 +197,8 @@ pub struct RunRecord {
     pub more_events: u64,
     /// When its agent was last heard.
     pub agent_seen_at: Timestamp,
+    /// By how many microseconds the agent's clock is behind this one; zero while that is not known.
+    pub agent_behind_us: i64,
 }
 
 /// Whether runs are wanted with their events.

@@ -49,15 +49,22 @@ pub(super) fn run(record: &RunRecord, policies: &Policies, now: Timestamp) -> Ru
 }
 
 fn context<'a>(record: &RunRecord, policy: &'a RunPolicy, now: Timestamp) -> RunContext<'a> {
-    let RunRecord { state: _, gaps, events: _, more_events, agent_seen_at } = record;
+    let RunRecord { state: _, gaps, events: _, more_events, agent_seen_at, agent_behind_us } = record;
     let agent_silent_us = u64::try_from(now.micros_since(*agent_seen_at)).unwrap_or(0);
     RunContext {
-        now: Now::elsewhere(now),
+        now: Now::elsewhere(now.plus_micros(-skew_us(*agent_behind_us))),
         agent_silent_for: Duration::from_micros(agent_silent_us),
         gaps: gaps.iter().map(gap).collect(),
         more_events: *more_events,
         policy,
     }
+}
+
+/// What a heartbeat on its way may take is no difference of clocks.
+const HEARTBEAT_US_MAX: i64 = 2_000_000;
+
+fn skew_us(behind_us: i64) -> i64 {
+    if behind_us.abs() > HEARTBEAT_US_MAX { behind_us } else { 0 }
 }
 
 fn gap(gap: &Gap) -> GapJson {
@@ -124,6 +131,12 @@ mod tests {
             queue: crate::store::QueueStatus::default(),
             stored_events: 0,
         }
+    }
+
+    #[test]
+    fn a_run_on_a_host_whose_clock_is_wrong_is_timed_by_that_clock() {
+        assert_eq!((skew_us(1_900_000), skew_us(-1_900_000)), (0, 0), "a heartbeat takes its time");
+        assert_eq!((skew_us(3_000_000), skew_us(-315_360_000_000_000)), (3_000_000, -315_360_000_000_000));
     }
 
     #[test]

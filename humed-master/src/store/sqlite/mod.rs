@@ -153,8 +153,8 @@ impl Sessions for SqliteStore {
 
     fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.presence.leave(departure.agent, departure.session);
-            self.ask(|answer| Job::Leave { departure, answer }).await?
+            let seen_at = self.presence.leave(departure.agent, departure.session);
+            self.ask(|answer| Job::Leave { departure, seen_at, answer }).await?
         })
     }
 }

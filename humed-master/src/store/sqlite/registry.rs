@@ -70,7 +70,7 @@ fn begin_epoch(connection: &Connection, agent_no: i64, epoch: &[u8; 16]) -> rusq
 
 /// Notes a sign of life of the newest session.
 pub(super) fn seen(connection: &Connection, sighting: &Sighting) -> rusqlite::Result<()> {
-    let Sighting { agent, session, queue, at } = sighting;
+    let Sighting { agent, session, queue, behind_us: _, at } = sighting;
     let queue = queue.as_ref();
     connection
         .prepare_cached(
@@ -91,14 +91,26 @@ pub(super) fn seen(connection: &Connection, sighting: &Sighting) -> rusqlite::Re
     Ok(())
 }
 
-/// Notes the end of the newest session.
-pub(super) fn leave(connection: &Connection, departure: &Departure) -> rusqlite::Result<()> {
+/// Notes the end of the newest session, of which something was last heard at `seen_at`: that the connection is gone may be
+/// noticed much later.
+pub(super) fn leave(
+    connection: &Connection,
+    departure: &Departure,
+    seen_at: Option<Timestamp>,
+) -> rusqlite::Result<()> {
     let Departure { agent, session, error, at } = departure;
     connection
         .prepare_cached(
-            "UPDATE agent SET last_seen_us = max(last_seen_us, ?1), left_us = ?1, last_error = coalesce(?2, last_error), \
+            "UPDATE agent SET last_seen_us = max(last_seen_us, coalesce(?5, last_seen_us)), left_us = ?1, \
+             last_error = coalesce(?2, last_error), \
              last_error_us = CASE WHEN ?2 IS NULL THEN last_error_us ELSE ?1 END WHERE id = ?3 AND session_no = ?4",
         )?
-        .execute(params![at.as_micros(), error, agent.as_bytes(), session.0 as i64])?;
+        .execute(params![
+            at.as_micros(),
+            error,
+            agent.as_bytes(),
+            session.0 as i64,
+            seen_at.map(Timestamp::as_micros)
+        ])?;
     Ok(())
 }

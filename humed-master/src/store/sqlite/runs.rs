@@ -84,8 +84,10 @@ pub(super) fn record(
         RunEvents::Omit => (Vec::new(), 0),
         RunEvents::Include => events::of_run(question, run_no, RUN_EVENTS_MAX)?,
     };
-    let agent_seen_at = presence.of(agent).map_or(on_disk, |live| live.seen_at);
-    Ok(RunRecord { state, gaps, events, more_events, agent_seen_at })
+    let live = presence.of(agent);
+    let agent_seen_at = live.as_ref().map_or(on_disk, |live| live.seen_at);
+    let agent_behind_us = live.map_or(0, |live| live.behind_us);
+    Ok(RunRecord { state, gaps, events, more_events, agent_seen_at, agent_behind_us })
 }
 
 /// The fold as it was stored.
@@ -111,7 +113,7 @@ fn gaps_of(question: &Question<'_>, agent_no: i64, state: &RunState) -> Result<V
                 row.get::<_, i64>(column).map(|seq| Seq::new(seq.unsigned_abs()).unwrap_or_default())
             };
             let (from, to) = (seq(0).map_err(read_failed)?, seq(1).map_err(read_failed)?);
-            if span.meets(epoch, from, to) && gaps.len() < RUN_GAPS_MAX {
+            if state.may_have_had(span, from, to) && gaps.len() < RUN_GAPS_MAX {
                 gaps.push(Gap { epoch, from, to, reason: row.get(2).map_err(read_failed)? });
             }
         }

@@ -38,7 +38,11 @@ pub(super) enum Job {
     /// See [`Sessions::enter`](crate::store::Sessions::enter).
     Enter { entrance: Box<Entrance>, answer: oneshot::Sender<Result<Entered, StoreError>> },
     /// See [`Sessions::leave`](crate::store::Sessions::leave).
-    Leave { departure: Departure, answer: oneshot::Sender<Result<(), StoreError>> },
+    Leave {
+        departure: Departure,
+        seen_at: Option<Timestamp>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// See [`Sessions::seen`](crate::store::Sessions::seen); nobody waits.
     Seen(Sighting),
     /// Write no more; nobody waits.
@@ -318,9 +322,9 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
                 Err(error) => refused(answer, error),
             }
         }
-        Job::Leave { departure, answer } => {
+        Job::Leave { departure, seen_at, answer } => {
             let left = saved(transaction, cache, |connection, _| {
-                registry::leave(connection, &departure).map_err(failed)
+                registry::leave(connection, &departure, seen_at).map_err(failed)
             });
             match left {
                 Ok(()) => Done::Leave(answer),
