@@ -186,3 +186,127 @@ fn the_script_is_the_first_operand_of_an_interpreter() {
         assert_eq!(script_of(words.as_bytes(), Some("/srv")).as_deref(), script, "{line}");
     }
 }
+
+#[test]
+fn every_supervisor_ends_the_job_below_it() {
+    for comm in [
+        "cron",
+        "crond",
+        "CRON",
+        "CROND",
+        "atd",
+        "anacron",
+        "systemd",
+        "init",
+        "sshd",
+        "sshd-session",
+        "runit",
+        "s6-svscan",
+        "tini",
+        "dumb-init",
+        "supervisord",
+    ] {
+        let under = chain(vec![link(50, "hume"), link(40, "job.sh"), link(20, comm), link(1, "x")]);
+        assert_eq!(under.job_root().map(|root| root.pid), Some(40), "{comm}");
+        let below_more = chain(vec![
+            link(50, "hume"),
+            link(40, "job.sh"),
+            link(30, "make"),
+            link(20, comm),
+            link(10, "python3"),
+            link(1, "x"),
+        ]);
+        assert_eq!(below_more.job_root().map(|root| root.pid), Some(30), "{comm}");
+    }
+    for comm in ["job.sh", "cronie", "sshfs", "systemd-run"] {
+        let under = chain(vec![link(50, "hume"), link(40, "job.sh"), link(20, comm), link(1, "x")]);
+        assert_eq!(under.job_root().map(|root| root.pid), Some(20), "{comm} supervises nothing");
+    }
+    // Whatever a container starts first.
+    let in_a_container = chain(vec![link(50, "hume"), link(40, "job.sh"), link(1, "app")]);
+    assert_eq!(in_a_container.job_root().map(|root| root.pid), Some(40));
+}
+
+/// A stat as it is read: who, its parent, session, terminal and flags.
+fn stat(pid: u32, comm: &str, parent: u32, session: u32, terminal: u32, flags: u64) -> String {
+    format!("{pid} ({comm}) S {parent} {pid} {session} {terminal} {pid} {flags} 0 0 0 0 0 0 0 0 20 0 1 0 5 0")
+}
+
+#[test]
+fn a_shell_supervises_only_as_session_leader_with_a_terminal() {
+    const TERMINAL: u32 = 34816;
+    for (comm, session, terminal, is_supervisor) in [
+        ("bash", 20, TERMINAL, true),
+        ("-zsh", 20, TERMINAL, true),
+        ("ash", 20, TERMINAL, true),
+        ("bash", 20, 0, false),
+        ("bash", 7, TERMINAL, false),
+        ("bash", 7, 0, false),
+        ("tmux", 20, TERMINAL, false),
+    ] {
+        let read = |pid| match pid {
+            50 => Some(stat(50, "hume", 40, session, terminal, 0)),
+            40 => Some(stat(40, "job.sh", 20, session, terminal, 0)),
+            20 => Some(stat(20, comm, 1, session, terminal, 0)),
+            1 => Some(stat(1, "systemd", 0, 1, 0, 0)),
+            _ => None,
+        };
+        let chain = Chain::follow(50, read, |_| Some(b"-bash\0".to_vec()));
+        let expected = if is_supervisor { 40 } else { 20 };
+        assert_eq!(chain.job_root().map(|root| root.pid), Some(expected), "{comm} {session} {terminal}");
+    }
+}
+
+const EVERY_WRAPPER: [&str; 14] = [
+    "timeout", "nice", "nohup", "setsid", "env", "sudo", "doas", "su", "runuser", "ionice", "chrt", "stdbuf",
+    "xargs", "time",
+];
+
+#[test]
+fn no_wrapper_owns_a_run() {
+    let owner = |links| chain(links).owner().map(|owner| owner.pid);
+    for comm in EVERY_WRAPPER {
+        let within = vec![link(50, "hume"), link(45, comm), link(40, "backup.sh"), link(1, "init")];
+        assert_eq!(owner(within), Some(40), "{comm}");
+        let root = vec![link(50, "hume"), link(45, comm), link(20, "cron"), link(1, "init")];
+        assert_eq!(owner(root), Some(45), "{comm} is all there is of the job");
+    }
+    let mut stacked = vec![link(50, "hume")];
+    stacked.extend((60..).zip(EVERY_WRAPPER).map(|(pid, comm)| link(pid, comm)));
+    stacked.extend([link(40, "backup.sh"), link(20, "cron"), link(1, "init")]);
+    assert_eq!(owner(stacked), Some(40), "one behind the other");
+    let other = vec![link(50, "hume"), link(45, "rsync"), link(40, "backup.sh"), link(1, "init")];
+    assert_eq!(owner(other), Some(45), "a program that calls hume owns what it starts");
+}
+
+#[test]
+fn a_shell_that_runs_a_text_owns_nothing_unless_it_is_the_job_root() {
+    let text = |pid| Link { shell_text: true, ..link(pid, "sh") };
+    let owner = |links| chain(links).owner().map(|owner| owner.pid);
+    let by_os_system =
+        vec![link(50, "hume"), text(45), link(40, "job.py"), text(30), link(20, "cron"), link(1, "init")];
+    assert_eq!(owner(by_os_system), Some(40));
+    let by_make =
+        vec![link(50, "hume"), text(46), text(45), link(40, "make"), link(20, "cron"), link(1, "init")];
+    assert_eq!(owner(by_make), Some(40));
+    let line_of_cron = vec![link(50, "hume"), text(45), text(30), link(20, "cron"), link(1, "init")];
+    assert_eq!(owner(line_of_cron), Some(30));
+}
+
+#[test]
+fn what_forked_and_never_ran_a_program_is_told_by_one_bit_among_others() {
+    // 0x400000, as most processes have it, then with the bit, then with both bits beside it instead.
+    for (flags, is_subshell) in
+        [(0, false), (4_194_304, false), (4_194_368, true), (4_194_304 | 0x20 | 0x80, false)]
+    {
+        let read = |pid| (pid == 10).then(|| stat(10, "bash", 0, 9, 0, flags));
+        let chain = Chain::follow(10, read, |_| None);
+        assert_eq!(chain.links()[0].subshell, is_subshell, "{flags:#x}");
+    }
+}
+
+#[test]
+fn no_more_ancestors_are_followed_than_a_chain_may_hold() {
+    let read = |pid| Some(stat(pid, "sh", pid + 1, 9, 0, 0));
+    assert_eq!(Chain::follow(10, read, |_| None).links().len(), CHAIN_LINKS_MAX);
+}
