@@ -281,6 +281,98 @@ fn a_run_whose_owner_is_gone_no_longer_counts_as_open() {
     assert_eq!(joined(&place(None, &origin(&[]), &[gone, run(2, &[])], ALIVE)), Some(2));
 }
 
+/// The run an event joins, and the rule by which; none and the rule by which later events find the run that it opens.
+fn by_rule(placement: &Placement) -> (Option<u8>, Option<Correlation>) {
+    match placement {
+        Placement::Join { run, correlation } => (Some(run.as_bytes()[0]), Some(*correlation)),
+        Placement::Open { correlation, .. } => (None, Some(*correlation)),
+        Placement::Nowhere { .. } | Placement::Refused { .. } => (None, None),
+    }
+}
+
+#[test]
+fn the_first_rule_that_finds_a_run_gives_its_name() {
+    let key = || RunKey::parse("k").ok();
+    let unit = || Some("u".to_owned());
+    let plain = || run(1, &[90, 40, 20, 1]);
+    let other = || run(2, &[91, 41, 20, 1]);
+    let unknown = |number| run(number, &[]);
+    let near = || origin(&[95, 40, 20, 1]);
+    for (what, caller, open, expected) in [
+        (
+            "the key, although the ancestors name another run",
+            Origin { key: key(), ..near() },
+            vec![plain(), OpenRun { key: key(), ..other() }],
+            (Some(2), Correlation::Explicit),
+        ),
+        (
+            "the ancestors, although the unit names another run",
+            Origin { unit: unit(), ..near() },
+            vec![plain(), OpenRun { unit: unit(), ..other() }],
+            (Some(1), Correlation::Ancestry),
+        ),
+        (
+            "the unit, although the run is also the only one",
+            Origin { unit: unit(), ..origin(&[]) },
+            vec![OpenRun { unit: unit(), ..unknown(1) }],
+            (Some(1), Correlation::Unit),
+        ),
+        (
+            "the unit, for ancestors that are of no run",
+            Origin { unit: unit(), ..origin(&[95, 60, 1]) },
+            vec![OpenRun { unit: unit(), ..plain() }, other()],
+            (Some(1), Correlation::Unit),
+        ),
+        (
+            "the only open run, for another unit and no ancestors",
+            Origin { unit: Some("v".to_owned()), ..origin(&[]) },
+            vec![OpenRun { unit: unit(), ..unknown(1) }],
+            (Some(1), Correlation::OnlyOpen),
+        ),
+        (
+            "nothing, for ancestors that are of no run",
+            origin(&[95, 60, 1]),
+            vec![plain()],
+            (None, Correlation::Implicit),
+        ),
+        ("nothing, when there is no run", origin(&[]), vec![], (None, Correlation::Implicit)),
+    ] {
+        let (run, rule) = by_rule(&place(None, &caller, &open, ALIVE));
+        assert_eq!((run, rule), (expected.0, Some(expected.1)), "{what}");
+    }
+}
+
+#[test]
+fn of_runs_equally_near_the_one_that_started_last_wins() {
+    let keyed = OpenRun { key: RunKey::parse("k").ok(), ..run(2, &[91, 40, 20, 1]) };
+    let open = [keyed, run(1, &[90, 40, 20, 1])];
+    assert_eq!(joined(&place(None, &origin(&[95, 40, 20, 1]), &open, ALIVE)), Some(2));
+    let other_way = [open[1].clone(), open[0].clone()];
+    assert_eq!(joined(&place(None, &origin(&[95, 40, 20, 1]), &other_way, ALIVE)), Some(2));
+}
+
+#[test]
+fn a_start_by_another_owner_does_not_resume_a_paused_run() {
+    let open = [OpenRun { paused: true, ..run(1, &[90, 40, 20, 1]) }];
+    let start = place(Some(Command::CounterStart), &origin(&[95, 41, 20, 1]), &open, ALIVE);
+    let Placement::Open { ends, flags, implicit, .. } = start else { panic!("{start:?}") };
+    assert_eq!((ends, flags, implicit), (None, vec![EventFlag::Overlapped], false));
+}
+
+#[test]
+fn a_key_without_an_open_run_opens_one_whatever_is_said() {
+    let keyed = Origin { key: RunKey::parse("k").ok(), ..origin(&[95, 40, 20, 1]) };
+    let open = [run(1, &[90, 40, 20, 1])];
+    for command in Command::ALL.map(Some).into_iter().chain([None]) {
+        let opened = place(command, &keyed, &open, ALIVE);
+        let Placement::Open { correlation, implicit, ends, .. } = opened else {
+            panic!("{command:?}: {opened:?}")
+        };
+        let is_start = command == Some(Command::CounterStart);
+        assert_eq!((correlation, implicit, ends), (Correlation::Explicit, !is_start, None), "{command:?}");
+    }
+}
+
 fn gone(run: OpenRun) -> OpenRun {
     OpenRun { gone_us: Some(run.opened_us + 5), ..run }
 }

@@ -120,9 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_outranks_what_nobody_could_tell_and_both_outrank_ok() {
-        assert!(Level::Ok.rank() < Level::Unknown.rank());
-        assert!(Level::Unknown.rank() < Level::Warning.rank());
-        assert!(Level::Error.rank() < Level::Critical.rank());
+    fn levels_are_ordered_by_how_bad_they_are_and_what_nobody_could_tell_is_no_warning() {
+        let mut by_rank = Level::ALL;
+        by_rank.sort_by_key(|level| level.rank());
+        let words = by_rank.map(Level::as_str);
+        assert_eq!(words, ["debug", "info", "ok", "unknown", "warning", "error", "critical"]);
+        let ranks: std::collections::BTreeSet<_> = Level::ALL.iter().map(|level| level.rank()).collect();
+        assert_eq!(ranks.len(), LEVEL_COUNT, "no two are equally bad");
     }
 }

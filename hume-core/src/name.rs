@@ -347,4 +347,16 @@ mod tests {
         assert_eq!(Seq::new(u64::MAX), None);
         assert_eq!(Seq::new(i64::MAX as u64).unwrap().next().get(), i64::MAX as u64);
     }
+
+    #[test]
+    fn a_run_key_has_128_bytes_at_most() {
+        assert_eq!(RUN_KEY_BYTES_MAX, 128);
+        assert!(RunKey::parse(&"k".repeat(128)).is_ok());
+        for (text, reason) in
+            [("k".repeat(129), "has 129 bytes"), ("ä".repeat(65), "has 130 bytes"), (String::new(), "empty")]
+        {
+            let error = RunKey::parse(&text).unwrap_err().to_string();
+            assert!(error.contains("run_key") && error.contains(reason), "{error}");
+        }
+    }
 }

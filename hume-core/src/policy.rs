@@ -322,7 +322,29 @@ mod tests {
 
     #[test]
     fn without_a_section_the_defaults_hold() {
-        assert_eq!(of("", "BACKUP"), RunPolicy::default());
+        let policy = of("", "BACKUP");
+        assert_eq!(policy, RunPolicy::default());
+        let RunPolicy {
+            max_runtime,
+            hard_runtime,
+            min_runtime,
+            max_pause,
+            idle_gap,
+            lost_after,
+            status_by,
+            overlap,
+            exit_map,
+        } = policy;
+        assert_eq!(
+            (max_runtime, hard_runtime, min_runtime),
+            (None, None, None),
+            "nobody knows how long it may take"
+        );
+        assert_eq!((max_pause, idle_gap), (HOURS(24), Some(Duration::from_mins(10))));
+        assert_eq!(lost_after, Some(Duration::from_mins(5)));
+        assert_eq!((status_by, overlap), (StatusBy::Worst, Overlap::Warn));
+        assert_eq!(exit_map.level(Exit::Code(0)), Level::Ok);
+        assert_eq!(exit_map.level(Exit::Code(1)), Level::Error);
     }
 
     #[test]

@@ -240,9 +240,7 @@ impl RunState {
                 state.backdate(event);
             }
             Some(Command::CounterPause | Command::CounterReset | Command::Flag) | None => {
-                if run.correlation != Correlation::Explicit {
-                    state.flag(RunFlag::Implicit);
-                }
+                state.flag(RunFlag::Implicit);
             }
         }
         state.apply(stored);
@@ -285,7 +283,10 @@ impl RunState {
             self.exit = Some(parts(exit));
         }
         match event.command {
-            Some(Command::CounterStart) => self.resume(moment),
+            Some(Command::CounterStart) => {
+                self.resume(moment);
+                self.flags.retain(|flag| *flag != RunFlag::Implicit);
+            }
             Some(Command::CounterPause) => {
                 if self.ended.is_none() && self.paused.is_none() {
                     self.paused = Some(moment);

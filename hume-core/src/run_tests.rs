@@ -469,6 +469,149 @@ fn on_its_own_host_a_run_that_goes_on_is_timed_by_the_boot_clock() {
     assert_eq!(run.duration_us(Now::elsewhere(ten_years_back)), 0, "never negative");
 }
 
+#[test]
+fn every_level_alone_has_its_severity_and_critical_its_own_label() {
+    for (level, status, code) in [
+        (Level::Debug, Status::Ok, 0),
+        (Level::Info, Status::Ok, 0),
+        (Level::Ok, Status::Ok, 0),
+        (Level::Warning, Status::Warning, 1),
+        (Level::Error, Status::Failed, 2),
+        (Level::Critical, Status::Critical, 2),
+        (Level::Unknown, Status::Unknown, 3),
+    ] {
+        let said = event(1, 2, level, None);
+        let within = fold(&[event(0, 1, Level::Debug, START), said, event(2, 3, Level::Debug, STOP)]);
+        let declared = fold(&[event(0, 1, Level::Debug, START), event(2, 2, level, STOP)]);
+        for run in [within, declared] {
+            let told = shown(&run);
+            assert_eq!((told.status, told.severity.code(), told.worst), (status, code, level), "{level}");
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_exit_code_table_is_what_a_run_says() {
+    let start = || event(0, 1, Level::Info, START);
+    let ended = |level| fold(&[start(), event(10, 2, level, STOP)]);
+    let open = || fold(&[start()]);
+    let aborted = |found| fold(&[start(), finding(10, 2, found)]);
+    let exited = |code| {
+        let mut stop = event(10, 2, Level::Info, STOP);
+        stop.event.exit = Some(Exit::Code(code));
+        fold(&[start(), stop])
+    };
+    let mut overlapped = start();
+    overlapped.event.flags = vec![crate::event::EventFlag::Overlapped];
+    let overlapped = fold(&[overlapped, event(10, 2, Level::Info, STOP)]);
+    let paused = fold(&[start(), event(5, 2, Level::Info, Some(Command::CounterPause))]);
+    let limits = "max_runtime = \"40s\"\nhard_runtime = \"50s\"";
+    let (whole, heard) = (true, 0);
+    for (run, lines, complete, silent_s, status, code) in [
+        (ended(Level::Info), "", whole, heard, Status::Ok, 0),
+        (exited(0), "", whole, heard, Status::Ok, 0),
+        (open(), "max_runtime = \"61s\"", whole, heard, Status::Running, 0),
+        (paused, limits, whole, heard, Status::Running, 0),
+        (ended(Level::Warning), "", whole, heard, Status::Warning, 1),
+        (open(), "max_runtime = \"40s\"", whole, heard, Status::Overdue, 1),
+        (ended(Level::Info), "min_runtime = \"11s\"", whole, heard, Status::Warning, 1),
+        (ended(Level::Info), "max_runtime = \"9s\"", whole, heard, Status::Warning, 1),
+        (overlapped, "", whole, heard, Status::Warning, 1),
+        (ended(Level::Error), "", whole, heard, Status::Failed, 2),
+        (exited(1), "", whole, heard, Status::Failed, 2),
+        (ended(Level::Critical), "", whole, heard, Status::Critical, 2),
+        (aborted(Finding::ProcessGone), "", whole, heard, Status::Failed, 2),
+        (aborted(Finding::Superseded), "", whole, heard, Status::Failed, 2),
+        (aborted(Finding::Reboot), "", whole, heard, Status::Failed, 2),
+        (open(), limits, whole, heard, Status::Overdue, 2),
+        (open(), "", whole, 301, Status::Lost, 3),
+        (ended(Level::Unknown), "", whole, heard, Status::Unknown, 3),
+        (ended(Level::Info), "", false, heard, Status::Unknown, 3),
+        (ended(Level::Warning), "", false, heard, Status::Warning, 1),
+        (ended(Level::Error), "", false, heard, Status::Failed, 2),
+        (ended(Level::Info), "max_runtime = \"9s\"", false, heard, Status::Warning, 1),
+    ] {
+        let circumstances = Circumstances {
+            now: Now::elsewhere(Timestamp::from_micros(60 * SECOND)),
+            complete,
+            agent_silent_for: seconds(silent_s),
+        };
+        let told = judge(&run, &policy(lines), circumstances);
+        assert_eq!(
+            (told.status, told.severity.code()),
+            (status, code),
+            "{lines} {complete} {silent_s} {run:?}"
+        );
+    }
+}
+
+#[test]
+fn several_pauses_count_together_up_to_the_maximum() {
+    let limits = policy("max_pause = \"30s\"");
+    let pause = Some(Command::CounterPause);
+    let mut run = fold(&[
+        event(0, 1, Level::Info, START),
+        event(5, 2, Level::Info, pause),
+        event(25, 3, Level::Info, START),
+        event(30, 4, Level::Info, pause),
+    ]);
+    let told = |run: &RunState, at| {
+        let told = shown_at(run, at, &limits);
+        (told.paused, told.active())
+    };
+    assert_eq!(told(&run, 35), (seconds(25), seconds(10)));
+    assert_eq!(told(&run, 40), (seconds(30), seconds(10)));
+    assert_eq!(told(&run, 50), (seconds(30), seconds(20)), "what is beyond counts as active");
+    run.apply(&event(60, 5, Level::Info, START));
+    assert_eq!(told(&run, 70), (seconds(30), seconds(40)), "and time goes on after the resume");
+    run.apply(&event(80, 6, Level::Info, STOP));
+    assert_eq!(told(&run, 90), (seconds(30), seconds(50)));
+}
+
+#[test]
+fn a_duration_that_is_none_is_not_believed() {
+    for text in ["", "soon", "-5", "-0.1", "0", "NaN", "inf", "-inf", "1e300", "3.2e9", "1h", "5,5", "0x10"] {
+        let mut stop = event(100, 1, Level::Info, STOP);
+        stop.event.extra = vec![("duration".to_owned(), text.to_owned())];
+        let run = fold(&[stop]);
+        assert_eq!(shown(&run).duration, Duration::ZERO, "{text}");
+        assert_eq!(run.started_at(), Timestamp::from_micros(100 * SECOND), "{text}");
+        assert!(run.has_no_length(), "{text}");
+    }
+}
+
+#[test]
+fn only_the_verdict_that_a_process_is_gone_is_withdrawn() {
+    for found in Finding::ALL {
+        let run =
+            fold(&[event(0, 1, Level::Info, START), finding(5, 2, found), event(6, 3, Level::Info, None)]);
+        let expected = if found == Finding::ProcessGone {
+            (Phase::Running, None)
+        } else {
+            (Phase::Ended, Some(found.as_str()))
+        };
+        assert_eq!((run.phase(), run.reason()), expected, "{}", found.as_str());
+        assert_eq!(run.is_aborted(), found.is_abort() && found != Finding::ProcessGone);
+    }
+}
+
+#[test]
+fn a_run_that_a_key_opened_without_a_start_says_so_until_the_start_comes() {
+    for command in Command::ALL.map(Some).into_iter().chain([None]) {
+        let mut first = event(0, 1, Level::Info, command);
+        first.event.run = Some(RunRef { id: RunId::from_bytes([7; 16]), correlation: Correlation::Explicit });
+        let expected: &[RunFlag] = match command {
+            START => &[],
+            STOP => &[RunFlag::StopWithoutStart],
+            _ => &[RunFlag::Implicit],
+        };
+        assert_eq!(fold(&[first.clone()]).flags(), expected, "{command:?}");
+        if expected == [RunFlag::Implicit] {
+            assert_eq!(fold(&[first, event(1, 2, Level::Info, START)]).flags(), []);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_order_of_commands_has_a_defined_result(

@@ -4,13 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::*;
-use hume_core::event::DraftKey;
+use hume_core::event::{Correlation, DraftKey};
 use hume_core::name::RunKey;
 use hume_core::process::Link;
-use hume_core::run::RunState;
-use hume_core::{AgentId, Epoch, Position, Seq, StoredEvent};
-use hume_proto::event::EventBytes;
-use proptest::prelude::*;
+
+#[path = "agreement_tests.rs"]
+mod agreement;
 
 struct Counter(u64);
 
@@ -241,6 +240,24 @@ fn a_detached_run_and_a_run_with_a_key_end_by_their_stop_alone() {
     assert_eq!(host.sweep_twice(3_600_000), []);
 }
 
+#[test]
+fn a_run_whose_owner_nobody_knows_is_never_called_dead() {
+    let mut host = Host::new("");
+    let mut start = submission(0, 40, START);
+    start.reporter.chain = Chain::default();
+    let start = host.stamp(start);
+    assert!(start.run.is_some());
+    assert_eq!(host.table.watched().count(), 0);
+    for pid in [1, 20, 30, 40, 900] {
+        host.dead.kill(pid);
+    }
+    assert_eq!(host.sweep_twice(10_000_000), [], "only its policy says how long it may take");
+    assert_eq!(host.table.next_sweep_us(), None);
+    let mut stop = submission(20_000_000, 40, STOP);
+    stop.reporter.chain = Chain::default();
+    assert_eq!(host.stamp(stop).run, start.run);
+}
+
 fn key(text: &str, source: KeySource, task: Option<&str>) -> DraftKey {
     let task = task.map(|task| TaskName::parse(task).unwrap());
     DraftKey { key: RunKey::parse(text).unwrap(), source, task }
@@ -406,6 +423,36 @@ fn a_key_inherited_from_another_task_is_ignored_and_said_to_be() {
 }
 
 #[test]
+fn the_same_script_speaking_of_another_host_has_another_run() {
+    let mut host = Host::new("");
+    let start = host.stamp(submission(0, 40, START));
+    let mut of_another = submission(1, 40, None);
+    of_another.host = HostName::parse("web2").unwrap();
+    let other = host.stamp(of_another);
+    assert!(other.run.is_some() && other.run != start.run);
+    assert_eq!(other.events[0].host.as_str(), "web2");
+    assert_eq!(host.stamp(submission(2, 40, None)).run, start.run);
+}
+
+#[test]
+fn a_key_finds_its_ended_run_within_the_linger_and_a_new_one_after_it() {
+    let mut host = Host::new("");
+    let keyed = |millis, command| {
+        let mut submission = submission(millis, 40, command);
+        submission.draft.key = Some(key("k", KeySource::Flag, None));
+        submission
+    };
+    let start = host.stamp(keyed(0, START));
+    assert_eq!(host.stamp(keyed(1000, STOP)).run, start.run);
+    host.sweep(1400);
+    assert_eq!(host.stamp(keyed(1400, None)).run, start.run, "it was in flight");
+    host.sweep(1500);
+    let late = host.stamp(keyed(1600, None));
+    assert!(late.run.is_some() && late.run != start.run, "an ended run is not opened again");
+    assert_eq!(late.events[0].run.unwrap().correlation, Correlation::Explicit);
+}
+
+#[test]
 fn an_implicit_run_ends_with_its_job_or_after_the_idle_gap_of_its_task() {
     let mut host = Host::new("[[runs]]\nidle_gap = \"1m\"");
     host.stamp(submission(0, 40, None));
@@ -480,154 +527,31 @@ fn the_table_survives_a_restart_by_its_rows() {
 #[test]
 fn a_thousand_overlapping_runs_of_one_task_keep_their_events_apart() {
     let mut host = Host::new("");
-    let runs: Vec<_> = (0..1000).map(|n| host.stamp(submission(n, 10_000 + n as u32, START)).run).collect();
+    let starts: Vec<_> = (0..1000).map(|n| host.stamp(submission(n, 10_000 + n as u32, START))).collect();
     assert_eq!(host.table.watched().count(), 1000);
-    for (n, run) in runs.iter().enumerate() {
-        assert_eq!(host.stamp(submission(2000, 10_000 + n as u32, None)).run, *run);
-        assert_eq!(host.stamp(submission(2001, 10_000 + n as u32, STOP)).run, *run);
+    let overlapped = starts.iter().filter(|start| start.events[0].flags == [EventFlag::Overlapped]).count();
+    assert_eq!(overlapped, 999, "all but the first");
+    for (n, start) in starts.iter().enumerate() {
+        assert_eq!(host.stamp(submission(2000, 10_000 + n as u32, None)).run, start.run);
+        assert_eq!(host.stamp(submission(2001, 10_000 + n as u32, STOP)).run, start.run);
     }
+    assert_eq!(host.table.next_sweep_us(), Some(2_501_000), "the first stop is over then");
     host.sweep(3000);
     assert!(host.table.is_empty());
 }
 
-/// What may happen on a host.
-#[derive(Clone, Debug)]
-enum Step {
-    Report {
-        script: u32,
-        command: Option<Command>,
-        level: Level,
-    },
-    Die(u32),
-    Look,
-    /// The agent is killed and comes back with what is on disk.
-    Restart,
-    /// The machine is started anew.
-    Reboot,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let command = prop_oneof![
-        3 => Just(None),
-        3 => Just(Some(Command::CounterStart)),
-        2 => Just(Some(Command::CounterStop)),
-        1 => Just(Some(Command::CounterPause)),
-        1 => Just(Some(Command::CounterReset)),
-    ];
-    let level = proptest::sample::select(Level::ALL.to_vec());
-    prop_oneof![
-        8 => (40u32..44, command, level)
-            .prop_map(|(script, command, level)| Step::Report { script, command, level }),
-        1 => (40u32..44).prop_map(Step::Die),
-        2 => Just(Step::Look),
-        1 => Just(Step::Restart),
-        1 => Just(Step::Reboot),
-    ]
-}
-
-/// Folds as a store keeps them.
-#[derive(Default)]
-struct Folds(HashMap<RunId, RunState>);
-
-impl Folds {
-    fn add(&mut self, stored: &StoredEvent) {
-        let Some(run) = stored.event.run else { return };
-        match self.0.get_mut(&run.id) {
-            Some(state) => state.apply(stored),
-            None => {
-                self.0.extend(RunState::open(stored).map(|state| (run.id, state)));
-            }
-        }
+#[test]
+fn a_thousand_scripts_that_die_together_are_aborted_in_one_look() {
+    let mut host = Host::new("");
+    let starts: Vec<_> = (0..1000).map(|n| host.stamp(submission(n, 10_000 + n as u32, START))).collect();
+    for n in 0..1000 {
+        host.dead.kill(10_000 + n);
     }
-
-    /// Written to disk and read again, as after a crash.
-    fn restart(&mut self) {
-        for state in self.0.values_mut() {
-            *state = serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap();
-        }
-    }
-}
-
-proptest! {
-    /// The agent folds what it stamped; the master folds the bytes that travelled, some of them twice, in other groups and
-    /// with restarts of its own. Both tell the same of every run, and every event but unmatched stops is in one.
-    #[test]
-    fn agent_and_master_agree_whatever_happens(
-        steps in proptest::collection::vec(step(), 1..80),
-        replays in proptest::collection::vec(0usize..4, 1..20),
-    ) {
-        let mut host = Host::new("");
-        let mut rows: HashMap<RunId, OpenRunRow> = HashMap::new();
-        let (mut agent, mut log) = (Folds::default(), Vec::new());
-        let mut boot = BOOT;
-        let mut millis = 0;
-        for step in steps {
-            millis += 700;
-            let (events, changes) = match step {
-                Step::Report { script, command, level } => {
-                    let mut submission = submission(millis, script, command);
-                    submission.draft.id = host.mint.event(at(millis).time);
-                    submission.draft.level = level;
-                    submission.draft.caller.boot_clock =
-                        Some(BootClock { boot, micros: millis * 1000 });
-                    let stamped = host.stamp(submission);
-                    let is_stop = command == STOP;
-                    prop_assert!(stamped.run.is_some() || is_stop);
-                    (stamped.events, stamped.changes)
-                }
-                Step::Die(pid) => {
-                    host.dead.kill(pid);
-                    (vec![], vec![])
-                }
-                Step::Look => host.table.sweep(at(millis), Folder::Empty, &mut host.mint, &host.dead),
-                Step::Restart | Step::Reboot => {
-                    if let Step::Reboot = step {
-                        boot = BootId::from_bytes(host.mint.bytes());
-                        host.dead = Dead::of(&[]);
-                    }
-                    let kept = rows.values().cloned().collect();
-                    host.table = RunTable::load(kept, Arc::default(), Some(boot), None);
-                    agent.restart();
-                    (vec![], vec![])
-                }
-            };
-            for change in changes {
-                match change {
-                    RunChange::Put(row) => {
-                        rows.insert(row.run.id, *row);
-                    }
-                    RunChange::Remove(run) => {
-                        rows.remove(&run);
-                    }
-                }
-            }
-            for event in events {
-                let seq = Seq::new(log.len() as u64 + 1).unwrap();
-                let position =
-                    Position { agent: Some(AgentId::from_bytes([1; 16])), epoch: Epoch::from_bytes([2; 16]), seq };
-                log.push((position, EventBytes::encode(&event)));
-                agent.add(&StoredEvent { position, arrived_at: None, event });
-            }
-        }
-        let (mut master, mut acked) = (Folds::default(), 0);
-        let mut replays = replays.into_iter().cycle();
-        while acked < log.len() {
-            let back = replays.next().unwrap_or(0);
-            if back == 3 {
-                master.restart();
-            }
-            // A batch may begin before what is known already.
-            let first = acked.saturating_sub(back);
-            let last = (acked + 1 + back).min(log.len());
-            for (place, (position, body)) in log.iter().enumerate().take(last).skip(first) {
-                if place >= acked {
-                    let event = body.decode().unwrap();
-                    let arrived_at = Some(at(millis + 1).time);
-                    master.add(&StoredEvent { position: *position, arrived_at, event });
-                }
-            }
-            acked = last;
-        }
-        prop_assert_eq!(agent.0, master.0);
-    }
+    assert_eq!(host.sweep(2000), []);
+    assert_eq!(host.table.next_sweep_us(), Some(2_500_000));
+    let told = host.sweep(2500);
+    assert!(told.iter().all(|event| event.finding == Some(Finding::ProcessGone)));
+    let aborted: BTreeSet<_> = told.iter().filter_map(|event| event.run.map(|run| run.id)).collect();
+    assert_eq!(aborted, starts.iter().filter_map(|start| start.run).collect());
+    assert_eq!((told.len(), host.table.watched().count()), (1000, 0));
 }

@@ -3,6 +3,7 @@
 //! The pure rules are the oracle: `EventFilter::matches`, `RunFilter::pick`, and the fold of `RunState`. The suite adds a unique index
 //! on the position of an event where the backend can, so a double could not hide.
 
+mod folding;
 mod reading;
 
 use std::collections::HashMap;
@@ -207,6 +208,9 @@ fn fold(events: &[StoredEvent]) -> Vec<RunState> {
     runs
 }
 
+pub(super) use folding::{
+    the_state_of_a_task_is_that_of_the_run_that_started_last, what_is_sent_again_changes_no_run,
+};
 pub(super) use reading::{
     a_list_without_pages_says_when_it_is_cut, a_run_that_does_not_fit_says_how_many_events_are_left_out,
     following_meets_every_event_once, the_end_of_the_log_grows_with_every_commit_of_events,
@@ -619,6 +623,14 @@ macro_rules! contract {
         #[test]
         fn an_agent_cannot_touch_the_runs_of_another() {
             contract::an_agent_cannot_touch_the_runs_of_another::<$backend>();
+        }
+        #[test]
+        fn what_is_sent_again_changes_no_run() {
+            contract::what_is_sent_again_changes_no_run::<$backend>();
+        }
+        #[test]
+        fn the_state_of_a_task_is_that_of_the_run_that_started_last() {
+            contract::the_state_of_a_task_is_that_of_the_run_that_started_last::<$backend>();
         }
     };
 }

@@ -20,7 +20,8 @@ use tower::ServiceExt as _;
 use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
 use crate::store::{
-    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, SessionNo, Sessions as _, SqliteStore,
+    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, SessionNo, Sessions as _, Sighting,
+    SqliteStore,
 };
 
 const AGENT: [u8; 16] = [1; 16];
@@ -210,6 +211,29 @@ async fn a_run_is_lost_when_its_agent_was_not_heard_for_too_long() {
     assert_eq!((latest.runs[0].status.as_str(), latest.runs[0].severity), ("lost", 3));
     let agents: AgentList = get(&site.tls, "/api/v1/agents").await;
     assert_eq!(agents.agents[0].state, "silent");
+}
+
+#[tokio::test]
+async fn a_lost_run_is_shown_as_it_is_once_its_agent_is_heard_again() {
+    let site = site(clock::now().plus_micros(-301_000_000)).await;
+    let latest = || async { get::<RunList>(&site.tls, "/api/v1/latest").await.runs.remove(0) };
+    let lost = latest().await;
+    assert_eq!((lost.status.as_str(), lost.phase.as_str()), ("lost", "running"));
+    let agent = AgentId::from_bytes(AGENT);
+    site.store.seen(Sighting {
+        agent,
+        session: site.session,
+        queue: None,
+        behind_us: None,
+        at: clock::now(),
+    });
+    let heard = latest().await;
+    assert_eq!((heard.status.as_str(), heard.severity), ("running", 0));
+    assert_eq!((heard.id, heard.summary), (lost.id, lost.summary), "silence changed nothing in it");
+    let stop = Event { command: Some(Command::CounterStop), level: Level::Ok, ..event(4) };
+    site.send(&[stop]).await;
+    let ended = latest().await;
+    assert_eq!((ended.phase.as_str(), ended.summary.events), ("ended", 4));
 }
 
 #[tokio::test]
