@@ -11,7 +11,7 @@ use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::cargo::{build_hume, release_folder};
+use crate::dist;
 use crate::say::say;
 
 const MESSAGE: &str = "Core update error in /var/www/site1";
@@ -21,8 +21,7 @@ const ANSWER: &str = r#"{"ok":true,"id":"01a205d5-dbc7-76d7-bb72-6537da510c2a","
 /// # Errors
 /// If a tool is missing, or an event did not arrive.
 pub(crate) fn run() -> anyhow::Result<()> {
-    build_hume()?;
-    let hume = release_folder()?.join("hume");
+    let hume = dist::build_hume()?;
     let bytes = std::fs::metadata(&hume).context("could not find hume")?.len();
     let folder = tempfile::tempdir().context("could not make a temporary folder")?;
     let hume_instructions = of_hume(&hume, &folder.path().join("hume.sock"))?;
