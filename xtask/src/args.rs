@@ -10,14 +10,14 @@ cargo xtask demo [--keep]
     a master and two agents on this machine, a script that reports, the answers to one question;
     --keep leaves them up and says how to ask them more, and how to end them
 cargo xtask test [--only PART]...
-    everything that must hold: format, clippy, build, tests, docs, deny, advisories;
+    everything that must hold: format, clippy, build, tests, docs, cost, deny, advisories;
     with HUME_NO_SKIP=1 a part that the machine cannot run is a failure
 cargo xtask dist
     the programs as they are shipped, in dist/bin of the target folder: hume static, the others release builds
 cargo xtask install --prefix DIR [--destdir DIR]
     the same into PREFIX/bin and PREFIX/sbin, example configurations into PREFIX/share/doc/hume
 cargo xtask cost
-    CPU instructions of one confirmed event, beside those of one call of logger(1); needs valgrind
+    CPU instructions, memory and size of one confirmed event, beside those of logger(1); needs valgrind
 cargo xtask help";
 
 /// What `xtask` shall do.
