@@ -6,16 +6,14 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# hume is built alone, so that it carries nothing the daemon wants.
-RUN cargo build --release --locked -p hume-client \
-    && cargo build --release --locked -p humed-agent -p humequery
+RUN cargo xtask dist
 
 FROM debian:12-slim
 RUN groupadd --system --gid 990 hume \
     && useradd --system --uid 990 --gid hume --home-dir /site --no-create-home --shell /usr/sbin/nologin hume \
     && install -d -o hume -g hume -m 0755 /site
-COPY --from=build /src/target/release/humed-agent /usr/local/sbin/
-COPY --from=build /src/target/release/hume /src/target/release/humequery /usr/local/bin/
+COPY --from=build /src/target/dist/bin/humed-agent /usr/local/sbin/
+COPY --from=build /src/target/dist/bin/hume /src/target/dist/bin/humequery /usr/local/bin/
 ENV HUME_SOCKET=/site/run/hume.sock HUME_DROP_DIR=/site/drop
 USER hume
 # agent.toml, the certificate, the spool, the drop folder and the sockets, as `humeconfig agent` lays them out.

@@ -101,6 +101,7 @@ const PROGRAM: Program = Program {
 
 /// What was asked for on the command line, before any value is looked at.
 #[derive(Clone, Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct Args {
     /// Words that are no option: the text of the event.
     pub(crate) words: Vec<OsString>,
@@ -184,7 +185,14 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Asked, UsageError> {
         return Err(UsageError::Reserved { word });
     }
     match PROGRAM.read_leniently(words)? {
-        Ok((mut given, value_is_missing)) => Args {
+        Ok((given, value_is_missing)) => Args { value_is_missing, ..Args::of(given) }.checked(),
+        Err(page) => Ok(Asked::Show(page)),
+    }
+}
+
+impl Args {
+    fn of(mut given: Given) -> Args {
+        Args {
             words: given.words(&WORDS),
             message: given.list(&MESSAGE),
             level: given.value(&LEVEL),
@@ -195,15 +203,10 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Asked, UsageError> {
             append_pstree: given.switch(&APPEND_PSTREE),
             run_id: given.value(&RUN_ID),
             strict: given.switch(&STRICT),
-            value_is_missing,
             ..Args::common(&mut given)
         }
-        .checked(),
-        Err(page) => Ok(Asked::Show(page)),
     }
-}
 
-impl Args {
     /// What all programs of hume have in common.
     pub(crate) fn common(given: &mut Given) -> Args {
         Args {
@@ -262,6 +265,8 @@ pub(crate) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::plain::tests::{both, command_lines};
+    use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt as _;
 
     fn args(words: &[&str]) -> Result<Args, UsageError> {
@@ -369,5 +374,40 @@ mod tests {
             panic!("refused");
         };
         assert_eq!((args.task.as_ref(), args.text()), (Some(&raw), Some(raw.clone())));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn what_is_read_by_hand_is_what_clap_would_have_read(words in command_lines(&PROGRAM)) {
+            if let Some((plain, by_clap)) = both(&PROGRAM, &words) {
+                prop_assert_eq!(Args::of(plain), Args::of(by_clap));
+            }
+        }
+    }
+
+    #[test]
+    fn what_scripts_write_is_read_by_hand() {
+        for line in [
+            "hume -c counter-start -t BACKUP -T cron,night -m started",
+            "hume --task=BACKUP --level error -x mount=/srv -x free:0 --strict disk is full",
+            "hume --flag dumped --exit 1 -a --detach --hostname=web1 --run-id k --verbose",
+            "hume -t X --socket /s --recv-timeout 5 --auth-token=t -- --- done ---",
+            "hume -m -",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(both(&PROGRAM, &words).is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_clap() {
+        for line in
+            ["hume -h", "hume x --version", "hume --levl error", "hume -tX", "hume -aa", "hume -t", "hume -"]
+        {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(both(&PROGRAM, &words).is_none(), "{line}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A row costs a few bytes where derived code costs two kilobytes, and `hume` is loaded for every event.
 
+pub(crate) mod plain;
+
 use std::ffi::OsString;
 
 use clap::builder::ValueParser;
@@ -10,6 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::args::{UsageError, one_line};
 use crate::help::{HOW, TEMPLATE, WHAT};
+use plain::Plain;
 
 /// One option.
 #[derive(Clone, Copy)]
@@ -36,6 +39,11 @@ impl Opt {
         Opt { name: "", short: None, value: None, is_list: false, heading: WHAT, help: "", more: "" };
     /// Of the way.
     pub(crate) const HOW: Opt = Opt { heading: HOW, ..Opt::WHAT };
+
+    /// It shows a page in place of all work.
+    fn is_page(&self) -> bool {
+        self.name == HELP.name || self.name == VERSION.name
+    }
 
     fn arg(&self) -> Arg {
         let Opt { name, short, value, is_list, heading, help, more } = *self;
@@ -194,8 +202,8 @@ impl Program {
     /// # Errors
     /// [`UsageError`] for what the table does not know.
     pub(crate) fn read(&self, words: &[OsString]) -> Result<Result<Given, Page>, UsageError> {
-        match self.command().try_get_matches_from(words) {
-            Ok(matches) => Ok(Ok(Given(matches))),
+        match self.given(words) {
+            Ok(given) => Ok(Ok(given)),
             Err(error) => self.page_or_error(error).map(Err),
         }
     }
@@ -206,17 +214,26 @@ impl Program {
         &self,
         words: &[OsString],
     ) -> Result<Result<(Given, bool), Page>, UsageError> {
-        match self.command().try_get_matches_from(words) {
-            Ok(matches) => Ok(Ok((Given(matches), false))),
+        match self.given(words) {
+            Ok(given) => Ok(Ok((given, false))),
             Err(error) if error.kind() == ErrorKind::InvalidValue => {
-                let with_empty = words.iter().cloned().chain([OsString::new()]);
-                match self.command().try_get_matches_from(with_empty) {
-                    Ok(matches) => Ok(Ok((Given(matches), true))),
+                let with_empty: Vec<OsString> = words.iter().cloned().chain([OsString::new()]).collect();
+                match self.given_by_clap(&with_empty) {
+                    Ok(given) => Ok(Ok((given, true))),
                     Err(_) => Err(self.error(&error)),
                 }
             }
             Err(error) => self.page_or_error(error).map(Err),
         }
+    }
+
+    /// What almost all calls are made of is read without clap.
+    fn given(&self, words: &[OsString]) -> Result<Given, clap::Error> {
+        plain::read(self, words).map_or_else(|| self.given_by_clap(words), |plain| Ok(Given::Plain(plain)))
+    }
+
+    fn given_by_clap(&self, words: &[OsString]) -> Result<Given, clap::Error> {
+        self.command().try_get_matches_from(words).map(Given::Matches)
     }
 
     /// The short help, for whoever gave nothing at all.
@@ -258,27 +275,46 @@ impl Program {
     }
 }
 
-/// What was given on a command line.
-pub(crate) struct Given(ArgMatches);
+/// What was given on a command line, and who read it.
+pub(crate) enum Given {
+    Plain(Plain),
+    Matches(ArgMatches),
+}
 
 impl Given {
     /// The value of an option.
     pub(crate) fn value(&mut self, option: &Opt) -> Option<OsString> {
-        self.0.remove_one(option.name)
+        match self {
+            Given::Plain(plain) => plain.value(option),
+            Given::Matches(matches) => matches.remove_one(option.name),
+        }
     }
 
     /// The values of an option that is a list.
     pub(crate) fn list(&mut self, option: &Opt) -> Vec<OsString> {
-        self.0.remove_many(option.name).map(Iterator::collect).unwrap_or_default()
+        match self {
+            Given::Plain(plain) => plain.list(option),
+            Given::Matches(matches) => {
+                matches.remove_many(option.name).map(Iterator::collect).unwrap_or_default()
+            }
+        }
     }
 
     /// Whether a switch was given.
     pub(crate) fn switch(&self, option: &Opt) -> bool {
-        self.0.get_flag(option.name)
+        match self {
+            Given::Plain(plain) => plain.switch(option),
+            Given::Matches(matches) => matches.get_flag(option.name),
+        }
     }
 
     /// The words that are no option.
     pub(crate) fn words(&mut self, words: &Words) -> Vec<OsString> {
-        self.0.remove_many(words.name).map(Iterator::collect).unwrap_or_default()
+        match self {
+            Given::Plain(plain) => std::mem::take(&mut plain.words),
+            Given::Matches(matches) => {
+                matches.remove_many(words.name).map(Iterator::collect).unwrap_or_default()
+            }
+        }
     }
 }

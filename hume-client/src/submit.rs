@@ -19,6 +19,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// Most lines need no more room than this, so they grow into it without being moved.
+const LINE_BYTES_USUAL: usize = 1024;
+
 /// What the agent said of an event that it has on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -144,7 +147,8 @@ pub fn submit(line: &DraftLine, socket: &Path, timeout: Duration) -> Result<Rece
 
 /// The draft as a line of the local protocol.
 pub(crate) fn encoded(line: &DraftLine) -> Result<Vec<u8>, SubmitError> {
-    let mut bytes = serde_json::to_vec(line).map_err(|_| SubmitError::LineTooLong { bytes: usize::MAX })?;
+    let mut bytes = Vec::with_capacity(LINE_BYTES_USUAL);
+    serde_json::to_writer(&mut bytes, line).map_err(|_| SubmitError::LineTooLong { bytes: usize::MAX })?;
     bytes.push(b'\n');
     if bytes.len() > LINE_BYTES_MAX {
         return Err(SubmitError::LineTooLong { bytes: bytes.len() });

@@ -10,12 +10,14 @@ cargo xtask demo [--keep]
     a master and two agents on this machine, a script that reports, the answers to one question;
     --keep leaves them up and says how to ask them more, and how to end them
 cargo xtask test [--only PART]...
-    everything that must hold: format, clippy, build, tests, docs, deny, advisories;
+    everything that must hold: format, clippy, build, tests, docs, cost, deny, advisories;
     with HUME_NO_SKIP=1 a part that the machine cannot run is a failure
+cargo xtask dist
+    the programs as they are shipped, in dist/bin of the target folder: hume static, the others release builds
 cargo xtask install --prefix DIR [--destdir DIR]
-    release builds into PREFIX/bin and PREFIX/sbin, example configurations into PREFIX/share/doc/hume
+    the same into PREFIX/bin and PREFIX/sbin, example configurations into PREFIX/share/doc/hume
 cargo xtask cost
-    CPU instructions of one confirmed event, beside those of one call of logger(1); needs valgrind
+    CPU instructions, memory and size of one confirmed event, beside those of logger(1); needs valgrind
 cargo xtask help";
 
 /// What `xtask` shall do.
@@ -28,6 +30,8 @@ pub(crate) enum Order {
         /// The parts named with `--only`.
         only: Vec<Part>,
     },
+    /// Build the programs as they are shipped.
+    Dist,
     /// Put the programs where an administrator wants them.
     Install {
         /// Where they will run from.
@@ -61,13 +65,16 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
         "demo" => demo(rest),
         "test" => test(rest),
         "install" => install(rest),
-        "cost" => match rest.first() {
-            Some(word) => Err(unknown("cost", word)),
-            None => Ok(Order::Cost),
-        },
+        "dist" => alone(Order::Dist, command, rest),
+        "cost" => alone(Order::Cost, command, rest),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }
+}
+
+/// An order that takes no further words.
+fn alone(order: Order, command: &str, words: &[String]) -> Result<Order, String> {
+    words.first().map_or(Ok(order), |word| Err(unknown(command, word)))
 }
 
 fn demo(words: &[String]) -> Result<Order, String> {
@@ -145,6 +152,7 @@ mod tests {
             parsed("install --prefix=/usr --destdir /stage"),
             Ok(Order::Install { prefix: "/usr".into(), destdir: Some("/stage".into()) })
         );
+        assert_eq!(parsed("dist"), Ok(Order::Dist));
         assert_eq!(parsed("help"), Ok(Order::Help));
     }
 
@@ -161,6 +169,7 @@ mod tests {
             ("", "missing"),
             ("dmeo", "dmeo"),
             ("demo --kep", "--kep"),
+            ("dist --static", "--static"),
             ("test docs", "docs"),
             ("test --only", "--only"),
             ("test --only everything", "everything"),

@@ -5,9 +5,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-/// The programs that serve the administrator and the daemons. Not `hume`: see [`build_release`].
-const PROGRAM_CRATES: [&str; 4] = ["humed-agent", "humed-master", "humequery", "humeconfig"];
-
 /// The root of the workspace.
 pub(crate) fn workspace() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -28,34 +25,22 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds `hume` alone, for use.
-pub(crate) fn build_hume() -> anyhow::Result<()> {
-    build(&["hume-client"])
-}
-
-/// Builds all programs for use. `hume` is built alone: together with the daemons it would get the features that
-/// they want of the crates it shares with them, and grow.
-pub(crate) fn build_release() -> anyhow::Result<()> {
-    build_hume()?;
-    build(&PROGRAM_CRATES)
-}
-
-fn build(packages: &[&str]) -> anyhow::Result<()> {
-    let mut command = cargo();
-    command.args(["build", "--release", "--locked"]);
-    for package in packages {
-        command.args(["--package", package]);
-    }
+/// Runs a build of `what`, with the caller's terminal for what the compiler says.
+/// # Errors
+/// If it fails.
+pub(crate) fn build(mut command: Command, what: &str) -> anyhow::Result<()> {
     let status = command.status().context("could not start cargo")?;
     if !status.success() {
-        bail!("could not build {} ({status})", packages.join(", "));
+        bail!("could not build {what} ({status})");
     }
     Ok(())
 }
 
-/// The folder of the programs built by [`build_release`]: beside this program's own.
-pub(crate) fn release_folder() -> anyhow::Result<PathBuf> {
+/// The folder that cargo builds in: the one that this program stands in.
+/// # Errors
+/// If this program does not stand in one.
+pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("could not find the path of xtask")?;
     let target = own.parent().and_then(Path::parent).context("xtask does not stand in a target folder")?;
-    Ok(target.join("release"))
+    Ok(target.to_path_buf())
 }

@@ -1,6 +1,6 @@
 //! The main job, shown with real processes: two scripts report, the master answers, and an agent answers without it.
 //!
-//! It builds release binaries, keeps everything in one temporary folder, checks the answers it shows, and leaves
+//! It builds the programs as they are shipped, keeps everything in one temporary folder, checks the answers it shows, and leaves
 //! nothing behind unless asked to.
 
 mod folder;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::args::Afterwards;
-use crate::cargo;
+use crate::dist;
 use crate::say::say;
 use site::Site;
 
@@ -39,11 +39,10 @@ const BACKUP_EVENTS: usize = 5;
 
 /// Shows the main job at work, from the release build to the answers.
 pub(crate) fn run(afterwards: Afterwards) -> anyhow::Result<()> {
-    heading("Building release binaries (the first time takes some minutes)")?;
-    cargo::build_release()?;
+    heading("Building the programs as they are shipped (the first time takes some minutes)")?;
+    let programs = dist::build_all()?;
 
     heading("A CA, a master and two agents, with mutual TLS")?;
-    let programs = cargo::release_folder()?;
     let mut site = Site::start(&programs, afterwards)?;
     tell(&mut site, afterwards).map_err(|error| site.explain(error))?;
     match afterwards {

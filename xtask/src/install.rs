@@ -1,13 +1,11 @@
-//! Release builds put where an administrator wants them; a configuration is never touched.
+//! The programs as they are shipped, put where an administrator wants them; a configuration is never touched.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::cargo;
 use crate::say::say;
+use crate::{cargo, dist};
 
 /// Programs and documents: where each comes from, the folder under the prefix it goes to, and its mode.
 struct Item {
@@ -19,17 +17,18 @@ struct Item {
 /// Builds, copies, and says what comes next. `destdir` stands for `/` while files are copied.
 pub(crate) fn run(prefix: &Path, destdir: Option<&Path>) -> anyhow::Result<()> {
     let prefix = std::path::absolute(prefix).context("could not resolve the prefix")?;
-    cargo::build_release()?;
-    for item in items(&cargo::release_folder()?, cargo::workspace()) {
+    let programs = dist::build_all()?;
+    for item in items(&programs, cargo::workspace()) {
         let target = place(&item, &prefix, destdir)?;
-        copy(&item, &target).with_context(|| format!("could not install {}", target.display()))?;
+        dist::put(&item.source, &target, item.mode)
+            .with_context(|| format!("could not install {}", target.display()))?;
         say(target.display())?;
     }
     say(next_steps(&prefix))
 }
 
-fn items(release: &Path, workspace: &Path) -> Vec<Item> {
-    let program = |name, folder| Item { source: release.join(name), folder, mode: 0o755 };
+fn items(programs: &Path, workspace: &Path) -> Vec<Item> {
+    let program = |name, folder| Item { source: programs.join(name), folder, mode: 0o755 };
     let document = |path| Item { source: workspace.join(path), folder: "share/doc/hume", mode: 0o644 };
     vec![
         program("hume", "bin"),
@@ -50,19 +49,6 @@ fn place(item: &Item, prefix: &Path, destdir: Option<&Path>) -> anyhow::Result<P
     Ok(target.join(item.folder).join(name))
 }
 
-/// Writes beside the target and renames, so that a program that runs keeps its old file.
-fn copy(item: &Item, target: &Path) -> anyhow::Result<()> {
-    if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut fresh = target.as_os_str().to_owned();
-    fresh.push(".new");
-    fs::copy(&item.source, &fresh).with_context(|| format!("from {}", item.source.display()))?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(item.mode))?;
-    fs::rename(&fresh, target)?;
-    Ok(())
-}
-
 fn next_steps(prefix: &Path) -> String {
     let prefix = prefix.display();
     format!(
@@ -81,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_destdir_stands_for_the_root_of_the_file_system() {
-        let item = Item { source: "target/release/hume".into(), folder: "bin", mode: 0o755 };
+        let item = Item { source: "target/dist/bin/hume".into(), folder: "bin", mode: 0o755 };
         let prefix = Path::new("/usr/local");
         let plain = place(&item, prefix, None).expect("has a name");
         assert_eq!(plain, Path::new("/usr/local/bin/hume"));

@@ -6,6 +6,7 @@ mod args;
 mod cargo;
 mod cost;
 mod demo;
+mod dist;
 mod install;
 mod parts;
 mod say;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Order::Install { prefix, destdir } => {
             install::run(&prefix, destdir.as_deref()).map(|()| ExitCode::SUCCESS)
         }
+        Order::Dist => dist::run().map(|()| ExitCode::SUCCESS),
         Order::Cost => cost::run().map(|()| ExitCode::SUCCESS),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };

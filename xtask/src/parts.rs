@@ -1,11 +1,12 @@
 //! Everything that must hold before a change is taken, in the order in which mistakes are cheapest to find.
 //!
-//! One profile for all parts and no release build. The first failure ends the run; the table at the end says what
+//! One profile for all parts. The one optimised build is that of `hume` alone, whose instructions are counted: without it
+//! there would be nothing to count. The first failure ends the run; the table at the end says what
 //! was not run. What the machine lacks is skipped with a line that says how to get it, or fails with
 //! `HUME_NO_SKIP=1`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::cargo::cargo;
+use crate::cost::{self, Standing};
 use crate::say::say;
 
 /// Set to `1` where nothing may be skipped.
@@ -40,6 +42,8 @@ pub(crate) enum Part {
     Tests,
     /// The documentation builds without a warning.
     Docs,
+    /// One event takes no more instructions than its budget allows.
+    Cost,
     /// Dependencies keep to `deny.toml`: bans, licences, sources.
     Deny,
     /// No dependency has a known vulnerability.
@@ -53,7 +57,7 @@ enum Outcome {
     Failed(String),
     /// The machine lacks what the part needs: a failure where nothing may be skipped.
     Lacking(String),
-    /// What the part needs is somewhere else and cannot be reached from here: excused everywhere.
+    /// What the part needs cannot be had here by installing anything: excused everywhere.
     OutOfReach(String),
     NotRun,
 }
@@ -66,16 +70,24 @@ struct Report {
 
 /// What a part needs beside the compiler.
 struct Need {
-    /// Arguments of cargo that succeed where it is installed.
-    probe: [&'static str; 2],
+    /// A command that succeeds where it is installed.
+    probe: &'static [&'static str],
     name: &'static str,
     install: &'static str,
 }
 
 impl Part {
     /// All parts, in order.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Format, Self::Clippy, Self::Build, Self::Tests, Self::Docs, Self::Deny, Self::Advisories];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Format,
+        Self::Clippy,
+        Self::Build,
+        Self::Tests,
+        Self::Docs,
+        Self::Cost,
+        Self::Deny,
+        Self::Advisories,
+    ];
 
     /// The name for `--only`.
     pub(crate) const fn name(self) -> &'static str {
@@ -85,6 +97,7 @@ impl Part {
             Self::Build => "build",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Cost => "cost",
             Self::Deny => "deny",
             Self::Advisories => "advisories",
         }
@@ -97,6 +110,7 @@ impl Part {
             Self::Build => "build --workspace --all-targets --locked",
             Self::Tests => "test --workspace --locked",
             Self::Docs => "doc --workspace --no-deps --locked",
+            Self::Cost => "xtask cost",
             Self::Deny => "deny --locked check --hide-inclusion-graph bans licenses sources",
             Self::Advisories => "deny --locked check --hide-inclusion-graph advisories",
         }
@@ -105,17 +119,22 @@ impl Part {
     fn need(self) -> Option<Need> {
         match self {
             Self::Format => Some(Need {
-                probe: ["fmt", "--version"],
+                probe: &["cargo", "fmt", "--version"],
                 name: "rustfmt",
                 install: "rustup component add rustfmt",
             }),
             Self::Clippy => Some(Need {
-                probe: ["clippy", "--version"],
+                probe: &["cargo", "clippy", "--version"],
                 name: "clippy",
                 install: "rustup component add clippy",
             }),
+            Self::Cost => Some(Need {
+                probe: &["valgrind", "--version"],
+                name: "valgrind",
+                install: "apt-get install valgrind",
+            }),
             Self::Deny | Self::Advisories => Some(Need {
-                probe: ["deny", "--version"],
+                probe: &["cargo", "deny", "--version"],
                 name: "cargo-deny",
                 install: "cargo install --locked cargo-deny",
             }),
@@ -130,7 +149,13 @@ impl Part {
             // Known to rustdoc alone, so nothing is compiled again for it.
             Self::Docs => drop(command.env("RUSTDOCFLAGS", "-D warnings")),
             Self::Tests if is_too_long(&std::env::temp_dir()) => drop(command.env("TMPDIR", SHORT_FOLDER)),
-            Self::Tests | Self::Format | Self::Clippy | Self::Build | Self::Deny | Self::Advisories => {}
+            Self::Tests
+            | Self::Format
+            | Self::Clippy
+            | Self::Build
+            | Self::Cost
+            | Self::Deny
+            | Self::Advisories => {}
         }
         command
     }
@@ -182,6 +207,7 @@ fn run_part(part: Part) -> anyhow::Result<Outcome> {
     }
     match part {
         Part::Advisories => check_advisories(),
+        Part::Cost => Ok(check_cost()),
         Part::Format | Part::Clippy | Part::Build | Part::Tests | Part::Docs | Part::Deny => {
             let status = part.command().status().context("could not start cargo")?;
             Ok(if status.success() { Outcome::Passed } else { Outcome::Failed(status.to_string()) })
@@ -195,9 +221,22 @@ fn is_too_long(folder: &Path) -> bool {
 }
 
 fn is_installed(need: &Need) -> anyhow::Result<bool> {
-    let mut probe = cargo();
-    probe.args(need.probe).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(probe.status().context("could not start cargo")?.success())
+    let Some((program, arguments)) = need.probe.split_first() else { return Ok(true) };
+    let mut probe = if *program == "cargo" { cargo() } else { Command::new(program) };
+    match probe.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(status) => Ok(status.success()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("could not start {program}")),
+    }
+}
+
+fn check_cost() -> Outcome {
+    match cost::check() {
+        Ok(Standing::Within) => Outcome::Passed,
+        Ok(Standing::Over(why)) => Outcome::Failed(why),
+        Ok(Standing::NotComparable(why)) => Outcome::OutOfReach(why),
+        Err(error) => Outcome::Failed(format!("{error:#}")),
+    }
 }
 
 fn check_advisories() -> anyhow::Result<Outcome> {

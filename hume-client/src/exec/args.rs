@@ -112,6 +112,7 @@ const PROGRAM: Program = Program {
 
 /// What was asked for, judged.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct Wishes {
     /// What goes with both events, except the text and the extras, which are the start's.
     pub(super) event: Args,
@@ -208,6 +209,8 @@ fn number(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::plain::tests::{both, command_lines};
+    use proptest::prelude::*;
 
     fn wishes(words: &[&str]) -> Result<Wishes, String> {
         let words: Vec<OsString> =
@@ -278,6 +281,17 @@ mod tests {
             let error = wishes(words).err().unwrap();
             assert!(error.starts_with(&format!("hume exec: {said}")), "{error}");
             assert!(error.ends_with("`hume exec -h` lists the options") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn what_is_read_by_hand_is_what_clap_would_have_read(words in command_lines(&PROGRAM)) {
+            if let Some((plain, by_clap)) = both(&PROGRAM, &words) {
+                prop_assert_eq!(super::wishes(plain), super::wishes(by_clap));
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use super::help;
 use super::levels::LevelFrom;
 use crate::args::{Args, RUN_ID, UsageError, one_line};
 use crate::options::{
-    AUTH_TOKEN, EXTRA, HELP, HOSTNAME, Opt, Page, Program, RECV_TIMEOUT, SOCKET, STRICT, TAGS, TASK, VERBOSE,
-    VERSION,
+    AUTH_TOKEN, EXTRA, Given, HELP, HOSTNAME, Opt, Page, Program, RECV_TIMEOUT, SOCKET, STRICT, TAGS, TASK,
+    VERBOSE, VERSION,
 };
 
 const LEVEL: Opt = Opt {
@@ -58,6 +58,7 @@ const PROGRAM: Program = Program {
 };
 
 /// What was asked for.
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct Wishes {
     /// What all lines have in common.
     pub(super) event: Args,
@@ -72,10 +73,13 @@ pub(super) struct Wishes {
 /// # Errors
 /// [`UsageError`] for unknown options and for a level that is nowhere to be found; never for a value of the event.
 pub(super) fn parse(words: &[OsString]) -> Result<Result<Wishes, Page>, UsageError> {
-    let (mut given, value_is_missing) = match PROGRAM.read_leniently(words)? {
-        Ok(given) => given,
-        Err(page) => return Ok(Err(page)),
-    };
+    match PROGRAM.read_leniently(words)? {
+        Ok((given, value_is_missing)) => wishes(given, value_is_missing).map(Ok),
+        Err(page) => Ok(Err(page)),
+    }
+}
+
+fn wishes(mut given: Given, value_is_missing: bool) -> Result<Wishes, UsageError> {
     let level_from = match given.value(&LEVEL_FROM) {
         None => LevelFrom::Nowhere,
         Some(spec) => spec.to_str().and_then(LevelFrom::parse).ok_or_else(|| {
@@ -91,12 +95,14 @@ pub(super) fn parse(words: &[OsString]) -> Result<Result<Wishes, Page>, UsageErr
         value_is_missing,
         ..Args::common(&mut given)
     };
-    Ok(Ok(Wishes { event, level_from, is_tee: given.switch(&TEE) }))
+    Ok(Wishes { event, level_from, is_tee: given.switch(&TEE) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::plain::tests::{both, command_lines};
+    use proptest::prelude::*;
 
     fn wishes(words: &[&str]) -> Result<Wishes, String> {
         let words: Vec<OsString> =
@@ -136,6 +142,17 @@ mod tests {
         ] {
             let error = wishes(words).err().unwrap();
             assert!(error.starts_with(&format!("hume pipe: {said}")) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn what_is_read_by_hand_is_what_clap_would_have_read(words in command_lines(&PROGRAM)) {
+            if let Some((plain, by_clap)) = both(&PROGRAM, &words) {
+                prop_assert_eq!(super::wishes(plain, false), super::wishes(by_clap, false));
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hume_proto::intake::AnswerLine;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -19,6 +20,9 @@ use rustix::net::{
 };
 
 use super::{ANSWER_BYTES_MAX, SOCKET_PATH_BYTES_MAX, SubmitError};
+
+/// Room for one read. It is not cleared first: that would cost more than all the reading.
+const READ_BYTES: usize = 4096;
 
 /// One limit for everything that waits.
 #[derive(Clone, Copy)]
@@ -155,16 +159,13 @@ impl Connection {
 
     /// Reads once; says whether anything had come.
     fn read(&mut self) -> Result<bool, SubmitError> {
-        let mut chunk = [0_u8; 4096];
-        match recv(&self.socket, &mut chunk, RecvFlags::DONTWAIT) {
+        self.unread.reserve(READ_BYTES);
+        match recv(&self.socket, spare_capacity(&mut self.unread), RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 let end = io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed without an answer");
                 Err(SubmitError::Broken(end))
             }
-            Ok((count, _)) => {
-                self.unread.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                Ok(true)
-            }
+            Ok(_) => Ok(true),
             Err(Errno::AGAIN | Errno::INTR) => Ok(false),
             Err(errno) => Err(SubmitError::Broken(errno.into())),
         }
