@@ -369,6 +369,12 @@ fn exit_status_adds_a_code_to_an_answer_and_changes_nothing_else() {
             assert_eq!(coded.status.code(), Some(severity.into()), "{words}: {coded:?}");
             assert_eq!((plain.stdout, plain.stderr), (coded.stdout, coded.stderr));
         }
+        // A list of runs that were, the worst of which counts as well.
+        for words in ["--runs", "--runs --events", "--runs --format csv"] {
+            let of_web = |rest: &str| humequery(&server, &format!("-t BACKUP --host web2 {words} {rest}"));
+            assert_eq!(of_web("").status.code(), Some(0), "{words}");
+            assert_eq!(of_web("--exit-status").status.code(), Some(2), "{words}: one of them has failed");
+        }
     }
     let server = daemon(Vec::new());
     let nothing = humequery(&server, "-t BACKUP --latest --exit-status --format json");

@@ -27,6 +27,15 @@ fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
 
 /// Asks a server once that shows a certificate of `issuer` for `server_name`.
 fn ask(issuer: &Issuer<'static, KeyPair>, server_name: &str, ca_pem: Option<&str>) -> Output {
+    ask_with(&["--count"], issuer, server_name, ca_pem)
+}
+
+fn ask_with(
+    words: &[&str],
+    issuer: &Issuer<'static, KeyPair>,
+    server_name: &str,
+    ca_pem: Option<&str>,
+) -> Output {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new([server_name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, issuer).unwrap();
@@ -55,14 +64,14 @@ fn ask(issuer: &Issuer<'static, KeyPair>, server_name: &str, ca_pem: Option<&str
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let output = humequery(folder.path(), &url, ca_pem);
+    let output = humequery(folder.path(), words, &url, ca_pem);
     server.join().unwrap();
     output
 }
 
-fn humequery(folder: &Path, url: &str, ca_pem: Option<&str>) -> Output {
+fn humequery(folder: &Path, words: &[&str], url: &str, ca_pem: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_humequery"));
-    command.env_clear().env("HOME", folder).args(["--url", url, "--count"]);
+    command.env_clear().env("HOME", folder).args(words).args(["--url", url]);
     // Nobody listens there: what is on this machine is not behind a proxy.
     command.envs(["HTTPS_PROXY", "ALL_PROXY", "https_proxy"].map(|name| (name, "http://127.0.0.1:9")));
     if let Some(pem) = ca_pem {
@@ -120,4 +129,15 @@ fn without_a_ca_the_advice_is_to_name_it() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("--ca FILE"), "{text}");
+}
+
+#[test]
+fn a_check_against_another_ca_is_unknown_in_one_line() {
+    let (_, issuer) = authority("hume CA");
+    let (other, _) = authority("another CA");
+    let output = ask_with(&["check", "-t", "BACKUP"], &issuer, "localhost", Some(&other));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.starts_with("HUME UNKNOWN - ") && said.contains("invalid peer certificate"), "{said}");
+    assert!(said.is_ascii() && said.lines().count() == 1, "{said}");
 }

@@ -1,9 +1,11 @@
 //! Bad input at every door of a host: a clear answer or the end of that connection, and nothing else is harmed.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
+use hume_tests::events::{items, json_lines, messages};
 use hume_tests::{Agent, SOON, Site, process, wait_until};
 use serde_json::{Value, json};
 
@@ -47,6 +49,8 @@ fn whatever_a_line_holds_it_gets_one_answer_that_names_what_is_wrong() {
         ),
         (br#"{"task":"X","time":"noon"}"#.to_vec(), json!("time")),
         (br#"{"task":"X","id":"7"}"#.to_vec(), json!("id")),
+        (json!({"task": "X", "run_key": "k".repeat(129)}).to_string().into_bytes(), json!("run_key")),
+        (br#"{"task":"X","run_key":"k","run_key_task":"Y"}"#.to_vec(), json!("run_key")),
     ];
     for (line, field) in &cases {
         let shown = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
@@ -117,6 +121,70 @@ fn three_hundred_connections_at_once_are_all_answered() {
 }
 
 #[test]
+fn a_thousand_calls_of_hume_at_once_are_all_kept_and_the_agent_stays_small() {
+    const MEMORY_KIB_MAX: u64 = 200 * 1024;
+    let site = Site::new();
+    let agent = site.agent("web1");
+    agent.submit(&json!({"task": "BEFORE"}));
+    // More than one user may have connections: some are told that the agent is busy, and use the drop folder.
+    let bomb =
+        "for n in $(seq 1000); do hume --strict -t BOMB -m \"call $n\" || echo \"call $n: $?\" & done; wait";
+    let output = process::run(&mut agent.shell(&["bash", "-c", bomb]));
+    assert_eq!(
+        (output.ok().stdout.as_str(), output.stderr.as_str()),
+        ("", ""),
+        "every call is kept, and none complains"
+    );
+    wait_until("the drop folder is empty", SOON, || {
+        std::fs::read_dir(agent.drop_dir()).unwrap().all(|entry| entry.unwrap().file_name() == "rejected")
+    });
+    agent.wait_until_drained(SOON);
+    let events = site.master().query_lines(&["-t", "BOMB"]);
+    let kept: BTreeSet<&str> = messages(&events).into_iter().collect();
+    assert_eq!((events.len(), kept.len()), (1000, 1000), "each once");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid().unwrap())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < MEMORY_KIB_MAX, "{peak} KiB");
+    assert_unharmed(&agent);
+}
+
+#[test]
+fn a_clock_that_jumps_ten_years_back_and_forth_changes_neither_runs_nor_their_order() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let say = |year: u64, seconds: u64, command: Option<&str>, message: &str| {
+        let mut line = json!({"task": "JUMP", "time": format!("{year}-11-22T10:00:00Z"), "message": message,
+                              "caller": {"boottime_us": seconds * 1_000_000}});
+        if let Some(command) = command {
+            line["command"] = json!(command);
+        }
+        line
+    };
+    let lines = [
+        say(2026, 100, Some("counter-start"), "start"),
+        say(2016, 101, None, "ten years back"),
+        say(2036, 102, None, "ten years forth"),
+        say(2016, 103, Some("counter-stop"), "stop"),
+    ];
+    let answers = agent.socket_lines(json_lines(lines).as_bytes());
+    assert!(answers.iter().all(|answer| answer["ok"] == true), "{answers:?}");
+    agent.wait_until_drained(SOON);
+    let words = ["--runs", "--events", "-t", "JUMP"];
+    for runs in [agent.query_lines(&words), site.master().query_lines(&words)] {
+        let [run] = runs.as_slice() else { unreachable!("one run: {runs:#?}") };
+        let said = messages(items(run, "events"));
+        assert_eq!(said, ["start", "ten years back", "ten years forth", "stop"]);
+        assert_eq!((&run["status"], &run["reason"]), (&json!("ok"), &Value::Null));
+        assert_eq!(
+            (&run["duration_ms"], &run["flags"]),
+            (&json!(3000), &json!([])),
+            "by the clock that nobody turns"
+        );
+    }
+}
+
+#[test]
 fn hume_never_refuses_a_value_it_cuts_escapes_and_says_so() {
     let site = Site::new();
     let agent = site.agent("web1");
@@ -139,6 +207,47 @@ fn hume_never_refuses_a_value_it_cuts_escapes_and_says_so() {
     let event = told("TAGS");
     assert_eq!(event["tags"].as_array().unwrap().len(), 32);
     assert_eq!((&event["level"], &event["flags"]), (&json!("unknown"), &json!(["mangled"])));
+}
+
+#[test]
+fn strict_says_by_the_exit_code_why_an_event_was_not_kept_as_it_was_meant() {
+    let site = Site::without_master();
+    let agent = site.prepare_agent("web1");
+    agent.configure(|toml| {
+        toml["spool"].as_table_mut().unwrap().insert("bytes_max".to_owned(), (400 * 1024).into());
+    });
+    agent.start();
+    let hume = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = agent.reporting(process::command("hume"));
+        process::run(command.args(words).envs(variables.iter().copied())).code
+    };
+    let long = "k".repeat(129);
+    let exported = [("HUME_RUN_ID", "k"), ("HUME_RUN_TASK", "OTHER")];
+    for (words, variables) in
+        [(["-t", "X", "--run-id", &long], &[][..]), (["-t", "REFUSED", "--run-id", "k"], &exported)]
+    {
+        assert_eq!(hume(&[&words[..], &["--strict"]].concat(), variables), Some(65), "{words:?}");
+        assert_eq!(hume(&words, variables), Some(0), "{words:?}");
+    }
+    assert_eq!(agent.count(&["-t", "REFUSED"]), 0);
+    // Nothing can be sent and forgotten: the spool fills up, with long events and then with short ones.
+    for text in ["x".repeat(16 * 1024), "x".to_owned()] {
+        wait_until("the spool is full", SOON, || {
+            agent.submit(&json!({"task": "FILL", "message": text}))["code"] == json!("full")
+        });
+    }
+    assert_eq!(hume(&["--strict", "-t", "LATE", "-m", "waits in the folder"], &[]), Some(0));
+    assert_eq!(
+        std::fs::read_dir(agent.drop_dir())
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().file_name() != "rejected" })
+            .count(),
+        1
+    );
+    let nowhere = agent.dir().join("no such folder");
+    let nowhere = [("HUME_DROP_DIR", nowhere.to_str().unwrap())];
+    assert_eq!(hume(&["--strict", "-t", "LOST"], &nowhere), Some(75));
+    assert_eq!(hume(&["-t", "LOST"], &nowhere), Some(0), "a script never stops for it");
 }
 
 #[test]

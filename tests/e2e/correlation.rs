@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 
 use hume_tests::events::{by_run, items, messages, text};
 use hume_tests::{Agent, SOON, Site, process, wait_for, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 /// One copy. `$1` is its number, `$2` the file by which it says that it has started; then it waits for a line on stdin,
@@ -245,6 +246,71 @@ fn a_second_start_by_the_same_script_ends_the_first_run_as_superseded() {
 }
 
 #[test]
+fn a_start_from_a_subshell_a_wrapper_or_a_shell_text_is_owned_by_the_script() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let open = |name: &str, text: &str| {
+        let script = agent.script(name, text);
+        process::start(agent.shell(&["bash", &script]).stdin(Stdio::piped()))
+    };
+    let mut script = open(
+        "wrapped.sh",
+        "( true; hume -c counter-start -t WRAPPED -m one; true )
+         timeout 60 sh -c 'hume -c counter-start -t WRAPPED -m two; true'
+         sh -c 'true; hume -c counter-start -t WRAPPED -m three; true'
+         read -r _; true",
+    );
+    wait_until("all three have started", SOON, || runs_of(&agent, "WRAPPED").len() == 3);
+    // Who goes away later than the callers is aborted: there was time for a verdict on them.
+    let mut witness = open("witness.sh", "hume -c counter-start -t WITNESS; read -r _; true");
+    wait_until("the witness has started", SOON, || runs_of(&agent, "WITNESS").len() == 1);
+    drop(witness.stdin.take());
+    process::finish(witness, "the witness").ok();
+    wait_until("the witness is aborted", SOON, || runs_of(&agent, "WITNESS")[0]["phase"] == "ended");
+    let reasons = || runs_of(&agent, "WRAPPED").iter().map(|run| run["reason"].clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(), [json!("superseded"), json!("superseded"), Value::Null]);
+    drop(script.stdin.take());
+    process::finish(script, "the script").ok();
+    wait_until("the end of the script ends the last", SOON, || {
+        reasons() == ["superseded", "superseded", "process_gone"].map(Value::from)
+    });
+}
+
+/// Two scripts that nobody here started: each waits for a line in its own pipe, but not forever.
+#[test]
+fn a_stop_that_fits_none_of_several_runs_is_kept_flagged_and_in_no_run() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let pipes = ["one", "two"].map(|name| {
+        let pipe = agent.dir().join(name);
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let text = format!(
+            "hume -c counter-start -t SEVERAL -m start\nread -t 100 -r _ <> '{}'\nhume -c counter-stop -t SEVERAL",
+            pipe.display()
+        );
+        let script = agent.script(&format!("{name}.sh"), &text);
+        let quiet = format!("exec bash '{script}' < /dev/null > /dev/null 2>&1");
+        process::run(&mut agent.shell(&["setsid", "-f", "bash", "-c", &quiet])).ok();
+        pipe
+    });
+    wait_until("both are open", SOON, || runs_of(&agent, "SEVERAL").len() == 2);
+    let answer = agent.submit(&json!({"task": "SEVERAL", "command": "counter-stop", "message": "whose?"}));
+    assert_eq!(answer["ok"], true);
+    agent.wait_until_drained(SOON);
+    let events = site.master().query_lines(&["-t", "SEVERAL"]);
+    assert_eq!(events.len(), 3);
+    assert_eq!((&events[0]["message"], &events[0]["run"]), (&json!("whose?"), &Value::Null));
+    assert_eq!(events[0]["flags"], json!(["unmatched_stop"]));
+    let open = || site.master().query_lines(&["--runs", "-t", "SEVERAL"]);
+    assert!(open().iter().all(|run| run["phase"] == "running"), "{:#?}", open());
+    for pipe in pipes {
+        fs::File::options().write(true).open(pipe).unwrap().write_all(b"go\n").unwrap();
+    }
+    wait_until("each has stopped its own", SOON, || open().iter().all(|run| run["outcome"] != Value::Null));
+    assert!(open().iter().all(|run| run["reason"].is_null()), "{:#?}", open());
+}
+
+#[test]
 fn a_script_that_goes_away_without_a_stop_is_aborted_and_its_error_is_kept() {
     let site = Site::new();
     let agent = site.agent("web1");
@@ -337,7 +403,27 @@ fn a_run_key_joins_processes_that_have_nothing_to_do_with_each_other() {
 }
 
 #[test]
-fn a_run_key_of_another_task_is_ignored_from_the_environment_and_an_ended_run_is_not_reopened() {
+fn a_run_key_of_another_task_is_ignored_from_the_environment_and_refused_from_the_flag() {
+    let site = Site::new();
+    let agent = site.agent("web1");
+    agent.hume(&["-t", "ONE", "--run-id", "k", "-c", "counter-start", "-m", "start"]).ok();
+    let inherited = |words: &[&str]| {
+        let mut hume = agent.reporting(process::command("hume"));
+        process::run(hume.env("HUME_RUN_ID", "k").env("HUME_RUN_TASK", "ONE").args(words))
+    };
+    inherited(&["-t", "ONE", "-m", "same task"]).ok();
+    inherited(&["--strict", "-t", "TWO", "-m", "other task"]).ok();
+    inherited(&["--strict", "-t", "THREE", "--run-id", "k", "-m", "handed on"]).with_code(65);
+    let [one, two] = ["ONE", "TWO"].map(|task| runs_of(&agent, task));
+    assert_eq!((one.len(), two.len()), (1, 1), "{one:#?} {two:#?}");
+    assert_eq!(messages(items(&one[0], "events")), ["start", "same task"]);
+    assert_eq!((&one[0]["correlation"], &two[0]["correlation"]), (&json!("explicit"), &json!("implicit")));
+    assert_eq!(items(&two[0], "events")[0]["flags"], json!(["key_ignored"]));
+    assert_eq!(agent.count(&["-t", "THREE"]), 0, "what is refused is not stored");
+}
+
+#[test]
+fn an_ended_run_is_not_opened_again_by_its_key_and_two_tasks_may_use_one_key() {
     let site = Site::new();
     let agent = site.agent("web1");
     for (task, message) in [("ONE", "start"), ("ONE", "stop")] {

@@ -139,6 +139,57 @@ fn a_detached_run_outlives_the_process_that_started_it() {
 }
 
 #[test]
+fn a_detached_run_outlives_its_script_and_only_its_longest_time_speaks() {
+    let site = Site::new();
+    let agent = site.prepare_agent("web1");
+    let limit = |toml: &mut toml::Table| {
+        let section: toml::Table = toml::from_str("tasks = [\"LIMITED\"]\nmax_runtime = \"1ms\"").unwrap();
+        toml.insert("runs".to_owned(), vec![toml::Value::Table(section)].into());
+    };
+    site.master().configure(limit);
+    assert_eq!(site.master().stop(), 0);
+    site.master().start();
+    agent.start();
+    for task in ["FREE", "LIMITED"] {
+        let text = format!("hume -c counter-start -t {task} --detach -m start; exit 0");
+        let script = agent.script("detached.sh", &text);
+        process::run(&mut agent.shell(&["bash", &script])).ok();
+    }
+    // Who dies later than they is aborted: there was time for a verdict on them.
+    let mut witness = open_run(&agent, "WITNESS");
+    wait_until("the witness is there", SOON, || agent.count(&["--runs", "-t", "WITNESS"]) == 1);
+    kill(&mut witness);
+    wait_until("the witness is aborted", SOON, || {
+        runs(&site, "WITNESS").first().is_some_and(|run| run["phase"] == "ended")
+    });
+    for (task, status, severity) in [("FREE", "running", 0), ("LIMITED", "overdue", 1)] {
+        let run = &runs(&site, task)[0];
+        assert_eq!((&run["status"], &run["severity"]), (&json!(status), &json!(severity)));
+        assert_eq!((&run["phase"], &run["flags"]), (&json!("running"), &json!(["detached"])));
+    }
+}
+
+#[test]
+fn a_script_whose_start_fell_into_the_folder_is_aborted_when_it_is_killed() {
+    let site = Site::new();
+    let agent = site.prepare_agent("web1");
+    let mut script = open_run(&agent, "FELL");
+    let is_whole = |name: std::ffi::OsString| !name.to_string_lossy().starts_with('.');
+    wait_until("its start is in the folder", SOON, || {
+        let mut names = std::fs::read_dir(agent.drop_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.any(is_whole)
+    });
+    agent.start();
+    wait_until("its run is open", SOON, || runs(&site, "FELL").len() == 1);
+    assert_eq!(runs(&site, "FELL")[0]["phase"], "running");
+    kill(&mut script);
+    let run = wait_for("the run is aborted", SOON, || {
+        runs(&site, "FELL").pop().filter(|run| run["phase"] == "ended")
+    });
+    assert_eq!((&run["outcome"], &run["reason"]), (&json!("aborted"), &json!("process_gone")));
+}
+
+#[test]
 fn an_event_sent_into_the_background_before_the_stop_belongs_to_the_run_however_late_it_comes() {
     let site = Site::new();
     let agent = site.agent("web1");

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use hume_tests::events::{by_run, items, json_lines, messages, text};
-use hume_tests::{Agent, LogTo, Master, SOON, Site, process, wait_until};
+use hume_tests::{Agent, LogTo, Master, SOON, Site, process, wait_for, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -156,6 +156,64 @@ fn a_start_in_the_folder_comes_before_its_stop_at_the_socket() {
     let [run] = runs.as_slice() else { unreachable!("one run: {runs:#?}") };
     assert_eq!(messages(items(run, "events")), ["start", "stop"]);
     assert_eq!((&run["outcome"], &run["flags"]), (&json!("ok"), &json!([])));
+}
+
+#[test]
+fn files_are_recorded_in_the_order_of_their_ids_whatever_order_they_were_written_in() {
+    let site = Site::new();
+    let agent = site.prepare_agent("web1");
+    for number in (0..20).rev() {
+        drop_event(&agent, number, &format!("file {number}"));
+    }
+    agent.start();
+    agent.wait_until_drained(SOON);
+    assert_eq!(
+        told(site.master(), "DROPPED"),
+        (0..20).map(|number| format!("file {number}")).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn what_fell_into_the_folder_goes_before_the_next_line_is_answered() {
+    const ROUNDS: u64 = 50;
+    let site = Site::without_master();
+    let agent = site.agent("web1");
+    for round in 0..ROUNDS {
+        let key = format!("round {round}");
+        let start = json!({"id": id(round), "task": "FELL", "run_key": key, "command": "counter-start", "message": "start"});
+        drop_file(&agent, &format!("{}.json", id(round)), start.to_string().as_bytes());
+        let stop = json!({"task": "FELL", "run_key": key, "command": "counter-stop", "message": "stop"});
+        assert_eq!(agent.submit(&stop)["ok"], true);
+    }
+    let runs = agent.query_lines(&["--runs", "--events", "-t", "FELL"]);
+    assert_eq!(runs.len() as u64, ROUNDS);
+    for run in runs {
+        assert_eq!(messages(items(&run, "events")), ["start", "stop"], "{run:#}");
+        assert_eq!((&run["outcome"], &run["correlation"]), (&json!("ok"), &json!("explicit")));
+        assert_eq!(run["flags"], json!([]));
+    }
+}
+
+#[test]
+fn a_run_from_before_the_machine_was_started_anew_is_aborted_with_an_interval() {
+    let site = Site::new();
+    let agent = site.prepare_agent("web1");
+    let other_boot = json!({"boot_id": "0b007000-0000-4000-8000-000000000001", "boottime_us": 1});
+    let start = json!({"id": id(1), "task": "BOOTED", "command": "counter-start", "time": "2026-01-02T03:04:05Z",
+                       "caller": other_boot});
+    drop_file(&agent, &format!("{}.json", id(1)), start.to_string().as_bytes());
+    agent.start();
+    let run = wait_for("the run is aborted at the master", SOON, || {
+        site.master().query_lines(&["--runs", "-t", "BOOTED"]).pop().filter(|run| run["phase"] == "ended")
+    });
+    let of_agent = agent.query_lines(&["--runs", "-t", "BOOTED"]).remove(0);
+    for run in [run, of_agent] {
+        assert_eq!((&run["outcome"], &run["reason"]), (&json!("aborted"), &json!("reboot")));
+        assert_eq!((&run["status"], &run["severity"]), (&json!("failed"), &json!(2)));
+        let (started, after, at) =
+            (text(&run, "started_at"), text(&run, "ended_after"), text(&run, "ended_at"));
+        assert!(started < after && after <= at, "{run:#}");
+    }
 }
 
 #[test]

@@ -129,6 +129,42 @@ fn rooms_of_the_master_import_only_what_the_table_allows() {
     none_of(&forbidden_arrows("humed-master", "MASTER", MASTER, &source::all()));
 }
 
+/// The agent may not read these of a process that is not its own, and must not depend on being root.
+const PRIVATE_IN_PROC: [&str; 3] = ["/environ", "/exe", "/cwd"];
+
+#[test]
+fn no_source_names_the_environment_the_program_or_the_folder_of_another_process() {
+    none_of(&private_names(&source::all()));
+}
+
+fn private_names(sources: &[Source]) -> Vec<String> {
+    let is_judged =
+        |path: &str| ["humed-agent/src/", "hume-core/src/"].iter().any(|room| path.starts_with(room));
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| is_judged(&source.path)) {
+        // Names stand in strings, which the blanked lines do not have.
+        for (line, raw) in source.lines.iter().zip(source.raw.lines()) {
+            let names =
+                |name: &&str| raw.split(name).skip(1).any(|rest| !rest.starts_with(char::is_alphanumeric));
+            if !line.is_test && PRIVATE_IN_PROC.iter().any(names) {
+                found.push(format!("{}:{}: {}", source.path, line.number, raw.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_private_name_is_found_with_its_line() {
+    let text = "fn f(pid: u32) {\n    read(format!(\"/proc/{pid}/environ\"));\n    read(\"/proc/self/execve\");\n}\n";
+    let of = |path| private_names(&[Source::new(path, text)]);
+    assert_eq!(
+        of("humed-agent/src/x.rs"),
+        ["humed-agent/src/x.rs:2: read(format!(\"/proc/{pid}/environ\"));"]
+    );
+    assert_eq!(of("hume-client/src/x.rs"), [""; 0], "hume looks at its own");
+}
+
 #[test]
 fn tasks_are_spawned_only_by_the_task_group() {
     none_of(&uses_outside(

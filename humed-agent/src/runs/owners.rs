@@ -17,8 +17,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::table::Processes;
 
-/// Processes held at once; what is beyond is looked up every second.
-pub(super) const HELD_MAX: usize = 4096;
+/// Processes held at once; what is beyond is looked up every second. Few in tests, so that they meet it.
+pub(super) const HELD_MAX: usize = if cfg!(test) { 2 } else { 4096 };
 /// Survivors named of one session.
 const SURVIVORS_MAX: usize = 5;
 
@@ -231,6 +231,26 @@ mod tests {
         assert!(owners.hold([process].into_iter()));
         assert!(!owners.is_alive(process));
         assert!(!is_there(process));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_held_is_looked_up() {
+        let mut children: Vec<_> = (0..=HELD_MAX).map(|_| child()).collect();
+        let processes: Vec<_> = children.iter().map(|(_, process)| *process).collect();
+        let mut owners = Owners::new().unwrap();
+        assert!(!owners.hold(processes.iter().copied()));
+        let looked_up = owners.held.values().filter(|held| held.state == State::LookedUp).count();
+        assert_eq!((looked_up, owners.must_look()), (1, true));
+        assert!(processes.iter().all(|process| owners.is_alive(*process)));
+        for (child, process) in &mut children {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+            assert!(!owners.is_alive(*process), "whether the kernel tells or not");
+        }
+        let gone =
+            owners.held.iter().find(|(_, held)| held.state == State::LookedUp).map(|(process, _)| *process);
+        owners.hold(processes.into_iter().filter(|process| Some(*process) != gone));
+        assert!(!owners.must_look());
     }
 
     #[tokio::test]
