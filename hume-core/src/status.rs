@@ -91,6 +91,23 @@ impl Status {
     pub fn from_word(word: &str) -> Option<Status> {
         Status::ALL.into_iter().find(|status| status.as_str() == word)
     }
+
+    /// Order of states, the higher the worse: what stands first where several are seen. Not that of exit codes, which is
+    /// [`Severity::rank`]: there a warning counts more than what nobody can tell.
+    pub fn rank(self, severity: Severity) -> u8 {
+        match (self, severity) {
+            (Status::Critical, _) => 8,
+            (Status::Failed, _) => 7,
+            // Beyond hard_runtime.
+            (Status::Overdue, Severity::Critical) => 6,
+            (Status::Lost, _) => 5,
+            (Status::Unknown, _) => 4,
+            (Status::Overdue, Severity::Ok | Severity::Warning | Severity::Unknown) => 3,
+            (Status::Warning, _) => 2,
+            (Status::Running, _) => 1,
+            (Status::Ok, _) => 0,
+        }
+    }
 }
 
 /// The number a monitoring plugin exits with.
@@ -266,5 +283,30 @@ fn is_soft_warning(flag: RunFlag, policy: &RunPolicy) -> bool {
         | RunFlag::Implicit
         | RunFlag::Detached
         | RunFlag::Incomplete => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_states_of_a_task_are_ordered_from_critical_to_ok() {
+        let worst_first = [
+            (Status::Critical, Severity::Critical),
+            (Status::Failed, Severity::Critical),
+            (Status::Overdue, Severity::Critical),
+            (Status::Lost, Severity::Unknown),
+            (Status::Unknown, Severity::Unknown),
+            (Status::Overdue, Severity::Warning),
+            (Status::Warning, Severity::Warning),
+            (Status::Running, Severity::Ok),
+            (Status::Ok, Severity::Ok),
+        ];
+        let ranks: Vec<u8> = worst_first.map(|(status, severity)| status.rank(severity)).to_vec();
+        assert!(ranks.is_sorted_by(|worse, better| worse > better), "{ranks:?}");
+        for status in Status::ALL {
+            assert!(worst_first.iter().any(|(ranked, _)| *ranked == status), "{status:?} has no place");
+        }
     }
 }

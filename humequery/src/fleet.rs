@@ -1,7 +1,9 @@
 //! How a task is on all its hosts: their latest runs, the worst first, and how many are how. Pure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use hume_core::check::Rules;
 use hume_core::status::{Severity, Status};
 use hume_proto::rest::{RunJson, RunList, Source};
 use serde::Serialize;
@@ -30,18 +32,6 @@ pub struct FleetTask {
     pub runs: Vec<RunJson>,
 }
 
-/// In which order counts are said: what is well, what is not from the worst on, what goes on.
-const ORDER: [Status; 8] = [
-    Status::Ok,
-    Status::Critical,
-    Status::Failed,
-    Status::Overdue,
-    Status::Lost,
-    Status::Unknown,
-    Status::Warning,
-    Status::Running,
-];
-
 impl FleetReport {
     /// From the latest run of each task on each host.
     pub fn new(latest: RunList) -> FleetReport {
@@ -55,21 +45,29 @@ impl FleetReport {
 }
 
 fn fleet(task: String, mut runs: Vec<RunJson>) -> FleetTask {
-    let rank = |run: &RunJson| std::cmp::Reverse(Severity::from_code(run.severity).rank());
+    let rank = |run: &RunJson| {
+        // A newer daemon may know more words.
+        let status = Status::from_word(&run.status).unwrap_or(Status::Unknown);
+        Reverse(status.rank(Severity::from_code(run.severity)))
+    };
     runs.sort_by(|one, other| (rank(one), &one.host).cmp(&(rank(other), &other.host)));
     let mut counts: BTreeMap<String, u64> =
         Status::ALL.iter().map(|status| (status.as_str().to_owned(), 0)).collect();
     for run in &runs {
         *counts.entry(run.status.clone()).or_default() += 1;
     }
-    let severity = runs.first().map_or(Severity::Unknown.code(), |run| run.severity);
+    let severities: Vec<Severity> = runs.iter().map(|run| Severity::from_code(run.severity)).collect();
+    let severity = Rules::default().together(&severities).code();
     FleetTask { task, hosts: runs.len() as u64, severity, counts, runs }
 }
 
 impl FleetTask {
     /// `14 hosts: 12 ok, 1 failed, 1 running`
     pub fn summary(&self) -> String {
-        let known = ORDER.iter().map(|status| status.as_str());
+        // What is well, what is not from the worst on, what goes on.
+        let mut known = Status::ALL;
+        known.sort_by_key(|status| (*status != Status::Ok, Reverse(status.rank(Severity::Critical))));
+        let known = known.iter().map(|status| status.as_str());
         // A newer daemon may know more words.
         let others = self.counts.keys().map(String::as_str).filter(|word| Status::from_word(word).is_none());
         let counts: Vec<String> = known
@@ -115,9 +113,18 @@ pub(crate) mod tests {
         let report = FleetReport::new(RunList { source, runs, next: None });
         let task = &report.tasks[0];
         let hosts: Vec<_> = task.runs.iter().map(|run| run.host.as_str()).collect();
-        assert_eq!(hosts, ["web2", "web1", "web3", "db0", "db1"]);
+        assert_eq!(hosts, ["web2", "web3", "web1", "db0", "db1"]);
         assert_eq!((task.severity, task.counts.len()), (2, 8));
         assert_eq!(task.summary(), "5 hosts: 1 ok, 1 failed, 1 overdue, 1 lost, 1 running");
         assert_eq!(report.tasks[1].summary(), "1 host: 1 ok");
+    }
+
+    #[test]
+    fn the_first_host_is_the_worst_state_and_the_severity_is_that_of_the_exit_code() {
+        let source = Source { kind: hume_proto::rest::SourceKind::Master, name: "m".to_owned() };
+        let runs = vec![run("A", "web1", "warning", 1), run("A", "web2", "lost", 3)];
+        let report = FleetReport::new(RunList { source, runs, next: None });
+        let task = &report.tasks[0];
+        assert_eq!((task.runs[0].host.as_str(), task.severity), ("web2", 1));
     }
 }

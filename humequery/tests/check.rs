@@ -99,11 +99,40 @@ fn an_end_that_is_too_long_ago_says_how_long() {
     let rules = Rules { max_age: Some(Duration::from_mins(1)), ..Rules::default() };
     let (_, output, severity) = one(run("web1", "ok", 0, Some(END)), rules);
     assert_eq!(severity, Severity::Critical);
-    assert!(output.text.contains("BACKUP@web1 ok: latest end 1h00m ago, 1m00s allowed"), "{}", output.text);
+    let said = "BACKUP@web1 ok, but too old: latest end 1h00m ago, 1m00s allowed";
+    assert!(output.text.contains(said), "{}", output.text);
     // As long as none has ended, the start counts.
     let (_, output, severity) = one(run("web1", "running", 0, None), rules);
     assert_eq!(severity, Severity::Critical);
     assert!(output.text.contains("none has ended, started 1h03m ago"), "{}", output.text);
+}
+
+#[test]
+fn a_run_that_failed_by_its_exit_code_alone_says_which() {
+    let clean = |exit: Value| {
+        let mut failed = run("web1", "failed", 2, Some(END));
+        failed["summary"]["by_level"]["error"] = json!(0);
+        failed["exit"] = exit;
+        one(failed, Rules::default()).1.text
+    };
+    let text = clean(json!({"code": 1, "signal": null}));
+    assert!(text.starts_with("BACKUP@web1 failed: exit 1, run "), "{text}");
+    let text = clean(json!({"code": null, "signal": 9}));
+    assert!(text.starts_with("BACKUP@web1 failed: signal 9, run "), "{text}");
+    let text = clean(json!({"code": 0, "signal": null}));
+    assert!(text.starts_with("BACKUP@web1 failed: run "), "{text}");
+}
+
+#[test]
+fn an_overdue_run_says_which_limit_it_is_beyond() {
+    for (severity, state, limit) in
+        [(1, "WARNING", "beyond max_runtime 10m00s"), (2, "CRITICAL", "beyond hard_runtime 20m00s")]
+    {
+        let (_, output, _) = one(run("web1", "overdue", severity, None), Rules::default());
+        assert_eq!(output.state, state);
+        assert!(output.text.starts_with(&format!("BACKUP@web1 overdue: {limit}, ")), "{}", output.text);
+        assert!(output.long[0].contains(limit), "{}", output.long[0]);
+    }
 }
 
 #[test]
@@ -118,9 +147,8 @@ fn several_hosts_are_counted_and_the_worst_is_named() {
     let read = nagios::parse(&output).unwrap();
     assert_eq!((severity, read.state), (Severity::Critical, "CRITICAL"));
     assert!(
-        read.text.starts_with(
-            "BACKUP: 3 hosts, 1 ok, 1 critical, 1 warning, 2 ok are enough; BACKUP@web2 failed:"
-        ),
+        read.text
+            .starts_with("BACKUP: 3 hosts, 1 ok, 1 critical, 1 warning, 2 ok needed; BACKUP@web2 failed:"),
         "{}",
         read.text
     );

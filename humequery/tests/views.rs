@@ -158,3 +158,50 @@ fn a_difference_is_to_the_last_run_before_it_that_was_ok() {
     assert_eq!(answered(&server, &format!("{words} --format ndjson")).lines().count(), 2);
     assert_eq!(answered(&server, &format!("{words} --format csv")).lines().count(), 3);
 }
+
+#[test]
+fn a_paused_run_says_how_long_it_was_active_and_not_how_long_it_was_paused() {
+    let server = Server::start(|_| {
+        let mut paused = run(RUN, "web1", "running", 0, 7200, &[]);
+        (paused["phase"], paused["ended_at"]) = (json!("paused"), Value::Null);
+        (paused["active_ms"], paused["paused_ms"]) = (json!(1000), json!(6200));
+        runs(&[paused], None)
+    });
+    for words in ["-t BACKUP --latest", "-t BACKUP --latest --timeline"] {
+        let table = answered(&server, words);
+        assert!(table.contains("paused, active for 1.0s of 7.2s"), "{table}");
+        assert!(!table.contains("paused for"), "{table}");
+    }
+}
+
+#[test]
+fn an_overdue_run_says_in_every_table_which_limit_it_is_beyond() {
+    for (severity, limit) in [(1, "beyond max_runtime"), (2, "beyond hard_runtime")] {
+        let server = Server::start(move |request| {
+            if request.path == "/api/v1/tasks" {
+                let task = json!({"task": "BACKUP", "host": "web1", "run": RUN, "status": "overdue", "severity": severity,
+                    "started_at": "2026-11-22T10:00:00.000000Z", "ended_at": null, "duration_ms": 1, "errors": 0});
+                return Reply::json(&json!({"source": {"kind": "master", "name": "m"}, "tasks": [task]}));
+            }
+            let mut overdue = run(RUN, "web1", "overdue", severity, 7200, &[]);
+            (overdue["phase"], overdue["ended_at"]) = (json!("running"), Value::Null);
+            runs(&[overdue], None)
+        });
+        for words in ["--latest", "--runs", "--fleet", "--latest --timeline", "tasks"] {
+            let table = answered(&server, words);
+            assert!(table.contains(limit), "{words}: {table}");
+        }
+    }
+}
+
+#[test]
+fn what_hume_found_out_does_not_say_by_which_rule_it_belongs_to_its_run() {
+    let server = Server::start(|_| {
+        let (mut found, mut placed) = (event(2, "gone"), event(1, "placed"));
+        (found["kind"], found["reason"]) = (json!("run"), json!("process_gone"));
+        (found["correlation"], placed["correlation"]) = (json!("explicit"), json!("unit"));
+        runs(&[run(RUN, "web1", "failed", 2, 1, &[placed, found])], None)
+    });
+    let table = answered(&server, "-t BACKUP --latest");
+    assert!(table.contains("placed  (by unit)") && !table.contains("by explicit"), "{table}");
+}

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use hume_core::check::{Because, Rules};
 use hume_core::status::Severity;
-use hume_proto::rest::RunJson;
+use hume_proto::rest::{ExitJson, RunJson};
 
 use super::{Age, HostCheck};
-use crate::render::{duration, missing_max};
+use crate::render::{beyond, duration, missing_max};
 
 /// Most bytes that are printed.
 pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
@@ -69,7 +69,8 @@ fn describe(task: &str, check: &HostCheck, rules: &Rules) -> String {
     let subject = format!("{}@{}", name(task), name(&check.host));
     let Some(run) = &check.run else { return format!("{subject}: no run") };
     let why = run.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    format!("{subject} {}{why}: {}", run.status, facts(run, check, rules).join(", "))
+    let age = if check.verdict.because == Because::Age { ", but too old" } else { "" };
+    format!("{subject} {}{why}{age}: {}", run.status, facts(run, check, rules).join(", "))
 }
 
 fn facts(run: &RunJson, check: &HostCheck, rules: &Rules) -> Vec<String> {
@@ -91,6 +92,14 @@ fn facts(run: &RunJson, check: &HostCheck, rules: &Rules) -> Vec<String> {
     if run.status == "lost" {
         facts.push("its agent is not heard".to_owned());
     }
+    facts.extend(beyond(&run.status, run.severity).map(|limit| {
+        let hard = run.severity == Severity::Critical.code();
+        match if hard { run.hard_runtime_s } else { run.max_runtime_s } {
+            Some(seconds) => format!("{limit} {}", duration(seconds.saturating_mul(1000))),
+            None => limit.to_owned(),
+        }
+    }));
+    facts.extend(run.exit.and_then(bad_end));
     for (count, what) in [(errors(run), "error"), (run.summary.by_level.warning, "warning")] {
         let s = if count == 1 { "" } else { "s" };
         if count > 0 {
@@ -108,6 +117,15 @@ fn facts(run: &RunJson, check: &HostCheck, rules: &Rules) -> Vec<String> {
         missing => format!("{events} events, up to {missing} are missing"),
     });
     facts
+}
+
+/// `exit 1`, `signal 9`; nothing of an exit code 0.
+fn bad_end(exit: ExitJson) -> Option<String> {
+    match (exit.code, exit.signal) {
+        (_, Some(signal)) => Some(format!("signal {signal}")),
+        (Some(code), None) if code != 0 => Some(format!("exit {code}")),
+        (Some(_) | None, None) => None,
+    }
 }
 
 /// What stands in the line of a host.
@@ -129,7 +147,7 @@ fn of_several(task: &str, checks: &[HostCheck], severities: &[Severity], rules: 
         }
     }
     if let Some(quorum) = rules.quorum {
-        let _ = write!(text, ", {} ok are enough", quorum.of(checks.len()));
+        let _ = write!(text, ", {} ok needed", quorum.of(checks.len()));
     }
     let worst = checks.iter().max_by_key(|check| check.verdict.severity.rank());
     if let Some(worst) = worst.filter(|worst| worst.verdict.severity != Severity::Ok) {

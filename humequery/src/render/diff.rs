@@ -7,7 +7,7 @@ use hume_proto::rest::RunJson;
 use super::fleet::source;
 use super::layout::{Line, hang};
 use super::moment::{Local, duration};
-use super::table::{View, message, task_name};
+use super::table::{View, message, so_far, task_name, why};
 use super::text::{Ink, Span};
 use crate::diff::{Change, DiffList, OnlyIn, RunDiff};
 
@@ -31,7 +31,12 @@ fn one(diff: &RunDiff, view: &View, to: &mut dyn Write) -> io::Result<()> {
     let name = Span::new(Ink::Strong, &format!("{} on {}: ", task_name(&latest.task), latest.host));
     let after = name.width();
     title.put(0, name);
-    title.put(after, Span::word(&latest.status));
+    let status = Span::word(&latest.status);
+    let after_status = after + status.width();
+    title.put(after, status);
+    if let Some(why) = why(latest) {
+        title.put(after_status, Span::plain(&format!(" ({why})")));
+    }
     title.write(view.colour, to)?;
     run("latest", latest, view, to)?;
     let Some(last_ok) = last_ok else {
@@ -68,9 +73,10 @@ fn one(diff: &RunDiff, view: &View, to: &mut dyn Write) -> io::Result<()> {
 
 fn run(label: &str, run: &RunJson, view: &View, to: &mut dyn Write) -> io::Result<()> {
     let start = Local::of(run.started_at, &view.zone);
-    let took = duration(run.duration_ms);
-    let took =
-        if run.ended_at.is_some() { format!("took {took}") } else { format!("{} for {took}", run.phase) };
+    let took = match run.ended_at {
+        Some(_) => format!("took {}", duration(run.duration_ms)),
+        None => so_far(run),
+    };
     let text = format!("started {} {}, {took}, run {}", start.date_time(), start.offset, run.id);
     say(label, Ink::Plain, &text, view, to)
 }

@@ -8,7 +8,7 @@ use hume_proto::rest::{ByLevel, EventJson, GapJson, RunJson, Source};
 use super::fleet;
 use super::layout::{Line, hang};
 use super::moment::{Local, duration, offset};
-use super::table::{View, message, why};
+use super::table::{View, message, so_far, why};
 use super::text::{Ink, Span, lines};
 use crate::answer::more_events;
 
@@ -92,7 +92,7 @@ fn header(run: &RunJson, shared: &Shared<'_>, view: &View, to: &mut dyn Write) -
             facts.push(format!("ended {}", moment(end)));
             facts.push(format!("took {took}"));
         }
-        (None, _) => facts.push(format!("{} for {took}", run.phase)),
+        (None, _) => facts.push(so_far(run)),
     }
     paragraph(&facts.join(", "), Ink::Plain, view, to)?;
     paragraph(&format!("run {}", run.id), Ink::Faint, view, to)?;
@@ -174,7 +174,9 @@ fn details(event: &EventJson, run: &RunJson, shared: &Shared<'_>) -> Details {
     // Said once for the run, and again where an event was placed otherwise. A run that an event opened is joined by ancestry.
     let usual = if run.correlation == "implicit" { "ancestry" } else { &run.correlation };
     let is_unusual = |rule: &&str| *rule != usual && *rule != run.correlation;
-    if let Some(rule) = event.correlation.as_deref().filter(is_unusual) {
+    // What hume found out names its run itself.
+    let rule = event.correlation.as_deref().filter(|_| event.kind == "reported");
+    if let Some(rule) = rule.filter(is_unusual) {
         facts.push(format!("by {rule}"));
     }
     if !event.tags.is_empty() && event.tags != shared.tags {

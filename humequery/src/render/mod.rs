@@ -21,6 +21,7 @@ pub(crate) use latest::missing_max;
 pub(crate) use moment::duration;
 pub use stream::Stream;
 pub use table::View;
+pub(crate) use table::beyond;
 
 use crate::args::FormatName;
 

@@ -6,7 +6,7 @@ use hume_proto::rest::{AgentJson, HostList, Source, SourceKind, StatusReport, Ta
 
 use super::layout::{Column, Grid, Line, hang};
 use super::moment::{Times, bytes, duration};
-use super::table::{View, task_name};
+use super::table::{View, beyond, task_name};
 use super::text::{Ink, Span};
 
 /// `master hume1`
@@ -38,7 +38,9 @@ pub(super) fn tasks(list: &TaskList, view: &View, to: &mut dyn Write) -> io::Res
             Span::plain(&duration(task.duration_ms)),
             Span::plain(&task.errors.to_string()),
         ];
-        grid.push(cells, vec![Span::plain(&task.run.to_string())]);
+        let beyond = beyond(&task.status, task.severity).map(|limit| format!(", {limit}"));
+        let note = format!("{}{}", task.run, beyond.unwrap_or_default());
+        grid.push(cells, vec![Span::plain(&note)]);
     }
     grid.write(view.width, view.colour, to)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use hume_core::status::{Severity, Status};
 use hume_proto::rest::{EventJson, EventList, RunJson, RunList};
 use jiff::tz::TimeZone;
 
@@ -126,10 +127,27 @@ fn runs(list: &RunList, view: &View, to: &mut dyn Write) -> io::Result<()> {
     grid.write(view.width, view.colour, to)
 }
 
-/// What the status alone does not say: why it ended, when nobody reported that, or that it is paused.
+/// What the status alone does not say: why it ended, when nobody reported that, beyond which limit it is, or that it is
+/// paused.
 pub(super) fn why(run: &RunJson) -> Option<&str> {
     let paused = (run.phase == "paused").then_some("paused");
-    run.reason.as_deref().or(paused)
+    run.reason.as_deref().or_else(|| beyond(&run.status, run.severity)).or(paused)
+}
+
+/// The limit that an overdue run is beyond: its severity tells them apart.
+pub(crate) fn beyond(status: &str, severity: u8) -> Option<&'static str> {
+    let limit =
+        if severity == Severity::Critical.code() { "beyond hard_runtime" } else { "beyond max_runtime" };
+    (status == Status::Overdue.as_str()).then_some(limit)
+}
+
+/// How long a run that goes on has lasted: `running for 3m12s`, `paused, active for 1.0s of 7.2s`.
+pub(super) fn so_far(run: &RunJson) -> String {
+    let lasts = duration(run.duration_ms);
+    match run.phase.as_str() {
+        "paused" => format!("paused, active for {} of {lasts}", duration(run.active_ms)),
+        phase => format!("{phase} for {lasts}"),
+    }
 }
 
 /// The task, or what stands in for none.
