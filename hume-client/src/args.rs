@@ -163,6 +163,12 @@ pub(crate) enum UsageError {
         /// What to do about it.
         hint: String,
     },
+    /// Something was to be run, and `hume` would have made a message of it.
+    #[error("hume: {what}; to send the words as a message, put them in quotes after -m")]
+    NotRun {
+        /// Why nothing would run.
+        what: String,
+    },
     /// Two messages were given.
     #[error(
         "hume: two different messages were given: give one, by -m or as the last words; `hume -h` lists the options"
@@ -185,9 +191,32 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Asked, UsageError> {
         return Err(UsageError::Reserved { word });
     }
     match PROGRAM.read_leniently(words)? {
-        Ok((given, value_is_missing)) => Args { value_is_missing, ..Args::of(given) }.checked(),
+        Ok((given, value_is_missing)) => {
+            let args = Args { value_is_missing, ..Args::of(given) };
+            match not_run(words, &args.words) {
+                Some(what) => Err(UsageError::NotRun { what }),
+                None => args.checked(),
+            }
+        }
         Err(page) => Ok(Asked::Show(page)),
     }
+}
+
+/// Programs that are named by the first word.
+const PROGRAMS: [&str; 2] = ["exec", "pipe"];
+
+/// Why a command after `--` would not run, though somebody thinks so: the name of the program is not the first word, or
+/// has a slip in it. `said` are the words that are no option.
+fn not_run(words: &[OsString], said: &[OsString]) -> Option<String> {
+    let end = words.iter().position(|word| word == OsStr::new("--"))?;
+    let before = words.get(1..end)?;
+    let first = before.first()?.to_string_lossy();
+    if let Some(name) = PROGRAMS.into_iter().find(|name| strsim::osa_distance(&first, name) == 1) {
+        return Some(format!("there is no `hume {}`; did you mean `hume {name}`", one_line(&first)));
+    }
+    let name = PROGRAMS.into_iter().find(|name| said.first().is_some_and(|word| word == OsStr::new(name)))?;
+    let is_before = before.last().is_some_and(|word| word == OsStr::new(name));
+    is_before.then(|| format!("`{name}` is to be the first word: `hume {name} [OPTIONS] -- …`"))
 }
 
 impl Args {
@@ -358,6 +387,28 @@ mod tests {
             assert_eq!(args(&[word, "x"]).err(), Some(UsageError::Reserved { word }));
             assert_eq!(text(&["-t", "X", word]), word);
             assert_eq!(text(&["-m", word]), word);
+        }
+    }
+
+    #[test]
+    fn a_command_that_would_not_run_is_refused_and_a_message_never_is() {
+        for words in [
+            &["exce", "-t", "X", "--", "touch", "f"][..],
+            &["pip", "--", "x"],
+            &["-t", "X", "exec", "--", "touch", "f"],
+            &["--strict", "pipe", "--"],
+        ] {
+            assert!(matches!(args(words), Err(UsageError::NotRun { .. })), "{words:?}");
+        }
+        let error = args(&["exce", "--", "x"]).err().unwrap().to_string();
+        assert!(error.starts_with("hume: there is no `hume exce`; did you mean `hume exec`; "), "{error}");
+        for words in [
+            &["exce", "failed"][..],
+            &["-m", "exec", "--", "x"],
+            &["-t", "X", "--", "exec", "failed"],
+            &["all", "--", "x"],
+        ] {
+            assert!(!matches!(args(words), Err(UsageError::NotRun { .. })), "{words:?}");
         }
     }
 

@@ -76,6 +76,9 @@ pub(crate) fn prepare(
     };
     (line.message, line.truncated_from) = fitter.message(text);
     line.command = fitter.command(args.command.as_deref(), &line);
+    if args.exit.is_some() && line.exit.is_none() {
+        line.level = Some(untold(line.level.as_deref()).to_owned());
+    }
     line.detach = fitter.detach(args.detach, line.command.as_deref());
     fitter.time_limit(args.recv_timeout.as_deref());
     fitter.run_key(args, environment, &mut line);
@@ -104,6 +107,12 @@ impl Prepared {
         line.mangled = !fitter.changed.is_empty();
         Prepared { line, changed: fitter.changed, remarks: Vec::new() }
     }
+}
+
+/// The level where an exit code was told and could not be read: nobody knows how it went, unless the level says worse.
+fn untold(level: Option<&str>) -> &str {
+    let told = level.and_then(|word| word.parse::<Level>().ok()).unwrap_or(Level::Info);
+    if told.rank() > Level::Unknown.rank() { told.as_str() } else { Level::Unknown.as_str() }
 }
 
 fn unit(value: Option<OsString>) -> Option<String> {

@@ -73,10 +73,11 @@ pub fn host(text: &str) -> Fit<Option<HostName>> {
     Fit { changed: fitted != text, value: HostName::parse(&fitted).ok() }
 }
 
-/// A run key, or none when nothing printable is left of it.
+/// A run key, or none when nothing printable is left of it or it is too long: cut, it could be the key of another run.
 pub fn run_key(text: &str) -> Fit<Option<RunKey>> {
     let fitted = name(text, RUN_KEY_BYTES_MAX);
-    Fit { changed: fitted != text, value: RunKey::parse(&fitted).ok() }
+    let is_cut = text.trim().len() > RUN_KEY_BYTES_MAX;
+    Fit { changed: fitted != text, value: RunKey::parse(&fitted).ok().filter(|_| !is_cut) }
 }
 
 /// The name of a flag, or none when nothing printable is left of it.
@@ -148,6 +149,14 @@ mod tests {
         let words: Vec<_> = fit.value.iter().map(Tag::as_str).collect();
         assert_eq!(words, ["web", "cron", "night"]);
         assert!(!fit.changed);
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_is_none_and_never_cut_into_another_one() {
+        let longest = "k".repeat(RUN_KEY_BYTES_MAX);
+        assert_eq!(run_key(&longest).value.unwrap().as_str(), longest);
+        assert_eq!(run_key(&format!(" {longest} ")).value.unwrap().as_str(), longest);
+        assert!(run_key(&format!("{longest}1")).value.is_none());
     }
 
     proptest! {

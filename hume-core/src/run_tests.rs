@@ -502,7 +502,7 @@ fn every_row_of_the_exit_code_table_is_what_a_run_says() {
         fold(&[start(), stop])
     };
     let mut overlapped = start();
-    overlapped.event.flags = vec![crate::event::EventFlag::Overlapped];
+    overlapped.event.flags = vec![EventFlag::Overlapped];
     let overlapped = fold(&[overlapped, event(10, 2, Level::Info, STOP)]);
     let paused = fold(&[start(), event(5, 2, Level::Info, Some(Command::CounterPause))]);
     let limits = "max_runtime = \"40s\"\nhard_runtime = \"50s\"";

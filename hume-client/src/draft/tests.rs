@@ -126,6 +126,20 @@ fn a_bad_word_is_stored_beside_the_event_and_the_event_flagged() {
 }
 
 #[test]
+fn an_exit_code_that_cannot_be_read_leaves_the_outcome_unknown_unless_the_level_says_worse() {
+    for (words, level) in [
+        (&["--exit", ""][..], Level::Unknown),
+        (&["--exit", "0x1"], Level::Unknown),
+        (&["--exit", "abc", "-L", "ok"], Level::Unknown),
+        (&["--exit", "abc", "-L", "error"], Level::Error),
+        (&["--exit", " 3 "], Level::Info),
+    ] {
+        let draft = accepted(&of(&[&["-t", "X", "-c", "counter-stop"], words].concat()));
+        assert_eq!(draft.level, level, "{words:?}");
+    }
+}
+
+#[test]
 fn a_counter_without_a_task_and_a_flag_without_a_name_are_set_aside() {
     assert_eq!(extra(&of(&["-c", "counter-start"]), "hume.command"), Some("counter-start"));
     assert_eq!(extra(&of(&["-t", "X", "-c", "flag"]), "hume.command"), Some("flag"));

@@ -25,6 +25,10 @@ pub(super) fn start(wishes: &Wishes, environment: &Environment<'_>, surroundings
     let tree = event.append_pstree.then(|| ancestors::tree(&ancestors::chain(), ancestors::command_line));
     let mut prepared = prepare(&args, environment, Message::from(text), tree, surroundings.later());
     let line = &mut prepared.line;
+    // One that could not be used.
+    if line.run_key.is_none() {
+        line.run_key = Some(surroundings.id().to_string());
+    }
     name_script(line, command);
     if line.command.is_some() {
         line.overlap = Some(overlap.map_or("policy", |overlap| overlap.as_str()).to_owned());

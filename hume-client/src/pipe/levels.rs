@@ -67,12 +67,12 @@ impl LevelFrom {
         let as_it_is = |level| Said { level, text: Cow::Borrowed(line) };
         match self {
             LevelFrom::Nowhere => as_it_is(None),
-            LevelFrom::Prefix => match line {
-                [b'<', digit @ b'0'..=b'7', b'>', text @ ..] => Said {
-                    level: Some(of_priority(digit - b'0')),
+            LevelFrom::Prefix => match priority_of(line) {
+                Some((priority, text)) => Said {
+                    level: Some(of_priority(priority)),
                     text: Cow::Borrowed(text.strip_prefix(b" ").unwrap_or(text)),
                 },
-                _ => as_it_is(of_beginning(line)),
+                None => as_it_is(of_beginning(line)),
             },
             LevelFrom::Json { level, message } => match object_of(line) {
                 Some(object) => {
@@ -89,6 +89,16 @@ impl LevelFrom {
             },
         }
     }
+}
+
+/// The priority of syslog between angle brackets at the beginning, without the facility that may be in it, and what follows.
+fn priority_of(line: &[u8]) -> Option<(u8, &[u8])> {
+    let rest = line.strip_prefix(b"<")?;
+    let end = rest.iter().take(4).position(|byte| *byte == b'>')?;
+    let digits = std::str::from_utf8(rest.get(..end)?).ok()?;
+    let number: u8 = digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+    // 24 facilities of 8 priorities.
+    (number < 192).then(|| Some((number % 8, rest.get(end + 1..)?)))?
 }
 
 /// The fields of an object, each as it is written.
@@ -216,7 +226,7 @@ mod tests {
             "",
             ":",
             "[]",
-            "<8>x",
+            "<192>x",
         ] {
             assert_eq!(read("prefix", line), (None, line.to_owned()), "{line}");
         }
@@ -237,6 +247,8 @@ mod tests {
             assert_eq!(read("prefix", &format!("<{priority}>x y")), (Some(level), "x y".to_owned()));
         }
         assert_eq!(read("prefix", "<3> x").1, "x");
+        assert_eq!(read("prefix", "<11>x"), (Some(Level::Error), "x".to_owned()), "with its facility");
+        assert_eq!(read("prefix", "<192>x"), (None, "<192>x".to_owned()));
     }
 
     #[test]
