@@ -126,7 +126,7 @@ fn a_thousand_calls_of_hume_at_once_are_all_kept_and_the_agent_stays_small() {
     let site = Site::new();
     let agent = site.agent("web1");
     agent.submit(&json!({"task": "BEFORE"}));
-    // More than one user may have connections: some are told that the agent is busy, and use the drop folder.
+    // More at once than one user may have connections: whoever is told that the agent is busy uses the drop folder.
     let bomb =
         "for n in $(seq 1000); do hume --strict -t BOMB -m \"call $n\" || echo \"call $n: $?\" & done; wait";
     let output = process::run(&mut agent.shell(&["bash", "-c", bomb]));

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Child, Stdio};
 
-use hume_tests::events::{by_run, items, messages, text};
+use hume_tests::events::{by_run, items, json_lines, messages, text};
 use hume_tests::{Agent, SOON, Site, process, wait_for, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
@@ -437,6 +437,40 @@ fn an_ended_run_is_not_opened_again_by_its_key_and_two_tasks_may_use_one_key() {
     agent.hume(&["-t", "TWO", "--run-id", "k", "-m", "other task"]).ok();
     assert_eq!(messages(items(&runs_of(&agent, "TWO")[0], "events")), ["other task"]);
     assert_eq!(runs_of(&agent, "ONE").len(), 2);
+}
+
+#[test]
+fn a_thousand_runs_of_one_task_are_open_at_once_and_each_has_its_events() {
+    const RUNS: u64 = 1000;
+    let site = Site::new();
+    let agent = site.agent("web1");
+    let say = |command: Option<&str>| {
+        let lines = (0..RUNS).map(|number| {
+            let key = format!("job {number}");
+            match command {
+                Some(command) => json!({"task": "MANY", "run_key": key, "command": command}),
+                None => json!({"task": "MANY", "run_key": key, "message": key}),
+            }
+        });
+        let answers = agent.socket_lines(json_lines(lines).as_bytes());
+        assert!(answers.iter().all(|answer| answer["ok"] == true));
+    };
+    say(Some("counter-start"));
+    say(None);
+    agent.wait_until_drained(SOON);
+    assert_eq!(
+        (agent.count(&["--runs", "-t", "MANY"]), site.master().count(&["--runs", "-t", "MANY"])),
+        (RUNS, RUNS)
+    );
+    say(Some("counter-stop"));
+    agent.wait_until_drained(SOON);
+    let words = ["--runs", "-t", "MANY", "--limit", "2000"];
+    for runs in [agent.query_lines(&words), site.master().query_lines(&words)] {
+        assert_eq!(runs.len() as u64, RUNS);
+        assert!(runs.iter().all(|run| run["phase"] == "ended" && run["summary"]["events"] == 3));
+        let overlapped = runs.iter().filter(|run| run["flags"] == json!(["overlapped"])).count();
+        assert_eq!(overlapped as u64, RUNS - 1, "all but the first");
+    }
 }
 
 #[test]

@@ -11,5 +11,6 @@ mod follow;
 mod kill9;
 mod lifecycle;
 mod main_job;
+mod namespaces;
 mod outage;
 mod trust;

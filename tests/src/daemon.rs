@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ pub struct Daemon {
     log: PathBuf,
     variables: Mutex<Vec<(&'static str, String)>>,
     log_to: Mutex<LogTo>,
+    within: Mutex<Vec<&'static str>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -48,6 +49,7 @@ impl Daemon {
             log,
             variables: Mutex::default(),
             log_to: Mutex::default(),
+            within: Mutex::default(),
             child: Mutex::default(),
         }
     }
@@ -68,11 +70,21 @@ impl Daemon {
             // The other end goes with this line.
             LogTo::ClosedPipe => io::pipe().expect("a pipe can be made").1.into(),
         };
-        let mut command = process::command(self.program);
+        let mut command = self.command();
         command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(out).stderr(err);
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         command.envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
         *child = Some(command.spawn().expect("a program that exists can be started"));
+    }
+
+    fn command(&self) -> Command {
+        let within = self.within.lock().unwrap_or_else(PoisonError::into_inner);
+        if within.is_empty() {
+            return process::command(self.program);
+        }
+        let mut command = process::shell(&within);
+        command.arg(process::program(self.program));
+        command
     }
 
     /// Starts it and waits for `is_ready`; false if it ended instead.
@@ -89,6 +101,11 @@ impl Daemon {
     pub fn set_variable(&self, name: &'static str, value: &str) {
         let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         variables.push((name, value.to_owned()));
+    }
+
+    /// What starts it, by words before its own, from the next start on: it must end with it.
+    pub fn within(&self, words: &[&'static str]) {
+        *self.within.lock().unwrap_or_else(PoisonError::into_inner) = words.to_vec();
     }
 
     /// Where its standard error goes, from the next start on.
