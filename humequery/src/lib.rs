@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod follow;
 pub mod meant;
 pub mod nothing;
+pub mod offset;
 pub mod question;
 pub mod render;
 mod show;
