@@ -27,6 +27,16 @@ fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
 
 /// Asks a server once that shows a certificate of `issuer` for `server_name`.
 fn ask(issuer: &Issuer<'static, KeyPair>, server_name: &str, ca_pem: Option<&str>) -> Output {
+    ask_for(&["--count"], issuer, server_name, ca_pem)
+}
+
+/// The same with these words.
+fn ask_for(
+    words: &[&str],
+    issuer: &Issuer<'static, KeyPair>,
+    server_name: &str,
+    ca_pem: Option<&str>,
+) -> Output {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new([server_name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, issuer).unwrap();
@@ -55,14 +65,14 @@ fn ask(issuer: &Issuer<'static, KeyPair>, server_name: &str, ca_pem: Option<&str
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let output = humequery(folder.path(), &url, ca_pem);
+    let output = humequery(words, folder.path(), &url, ca_pem);
     server.join().unwrap();
     output
 }
 
-fn humequery(folder: &Path, url: &str, ca_pem: Option<&str>) -> Output {
+fn humequery(words: &[&str], folder: &Path, url: &str, ca_pem: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_humequery"));
-    command.env_clear().env("HOME", folder).args(["--url", url, "--count"]);
+    command.env_clear().env("HOME", folder).args(words).args(["--url", url]);
     // Nobody listens there: what is on this machine is not behind a proxy.
     command.envs(["HTTPS_PROXY", "ALL_PROXY", "https_proxy"].map(|name| (name, "http://127.0.0.1:9")));
     if let Some(pem) = ca_pem {
@@ -104,6 +114,17 @@ fn a_certificate_of_another_ca_is_not_even_if_that_has_the_same_name() {
         &ask(&issuer, "localhost", Some(&other_name)),
         "its certificate is of another CA: check --ca",
     );
+}
+
+#[test]
+fn a_check_of_a_master_of_another_ca_is_unknown_in_one_line() {
+    let ((_, issuer), (other, _)) = (authority("hume CA"), authority("another CA"));
+    let output = ask_for(&["check", "-t", "X"], &issuer, "localhost", Some(&other));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(3), &b""[..]), "{text}");
+    assert!(text.starts_with("HUME UNKNOWN - could not ask https://localhost:"), "{text}");
+    assert!(text.contains("its certificate is of another CA: check --ca"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
 }
 
 #[test]
