@@ -9,12 +9,14 @@
 //! | who called, and which process owns a run | [`process`] |
 //! | which run does an event belong to | [`correlate`] |
 //! | how long did a run take, how did it end | [`run`] |
+//! | how is a duration written | [`duration`] |
 //! | which events are asked for | [`filter`], [`page`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
 
 pub mod check;
 pub mod correlate;
+pub mod duration;
 pub mod error;
 pub mod event;
 pub mod filter;

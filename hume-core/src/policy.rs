@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use wildmatch::WildMatch;
 
+use crate::duration;
 use crate::event::Exit;
 use crate::level::Level;
 use crate::name::TaskName;
@@ -23,8 +26,8 @@ const IDLE_GAP: Duration = Duration::from_mins(10);
 const LOST_AFTER: Duration = Duration::from_mins(5);
 /// Three heartbeats of an agent: less says nothing.
 const LOST_AFTER_MIN: Duration = Duration::from_secs(36);
-/// Longest duration that can be configured.
-const DURATION_MAX: Duration = Duration::from_hours(24 * 3660);
+/// What a process can end with.
+const EXIT_CODES: RangeInclusive<i32> = 0..=255;
 
 /// What decides the outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
@@ -78,24 +81,37 @@ enum Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
-        let text = String::deserialize(from)?;
+        from.deserialize_any(SpanVisitor)
+    }
+}
+
+struct SpanVisitor;
+
+impl Visitor<'_> for SpanVisitor {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"2h\", or \"never\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
         if text == "never" {
             return Ok(Span::Never);
         }
-        let day = jiff::SpanRelativeTo::days_are_24_hours();
-        let duration = text
-            .parse::<jiff::Span>()
-            .and_then(|span| span.to_duration(day))
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .filter(|duration| !duration.is_zero() && *duration <= DURATION_MAX);
-        duration.map(Span::Of).ok_or_else(|| {
-            D::Error::custom(format!(
-                "`{}` is not a duration: write 90s, 1h30m, 2d or never",
-                text.chars().take(32).collect::<String>()
-            ))
+        let span = duration::parse(text).filter(|span| !span.is_zero()).map(Span::Of);
+        span.ok_or_else(|| {
+            E::custom(format!("`{}` is not a duration: write 90s, 1h30m, 2d or never", short(text)))
         })
     }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Span, E> {
+        Err(E::custom(format!("a duration has a unit: write \"{number}s\", \"2h\", or \"never\"")))
+    }
+}
+
+/// So much of a text as a message bears.
+fn short(text: &str) -> String {
+    text.chars().take(32).collect()
 }
 
 /// How exit codes are to be read: `{ 0 = "ok", 1 = "warning", other = "failed" }`.
@@ -134,17 +150,24 @@ impl<'de> Deserialize<'de> for ExitMap {
                 "critical" => Level::Critical,
                 _ => {
                     return Err(D::Error::custom(format!(
-                        "an exit code is ok, warning, unknown, failed or critical, not `{word}`"
+                        "exit_map: an exit code is ok, warning, unknown, failed or critical, not `{word}`"
                     )));
                 }
             };
             match key.parse::<i32>() {
-                Ok(code) => {
+                Ok(code) if EXIT_CODES.contains(&code) => {
                     map.codes.insert(code, level);
+                }
+                Ok(code) => {
+                    return Err(D::Error::custom(format!(
+                        "exit_map: {code} is never an exit code: 0 to 255 are"
+                    )));
                 }
                 Err(_) if key == "other" => map.other = level,
                 Err(_) => {
-                    return Err(D::Error::custom(format!("`{key}` is not an exit code, nor `other`")));
+                    return Err(D::Error::custom(format!(
+                        "exit_map: `{key}` is not an exit code, nor `other`"
+                    )));
                 }
             }
         }
@@ -164,9 +187,61 @@ impl fmt::Debug for Pattern {
     }
 }
 
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Pattern, D::Error> {
-        Ok(Pattern(WildMatch::new(&String::deserialize(from)?)))
+impl Pattern {
+    /// The pattern, if the name of a task can match it; else why none can.
+    fn parse(text: &str) -> Result<Pattern, String> {
+        let refused = |why: &str| Err(format!("tasks: `{}` {why}", short(text)));
+        if text.contains(['[', ']', '{', '}']) {
+            return refused(
+                "has brackets, which would stand for themselves: only * and ? are for other text",
+            );
+        }
+        // The shortest name that it could match, and one that has something for every `*`.
+        let names = [text.replace('*', ""), text.replace('*', "x")].map(|name| name.replace('?', "x"));
+        if names.iter().all(|name| TaskName::parse(name).is_ok_and(|name| name.is_none())) {
+            return refused("is for no task: leave `tasks` out for all of them");
+        }
+        match names.map(|name| TaskName::parse(&name)) {
+            [Err(error), Err(_)] => refused(&format!("matches no name: a {error}")),
+            _ => Ok(Pattern(WildMatch::new(text))),
+        }
+    }
+}
+
+/// The patterns of a section: at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Patterns(Vec<Pattern>);
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Patterns, D::Error> {
+        from.deserialize_any(PatternsVisitor)
+    }
+}
+
+struct PatternsVisitor;
+
+impl<'de> Visitor<'de> for PatternsVisitor {
+    type Value = Patterns;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names such as [\"BACKUP_*\"]")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Patterns, E> {
+        Err(E::custom(format!("tasks is a list: write [\"{}\"]", short(text))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Patterns, A::Error> {
+        let mut patterns = Vec::new();
+        while let Some(text) = list.next_element::<String>()? {
+            patterns.push(Pattern::parse(&text).map_err(A::Error::custom)?);
+        }
+        if patterns.is_empty() {
+            return Err(A::Error::custom(
+                "tasks: an empty list is for no task; leave `tasks` out for all of them",
+            ));
+        }
+        Ok(Patterns(patterns))
     }
 }
 
@@ -176,7 +251,7 @@ impl<'de> Deserialize<'de> for Pattern {
 struct Section {
     /// Names of tasks, with `*` and `?`; without this key the section is for all.
     #[serde(default)]
-    tasks: Option<Vec<Pattern>>,
+    tasks: Option<Patterns>,
     #[serde(default)]
     status_by: Option<StatusBy>,
     #[serde(default)]
@@ -200,7 +275,7 @@ struct Section {
 impl Section {
     fn is_for(&self, task: &TaskName) -> bool {
         let matches = |Pattern(pattern): &Pattern| pattern.matches(task.as_str());
-        self.tasks.as_ref().is_none_or(|patterns| patterns.iter().any(matches))
+        self.tasks.as_ref().is_none_or(|Patterns(patterns)| patterns.iter().any(matches))
     }
 }
 
@@ -210,7 +285,7 @@ pub struct Policies(Vec<Section>);
 
 impl<'de> Deserialize<'de> for Policies {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Policies, D::Error> {
-        let sections = Vec::<Section>::deserialize(from)?;
+        let sections = from.deserialize_any(SectionsVisitor)?;
         for section in &sections {
             let of = |span: Option<Span>| match span {
                 Some(Span::Of(duration)) => Some(duration),
@@ -230,6 +305,24 @@ impl<'de> Deserialize<'de> for Policies {
             }
         }
         Ok(Policies(sections))
+    }
+}
+
+struct SectionsVisitor;
+
+impl<'de> Visitor<'de> for SectionsVisitor {
+    type Value = Vec<Section>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sections [[runs]]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Vec<Section>, A::Error> {
+        Err(A::Error::custom("there may be several of these sections: write [[runs]] instead of [runs]"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<Section>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
     }
 }
 
@@ -374,7 +467,7 @@ mod tests {
         assert_eq!(seconds("90s"), 90);
         assert_eq!(seconds("1h30m"), 5400);
         assert_eq!(seconds("2d"), 172_800);
-        for text in ["0s", "-1h", "soon", "", "5", "9999999h", "1 month"] {
+        for text in ["0s", "-1h", "soon", "", "5", "9999999h", "1 month", "2 hours", "2hours"] {
             let error = policies(&format!("[[runs]]\nmax_runtime = \"{text}\"")).unwrap_err();
             assert!(error.contains("is not a duration"), "{text}: {error}");
         }
@@ -401,8 +494,17 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_the_reason() {
         for (text, reason) in [
-            ("exit_map = { x = \"ok\" }", "`x` is not an exit code"),
+            ("exit_map = { x = \"ok\" }", "exit_map: `x` is not an exit code"),
             ("exit_map = { 1 = \"bad\" }", "not `bad`"),
+            ("exit_map = { 256 = \"ok\" }", "exit_map: 256 is never an exit code"),
+            ("exit_map = { -1 = \"ok\" }", "exit_map: -1 is never an exit code"),
+            ("tasks = []", "tasks: an empty list is for no task"),
+            ("tasks = [\"\"]", "tasks: `` is for no task"),
+            ("tasks = [\"A\", \"[ab]\"]", "tasks: `[ab]` has brackets"),
+            ("tasks = [\" A\"]", "tasks: ` A` matches no name"),
+            ("tasks = \"BACKUP\"", "tasks is a list: write [\"BACKUP\"]"),
+            ("max_runtime = 7200", "a duration has a unit: write \"7200s\", \"2h\""),
+            ("max_runtime = true", "expected a duration such as \"2h\""),
             ("min_runtime = \"2h\"\nmax_runtime = \"1h\"", "min_runtime is longer"),
             ("max_runtime = \"2h\"\nhard_runtime = \"1h\"", "max_runtime is longer"),
             ("lost_after = \"10s\"", "three heartbeats"),
@@ -411,6 +513,18 @@ mod tests {
         ] {
             let error = policies(&format!("[[runs]]\n{text}")).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
+        }
+        let error = policies("[runs]\nmax_runtime = \"1h\"").unwrap_err();
+        assert!(error.contains("write [[runs]] instead of [runs]"), "{error}");
+    }
+
+    #[test]
+    fn every_pattern_that_a_name_can_match_is_taken() {
+        for (pattern, task) in
+            [("*", "X"), ("?", "X"), ("A *", "A b"), ("* A", "b A"), ("A", "A"), ("**", "X")]
+        {
+            let text = format!("[[runs]]\ntasks = [\"{pattern}\"]\nmax_runtime = \"1h\"");
+            assert_eq!(of(&text, task).max_runtime, HOURS(1), "{pattern}");
         }
     }
 }

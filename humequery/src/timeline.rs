@@ -4,6 +4,8 @@ use hume_core::{EventId, RunId, Timestamp};
 use hume_proto::rest::{EventJson, RunJson, RunList, Source};
 use serde::Serialize;
 
+use crate::offset::Offsets;
+
 /// What `--timeline --format json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TimelineList {
@@ -138,8 +140,9 @@ impl Timeline {
         let mut marks = Vec::with_capacity(run.events.len());
         let mut pauses: Vec<(u64, Option<u64>)> = Vec::new();
         let mut started = false;
+        let offsets = Offsets::of(&run);
         for event in &run.events {
-            let offset_ms = event.time.micros_since(run.started_at).div_euclid(1000);
+            let offset_ms = offsets.micros(event).div_euclid(1000);
             let at = u64::try_from(offset_ms).unwrap_or(0);
             let is_paused = pauses.last().is_some_and(|(_, to)| to.is_none());
             let kind = kind_of(event, started);
@@ -171,7 +174,7 @@ impl Timeline {
                 event: event.id,
             });
         }
-        let end = run.ended_at.map(|end| end.micros_since(run.started_at).div_euclid(1000));
+        let end = offsets.end_micros().map(|end| end.div_euclid(1000));
         let last = marks.iter().map(|mark| mark.offset_ms).chain(end).max().unwrap_or(0);
         let length_ms = u64::try_from(last).unwrap_or(0).max(match run.ended_at {
             Some(_) => 0,
@@ -233,6 +236,8 @@ fn segments(pauses: &[(u64, Option<u64>)], length_ms: u64) -> Vec<Segment> {
 mod tests {
     use proptest::prelude::*;
 
+    use hume_core::BootId;
+
     use super::*;
     use crate::fleet::tests::run;
 
@@ -246,6 +251,12 @@ mod tests {
             "unit": null, "tree": null, "correlation": null, "reason": null, "flags": []
         }))
         .unwrap()
+    }
+
+    /// The same, with what the boot clock showed.
+    fn event_by_both(offset_ms: i64, boot: u8, boottime_ms: u64, command: Option<&str>) -> EventJson {
+        let (boot, boottime_us) = (Some(BootId::from_bytes([boot; 16])), Some(boottime_ms * 1000));
+        EventJson { boot, boottime_us, ..event(offset_ms, command, "info", None) }
     }
 
     fn of(events: Vec<EventJson>) -> Timeline {
@@ -284,6 +295,30 @@ mod tests {
             ]
         );
         assert_eq!(line.length_ms, 192_000);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_does_not_stretch_the_time_line() {
+        // An hour forward after two seconds, and a day back before the stop.
+        let mut line = vec![
+            event_by_both(0, 1, 5_000, Some("counter-start")),
+            event_by_both(3_602_000, 1, 7_000, Some("counter-pause")),
+            event_by_both(3_603_000, 1, 8_000, Some("counter-start")),
+            event_by_both(-82_796_000, 1, 9_000, Some("counter-stop")),
+        ];
+        let end = line[3].time;
+        let of = |events: &[EventJson], end| {
+            let run = RunJson { ended_at: Some(end), ..run("A", "web1", "ok", 0) };
+            Timeline::new(RunJson { events: events.to_vec(), ..run })
+        };
+        let offsets = |line: &Timeline| line.marks.iter().map(|mark| mark.offset_ms).collect::<Vec<_>>();
+        let shown = of(&line, end);
+        assert_eq!((offsets(&shown), shown.length_ms), (vec![0, 2_000, 3_000, 4_000], 4_000));
+        let paused = Segment { kind: SegmentKind::Paused, from_ms: 2_000, to_ms: 3_000 };
+        assert_eq!(shown.segments[1], paused);
+        // Readings of another boot say nothing: then there is only the wall.
+        line[3] = event_by_both(60_000, 2, 1_000, Some("counter-stop"));
+        assert_eq!(offsets(&of(&line, end))[3], 60_000);
     }
 
     proptest! {

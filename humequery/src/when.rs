@@ -4,14 +4,12 @@
 
 use std::time::Duration;
 
-use hume_core::Timestamp;
+use hume_core::{Timestamp, duration};
 use jiff::civil;
-use jiff::{SignedDuration, Span, Zoned};
+use jiff::{Span, Zoned};
 
 /// Longest `--timeout`.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
-/// Longest span that is meant: ten years.
-pub const SPAN_MAX: Duration = Duration::from_hours(24 * 3660);
 
 /// The text is no moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,34 +73,31 @@ fn ago(text: &str, now: &Zoned) -> Option<jiff::Timestamp> {
     now.checked_sub(span.abs()).ok().map(|moment| moment.timestamp())
 }
 
-/// A limit such as `10s`, `500ms` or `1m30s`; a bare number counts seconds. More than nothing, at most [`TIMEOUT_MAX`].
+/// A limit such as `10s`, `500ms` or `1m30s`. More than nothing, at most [`TIMEOUT_MAX`].
 ///
 /// # Errors
 /// In words, as `clap` shows them.
 pub fn timeout(text: &str) -> Result<Duration, String> {
-    let limit = match text.parse::<u32>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds.into())),
-        Err(_) => text.parse::<SignedDuration>().ok().and_then(|limit| Duration::try_from(limit).ok()),
-    };
-    match limit {
+    match duration::parse(text) {
         Some(limit) if !limit.is_zero() && limit <= TIMEOUT_MAX => Ok(limit),
         Some(_) => Err("must be more than 0s and at most 24h".to_owned()),
-        None => Err("is not a duration; write 10s, 500ms or 1m30s".to_owned()),
+        None => Err(no_duration(text, "10s, 500ms or 1m30s")),
     }
 }
 
-/// A span such as `25h`, `90m`, `1d12h`; a day has 24 hours. More than nothing, at most [`SPAN_MAX`].
+/// A span such as `25h`, `90m`, `1d12h`; a day has 24 hours. More than nothing, at most [`duration::DURATION_MAX`].
 ///
 /// # Errors
 /// In words, as `clap` shows them.
 pub fn span(text: &str) -> Result<Duration, String> {
-    let day = jiff::SpanRelativeTo::days_are_24_hours();
-    let span = text.parse::<Span>().and_then(|span| span.to_duration(day)).ok();
-    match span.and_then(|span| Duration::try_from(span).ok()) {
-        Some(span) if !span.is_zero() && span <= SPAN_MAX => Ok(span),
-        Some(_) => Err("must be more than nothing and at most ten years".to_owned()),
-        None => Err("is not a span of time; write 25h, 90m or 2d".to_owned()),
-    }
+    let span = duration::parse(text).filter(|span| !span.is_zero());
+    span.ok_or_else(|| no_duration(text, "25h, 90m or 2d; more than nothing, at most ten years"))
+}
+
+fn no_duration(text: &str, forms: &str) -> String {
+    let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let what = if is_bare { "has no unit" } else { "is not a duration" };
+    format!("{what}; write {forms}")
 }
 
 #[cfg(test)]
@@ -176,8 +171,7 @@ mod tests {
     fn a_timeout_is_positive_and_at_most_a_day() {
         assert_eq!(timeout("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(timeout("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(timeout("3"), Ok(Duration::from_secs(3)));
-        for text in ["0", "0s", "-5s", "25h", "soon", ""] {
+        for text in ["0s", "-5s", "25h", "soon", ""] {
             assert!(timeout(text).is_err(), "{text}");
         }
     }
@@ -189,6 +183,17 @@ mod tests {
         assert_eq!(span("90m"), Ok(Duration::from_mins(90)));
         for text in ["0s", "-5s", "5", "soon", "", "9999999h", "1 month", "5h ago"] {
             assert!(span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_no_duration_and_is_told_so() {
+        for told in [timeout("10"), span("25")] {
+            let text = told.unwrap_err();
+            assert!(text.starts_with("has no unit; write "), "{text}");
+        }
+        for text in ["2 hours", "PT2H", "1h 30m"] {
+            assert!(timeout(text).is_err() && span(text).is_err(), "{text}");
         }
     }
 

@@ -104,7 +104,7 @@ fn as_io(error: csv::Error) -> io::Error {
     }
 }
 
-const EVENT: [&str; 30] = [
+const EVENT: [&str; 33] = [
     "id",
     "kind",
     "task",
@@ -135,9 +135,12 @@ const EVENT: [&str; 30] = [
     "correlation",
     "reason",
     "flags",
+    "captured_by",
+    "boot",
+    "boottime_us",
 ];
 
-fn event(event: &EventJson) -> [String; 30] {
+fn event(event: &EventJson) -> [String; 33] {
     let EventJson {
         id,
         kind,
@@ -168,6 +171,9 @@ fn event(event: &EventJson) -> [String; 30] {
         correlation,
         reason,
         flags,
+        captured_by,
+        boot,
+        boottime_us,
     } = event;
     let (exit_code, exit_signal) = exit_cells(*exit);
     [
@@ -201,6 +207,9 @@ fn event(event: &EventJson) -> [String; 30] {
         cell(correlation.as_ref()),
         cell(reason.as_ref()),
         flags.join(","),
+        cell(captured_by.as_ref()),
+        cell(boot.as_ref()),
+        cell(boottime_us.as_ref()),
     ]
 }
 

@@ -11,6 +11,7 @@ use super::moment::{Local, duration, offset};
 use super::table::{View, message, so_far, why};
 use super::text::{Ink, Span, lines};
 use crate::answer::more_events;
+use crate::offset::Offsets;
 
 /// Where the lines under a heading begin.
 const INDENT: usize = 2;
@@ -115,8 +116,8 @@ fn paragraph(text: &str, ink: Ink, view: &View, to: &mut dyn Write) -> io::Resul
 }
 
 fn events(run: &RunJson, shared: &Shared<'_>, view: &View, to: &mut dyn Write) -> io::Result<()> {
-    let offsets: Vec<String> =
-        run.events.iter().map(|event| offset(event.time.micros_since(run.started_at))).collect();
+    let since_start = Offsets::of(run);
+    let offsets: Vec<String> = run.events.iter().map(|event| offset(since_start.micros(event))).collect();
     let offset_columns = offsets.iter().map(String::len).max().unwrap_or(0);
     let level_columns = run.events.iter().map(|event| Span::word(&event.level).width()).max().unwrap_or(0);
     let mut day = Local::of(run.started_at, &view.zone);
@@ -211,7 +212,7 @@ fn summary(run: &RunJson, view: &View, to: &mut dyn Write) -> io::Result<()> {
         say("levels", Ink::Plain, &counts(&run.summary.by_level))?;
     }
     if let Some(first) = &run.summary.first_error {
-        let since = offset(first.time.micros_since(run.started_at));
+        let since = offset(Offsets::of(run).micros_of(first.id, first.time));
         let text = format!("{} ({since})  {}", clock(first.time, view), first.message);
         say("first error", Ink::Bad, &text)?;
     }

@@ -1,7 +1,7 @@
 //! One event as `/api/v1` shows it.
 
 use hume_core::event::Exit;
-use hume_core::{AgentId, Epoch, EventId, RunId, StoredEvent, Timestamp};
+use hume_core::{AgentId, BootId, Epoch, EventId, RunId, StoredEvent, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Pairs;
@@ -67,6 +67,12 @@ pub struct EventJson {
     pub reason: Option<String>,
     /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`, `detached`, `overlap_refused`, `inner_stop`.
     pub flags: Vec<String>,
+    /// `cli` when `hume` described its own process because the agent was away: what is said of it is not the kernel's word.
+    pub captured_by: Option<String>,
+    /// The boot that [`boottime_us`](Self::boottime_us) counts from.
+    pub boot: Option<BootId>,
+    /// `CLOCK_BOOTTIME` at `time`, in microseconds: two of one boot tell what lay between, whatever the wall clock did.
+    pub boottime_us: Option<u64>,
 }
 
 /// How a job ended: one of the two is set.
@@ -126,6 +132,58 @@ impl From<&StoredEvent> for EventJson {
             correlation: event.run.map(|run| run.correlation.as_str().to_owned()),
             reason: event.finding.map(|finding| finding.as_str().to_owned()),
             flags: event.flags.iter().map(|flag| flag.as_str().to_owned()).collect(),
+            captured_by: process.captured_by_cli.then(|| "cli".to_owned()),
+            boot: event.boot_clock.map(|clock| clock.boot),
+            boottime_us: event.boot_clock.map(|clock| clock.micros),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hume_core::event::{BootClock, EventKind, Process};
+    use hume_core::{Event, HostName, Level, Position, Seq, TaskName};
+
+    use super::*;
+
+    fn shown(captured_by_cli: bool, boot_clock: Option<BootClock>) -> serde_json::Value {
+        let event = Event {
+            id: EventId::from_bytes([1; 16]),
+            kind: EventKind::Reported,
+            time: Timestamp::EPOCH,
+            received_at: Timestamp::EPOCH,
+            boot_clock,
+            host: HostName::parse("web1").unwrap(),
+            task: TaskName::none(),
+            tags: Vec::new(),
+            level: Level::Info,
+            command: None,
+            flag: None,
+            message: String::new(),
+            truncated_from: None,
+            extra: Vec::new(),
+            exit: None,
+            line: None,
+            process: Process { captured_by_cli, ..Process::default() },
+            run: None,
+            finding: None,
+            not_before: None,
+            flags: Vec::new(),
+        };
+        let position = Position { agent: None, epoch: Epoch::from_bytes([0; 16]), seq: Seq::ZERO };
+        serde_json::to_value(EventJson::from(&StoredEvent { position, arrived_at: None, event })).unwrap()
+    }
+
+    #[test]
+    fn an_event_says_whose_word_it_is_and_what_the_boot_clock_showed() {
+        let clock = BootClock { boot: BootId::from_bytes([2; 16]), micros: 99 };
+        let event = shown(true, Some(clock));
+        assert_eq!((&event["captured_by"], &event["boottime_us"]), (&"cli".into(), &99.into()));
+        assert_eq!(event["boot"], clock.boot.to_string());
+        // Absent is null, never missing.
+        let event = shown(false, None);
+        for key in ["captured_by", "boot", "boottime_us"] {
+            assert_eq!(event.get(key), Some(&serde_json::Value::Null), "{key}");
         }
     }
 }
