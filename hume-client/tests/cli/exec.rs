@@ -501,8 +501,9 @@ fn signals_go_on_to_the_command() {
         (Signal::SIGWINCH, "WINCH"),
     ] {
         let site = Site::new(Manner::Store);
-        let job =
-            format!("trap 'echo got {expected}; kill -9 $!; exit 7' {expected}; sleep 1000 & echo ready; wait");
+        let job = format!(
+            "trap 'echo got {expected}; kill -9 $!; exit 7' {expected}; sleep 1000 & echo ready; wait"
+        );
         let (mut child, mut out) = begun(&site, &["--", "sh", "-c", &job]);
         assert_eq!(line_of(&mut out), "ready");
         send(&child, signal);
