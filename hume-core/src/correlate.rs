@@ -160,7 +160,8 @@ fn place_by_key(opening: &Opening<'_>, key: &RunKey) -> Placement {
     let Opening { command, origin, open, alive, .. } = opening;
     let is_start = *command == Some(Command::CounterStart);
     let mut same = open.iter().filter(|run| run.key.as_ref() == Some(key) && origin.may_join_by_key(run));
-    let goes_on = |run: &&OpenRun| run.is_open() && !(is_start && has_lost_its_process(run, alive));
+    let is_anew = is_start && origin.attested;
+    let goes_on = |run: &&OpenRun| run.is_open() && !(is_anew && has_lost_its_process(run, alive));
     let found = same.clone().find(goes_on).or_else(|| same.next_back().filter(|_| !is_start));
     match found {
         Some(run) => Placement::Join { run: run.id, correlation: Correlation::Explicit },
@@ -351,7 +352,8 @@ impl Opening<'_> {
         let other = open
             .iter()
             .find(|run| !run.implicit && run.is_open() && ends.is_none_or(|(id, _)| id != run.id))
-            .filter(|run| !has_lost_its_process(run, *alive))
+            // What is read from the drop folder happened when they were all alive.
+            .filter(|run| !(origin.attested && has_lost_its_process(run, *alive)))
             .filter(|_| is_start);
         match (other, overlap) {
             (Some(run), Overlap::Forbid) => Placement::Refused { open: run.id },

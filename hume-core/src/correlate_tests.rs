@@ -417,6 +417,12 @@ fn a_start_right_after_the_death_of_another_copy_overlaps_nothing() {
     };
     assert!(matches!(start(ALIVE), Placement::Refused { .. }));
     assert!(matches!(start(GONE), Placement::Open { .. }));
+    // Both are gone when their files are read, and both ran at once.
+    let dropped = Origin { attested: false, ..origin(&[95, 41, 20, 1]) };
+    let Placement::Open { flags, .. } = place(Some(Command::CounterStart), &dropped, &open, GONE) else {
+        panic!("refused")
+    };
+    assert_eq!(flags, [EventFlag::Overlapped]);
 }
 
 #[test]
