@@ -26,7 +26,7 @@ fn exec(site: &Site, words: &[&str]) -> Output {
 }
 
 /// `hume exec -t X` with these words, still running.
-fn begun(site: &Site, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+pub(super) fn begun(site: &Site, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut child = site
         .command(env!("CARGO_BIN_EXE_hume"))
         .args(["exec", "-t", "X"])
@@ -40,19 +40,19 @@ fn begun(site: &Site, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     (child, out)
 }
 
-fn line_of(reader: &mut impl std::io::BufRead) -> String {
+pub(super) fn line_of(reader: &mut impl std::io::BufRead) -> String {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
-fn rest_of(reader: &mut impl std::io::Read) -> String {
+pub(super) fn rest_of(reader: &mut impl std::io::Read) -> String {
     let mut rest = String::new();
     reader.read_to_string(&mut rest).unwrap();
     rest
 }
 
-fn send(child: &Child, signal: Signal) {
+pub(super) fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
 }
 
@@ -60,12 +60,12 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn extra<'a>(draft: &'a Draft, key: &str) -> Option<&'a str> {
+pub(super) fn extra<'a>(draft: &'a Draft, key: &str) -> Option<&'a str> {
     draft.extra.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
 }
 
 /// A named pipe in the site's folder.
-fn fifo(site: &Site, name: &str) -> String {
+pub(super) fn fifo(site: &Site, name: &str) -> String {
     let path = site.socket().with_file_name(name);
     mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
     path.to_str().unwrap().to_owned()
@@ -587,51 +587,6 @@ fn a_terminal_is_left_to_the_command_unless_it_is_to_be_silent() {
     assert_eq!(seen, "in\r\n");
     let seen = on_a_terminal(&site, &format!(r#""$HUME" exec -t X -- {job} 2>/dev/null"#), &[]);
     assert_eq!(seen, "out\r\nin\r\n");
-}
-
-/// A command that ends with 5 and leaves a child that holds its output and writes when a byte comes through the pipe.
-fn leaving_a_child(site: &Site) -> (Child, BufReader<ChildStdout>, String) {
-    let go = fifo(site, "go");
-    let job = format!("echo early; {{ read x <{go}; echo late; }} & exit 5");
-    let (child, mut out) = begun(site, &["--tail", "100", "--", "sh", "-c", &job]);
-    assert_eq!(line_of(&mut out), "early");
-    site.draft();
-    let stop = site.draft();
-    assert_eq!((stop.exit, stop.message.lines().last()), (Some(Exit::Code(5)), Some("early")));
-    (child, out, go)
-}
-
-#[test]
-fn it_ends_with_the_command_and_what_children_still_write_is_passed_on_all_the_same() {
-    let site = Site::new(Manner::Store);
-    let (mut child, mut out, go) = leaving_a_child(&site);
-    assert_eq!(child.wait().unwrap().code(), Some(5), "while its child holds the output");
-    std::fs::write(go, "go\n").unwrap();
-    assert_eq!(rest_of(&mut out), "late\n");
-}
-
-#[test]
-fn a_job_that_was_told_to_end_leaves_its_children_their_output() {
-    let site = Site::new(Manner::Store);
-    let go = fifo(&site, "go");
-    let job = format!("{{ read x <{go}; echo late; }} & echo ready; wait");
-    let (mut child, mut out) = begun(&site, &["--", "sh", "-c", &job]);
-    assert_eq!(line_of(&mut out), "ready");
-    send(&child, Signal::SIGTERM);
-    assert_eq!(child.wait().unwrap().code(), Some(143));
-    std::fs::write(go, "go\n").unwrap();
-    assert_eq!(rest_of(&mut out), "late\n");
-}
-
-#[test]
-fn children_of_a_silent_job_that_went_well_may_go_on_writing() {
-    let site = Site::new(Manner::Store);
-    let (go, done) = (fifo(&site, "go"), fifo(&site, "done"));
-    let job = format!("{{ read x <{go}; echo late && echo fine >{done}; }} &");
-    let (mut child, mut out) = begun(&site, &["--chronic", "--", "sh", "-c", &job]);
-    assert_eq!((child.wait().unwrap().code(), rest_of(&mut out).as_str()), (Some(0), ""));
-    std::fs::write(go, "go\n").unwrap();
-    assert_eq!(std::fs::read_to_string(done).unwrap(), "fine\n", "its write did not fail");
 }
 
 #[test]
