@@ -59,7 +59,7 @@ const FLEET_WHOLE: &str = "its numbers are of all hosts; leave it out";
 const ONE_VIEW: &str = "one answer has one form; leave out one of them";
 
 /// Pairs that exclude each other, and what to write instead.
-const EXCLUDE: [(&str, &str, &str); 45] = [
+const EXCLUDE: [(&str, &str, &str); 46] = [
     ("--follow", "--latest", FOLLOWS_EVENTS),
     ("--follow", "--runs", FOLLOWS_EVENTS),
     ("--follow", "--fleet", FOLLOWS_EVENTS),
@@ -71,6 +71,7 @@ const EXCLUDE: [(&str, &str, &str); 45] = [
     ("--follow", "--cursor", "it goes on by itself; for what was before write --since"),
     ("--follow", "--format json", FOLLOWS_LINES),
     ("--follow", "--format csv", FOLLOWS_LINES),
+    ("--fleet", "--latest", "it is of the latest runs already; leave out --latest"),
     ("--fleet", "--runs", "it shows one run of each host; leave out --runs"),
     ("--fleet", "--run", "it shows one run of each host; for one run write --latest or --timeline"),
     ("--fleet", "--count", "it counts by itself; leave out --count"),
