@@ -1,10 +1,11 @@
 //! Every flag of the command line, with the help text that explains it. What may go together decides [`crate::question`].
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap::{Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use hume_core::{HostName, Level, RunId, TaskName};
 
 use crate::when;
@@ -58,6 +59,15 @@ them, csv shows them at a terminal and keeps them as they are elsewhere. There a
 cell may start with = + - or @, which a spreadsheet takes for a formula.
 In csv a run is one line, without its events.
 
+Environment:
+  HUMEQUERY_URL, HUMEQUERY_CA, HUMEQUERY_TOKEN_FILE
+                         as --url, --ca and --token-file; one that is empty counts as not set
+  NO_COLOR, CLICOLOR, TERM
+                         see --color
+  TZ                     the zone in which times are shown, and meant in --since and --until
+  HTTPS_PROXY, ALL_PROXY, NO_PROXY
+                         for other machines than this one
+
 Exit codes:
   0   the question was answered, also when nothing was found
   3   it was not answered
@@ -65,12 +75,22 @@ Exit codes:
 With --exit-status, and for `humequery check`: 0 OK, 1 WARNING, 2 CRITICAL, 3
 UNKNOWN, which is also no run, no answer and a wrong command line.";
 
-/// Ask the master or the agent what happened.
+/// Order of the parts of the help.
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+{before-help}{all-args}{after-help}";
+
+/// Ask the master or the agent what happened
+///
+/// Lists events, the newest first, or whole runs. A first word asks for something else: how the daemon that answers
+/// is, its agents, its hosts, its tasks, or one line for a monitoring system.
 #[derive(Debug, Parser)]
 #[command(
     name = "humequery",
     version,
-    about,
+    help_template = TEMPLATE,
     before_long_help = EXAMPLES,
     after_long_help = MORE,
     max_term_width = 100,
@@ -113,6 +133,41 @@ pub enum Instead {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Args {
+    /// Reads a command line, the first word of which is the program's name.
+    ///
+    /// # Errors
+    /// In the words of clap; so are `--help` and `--version`.
+    pub fn read(words: &[OsString]) -> Result<Args, clap::Error> {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// The command line. Behind a first word its help shows what has a meaning there, and its usage nothing that the
+/// environment set.
+pub fn command() -> clap::Command {
+    let command = Args::command();
+    let global: Vec<clap::Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    let hidden = |is_meant: fn(&str) -> bool| {
+        let meaningless = global.iter().filter(move |arg| !is_meant(arg.get_id().as_str()));
+        meaningless.map(|arg| arg.clone().hide(true))
+    };
+    let of_check = |arg: &clap::Arg| arg.clone().value_parser(check::format()).help(check::FORMAT);
+    let format = global.iter().filter(|arg| arg.get_id().as_str() == "format").map(of_check);
+    let command = ["status", "agents", "hosts", "tasks"].into_iter().fold(command, |command, word| {
+        command.mut_subcommand(word, |it| it.override_usage(format!("humequery {word} [OPTIONS]")))
+    });
+    command
+        .mut_subcommand("check", |it| {
+            it.args(format).args(hidden(|id| id != "color" && id != "utc")).override_usage(check::USAGE)
+        })
+        .mut_subcommand("completions", |it| {
+            it.args(hidden(|_| false)).override_usage("humequery completions SHELL")
+        })
 }
 
 /// Which events or runs.
@@ -194,7 +249,7 @@ pub struct Asked {
     #[arg(long)]
     pub cursor: Option<String>,
     /// At most this many in all [default: 100; for ndjson, --fleet and --follow all of them]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub limit: Option<u64>,
 }
 
@@ -281,8 +336,21 @@ pub struct Connection {
     )]
     pub token_file: Option<PathBuf>,
     /// How long one answer may take
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = when::timeout, global = true)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = when::timeout,
+        global = true,
+        allow_hyphen_values = true
+    )]
     pub timeout: Duration,
+}
+
+/// A number of things.
+fn count(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "must be a whole number, 1 or more".to_owned())
 }
 
 /// Any path, also an empty one: a variable set to nothing counts as not set.
@@ -293,11 +361,49 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn behind_a_word_the_help_shows_only_what_has_a_meaning_there() {
+        let help_of = |word: &str| {
+            let mut command = command();
+            command.build();
+            command.find_subcommand_mut(word).unwrap().render_long_help().to_string()
+        };
+        let check = help_of("check");
+        assert!(check.contains("--format") && check.contains("--url"), "{check}");
+        assert!(
+            !check.contains("--color") && !check.contains("--utc") && !check.contains("ndjson"),
+            "{check}"
+        );
+        let completions = help_of("completions");
+        for option in ["--format", "--color", "--utc", "--url", "--ca", "--token-file", "--timeout"] {
+            assert!(!completions.contains(option), "{option}: {completions}");
+        }
+        let agents = help_of("agents");
+        assert!(agents.contains("--color") && agents.contains("ndjson"), "{agents}");
+    }
+
+    #[test]
+    fn a_number_out_of_bounds_is_refused_with_its_option_and_what_is_allowed() {
+        for (value, words) in
+            [("-5", "'-5' for '--limit"), ("abc", "'abc' for '--limit"), ("0", "'0' for '--limit")]
+        {
+            let error = Args::try_parse_from(["humequery", "--limit", value]).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("a whole number, 1 or more"), "{error}");
+        }
+        for (option, value) in
+            [("--quorum", "-5"), ("--max-age", "-5h"), ("--offline-as", "-1"), ("--timeout", "-5s")]
+        {
+            let line = ["humequery", "check", "-t", "X", option, value];
+            let error = Args::try_parse_from(line).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{value}' for '{option}")), "{error}");
+        }
     }
 
     #[test]
@@ -306,7 +412,7 @@ mod tests {
             ["humequery", "--url", "unix:/x", "--format", "json", "agents"],
             ["humequery", "agents", "--url", "unix:/x", "--format", "json"],
         ] {
-            let args = Args::try_parse_from(line).unwrap();
+            let args = Args::read(&line.map(OsString::from)).unwrap();
             assert_eq!(args.instead, Some(Instead::Agents));
             assert_eq!(args.connection.url.as_deref(), Some("unix:/x"));
             assert_eq!(args.output.format, FormatName::Json);
@@ -321,6 +427,7 @@ mod tests {
             vec!["humequery", "--run", "7"],
             vec!["humequery", "--limit", "0"],
             vec!["humequery", "--timeout", "0s"],
+            vec!["humequery", "--timeout", "10"],
             vec!["humequery", "--format", "xml"],
             vec!["humequery", "--diff", "yesterday"],
             vec!["humequery", "check"],
@@ -337,7 +444,8 @@ mod tests {
 
     #[test]
     fn the_help_is_reviewed_when_it_changes() {
-        let mut command = Args::command().term_width(100);
+        let mut command = command().term_width(100);
+        command.build();
         insta::assert_snapshot!("help_short", command.render_help().to_string());
         insta::assert_snapshot!("help_long", command.render_long_help().to_string());
         let check = command.find_subcommand_mut("check").unwrap();

@@ -1,6 +1,7 @@
 //! `humequery check`: the runs that decide about a task on its hosts. The rules are those of [`hume_core::check`], the words
-//! those of [`plugin`].
+//! those of [`plugin`], which [`object`] says to programs.
 
+pub mod object;
 pub mod plugin;
 
 use std::time::Duration;

@@ -28,7 +28,6 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
@@ -57,7 +56,7 @@ enum Job<'a> {
 /// Runs the program with these arguments, the first of which is its name.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = words.into_iter().collect();
-    let args = match Args::try_parse_from(&words) {
+    let args = match Args::read(&words) {
         Ok(args) => args,
         Err(error) if error.use_stderr() => {
             let text = error.render().to_string();
@@ -92,14 +91,14 @@ fn misused(meant_for: MeantFor, text: &str) -> ExitCode {
         MeantFor::Check => {
             // What stands first says it; the rest is for people.
             let first = text.split("\n\n").next().unwrap_or(text);
-            show::cannot_tell(&format!("usage: {first}; see humequery check --help"))
+            show::unknown_line(&format!("usage: {first}; see humequery check --help"))
         }
     }
 }
 
 fn work(args: &Args, job: &Job<'_>) -> ExitCode {
     let not_done = |error: &dyn Error, advice| match job {
-        Job::Check(_) => show::cannot_tell(&with_causes(error, advice)),
+        Job::Check(check) => show::cannot_tell(args, check, &with_causes(error, advice)),
         Job::Answer(_) => fail(error, advice),
     };
     let client = match open(args) {
@@ -175,6 +174,6 @@ fn view(output: &Output) -> View {
 
 fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "humequery", &mut script);
+    clap_complete::generate(shell, &mut args::command(), "humequery", &mut script);
     finish(io::stdout().write_all(&script))
 }

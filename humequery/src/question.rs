@@ -125,6 +125,9 @@ pub enum UsageError {
         /// What to write instead.
         fix: &'static str,
     },
+    /// A plugin has no pages and no columns.
+    #[error("--format: check has the forms table, which is the output of a plugin, and json")]
+    CheckForm,
     /// A flag of listings does not apply to `status`, `agents`, `hosts`, `tasks` or `check`.
     #[error("{flag} has no meaning with `{word}`: leave it out, or put it behind the word if it takes it")]
     NotHere {
@@ -200,10 +203,10 @@ pub fn instead(word: &Instead, asked: &Asked, output: &Output) -> Result<Option<
         Instead::Agents => ("agents", Some(Question::Agents)),
         Instead::Hosts => ("hosts", Some(Question::Hosts)),
         Instead::Tasks => ("tasks", Some(Question::Tasks)),
-        Instead::Check(_) if output.format != FormatName::Table => {
-            return Err(UsageError::NotHere { flag: "--format", word: "check" });
-        }
-        Instead::Check(_) => ("check", None),
+        Instead::Check(_) => match output.format {
+            FormatName::Table | FormatName::Json => ("check", None),
+            FormatName::Ndjson | FormatName::Csv => return Err(UsageError::CheckForm),
+        },
         Instead::Completions { .. } => ("completions", None),
     };
     let exit_status = output.exit_status.then_some("--exit-status");
@@ -367,6 +370,9 @@ mod tests {
             ("-f --exit-status", "leave out one of them"),
             ("--fleet --limit 3", "all hosts"),
             ("--fleet --runs", "leave out --runs"),
+            ("--fleet --latest", "leave out --latest"),
+            ("--format csv check -t X", "table, which is the output of a plugin, and json"),
+            ("--format ndjson check -t X", "table, which is the output of a plugin, and json"),
             ("--fleet -L error", "--run ID"),
             ("--fleet --timeline", "one form"),
             ("--timeline", "--run ID --timeline"),

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::answer::Answer;
 use crate::args::{Args, CheckArgs, FormatName};
 use crate::ask::{self, AskError};
+use crate::check::object::CheckReport;
 use crate::check::{gather, plugin};
 use crate::client::Client;
 use crate::follow::follow;
@@ -110,25 +111,46 @@ pub(crate) async fn show_coming(args: &Args, asked: &Follow, client: &Client) ->
     }
 }
 
-/// Prints the line of a plugin; the exit code says the same.
+/// Prints what a plugin says; the exit code says the same.
 pub(crate) async fn show_check(args: &Args, asked: &CheckArgs, client: &Client) -> ExitCode {
     let now = Timestamp::from_micros(Zoned::now().timestamp().as_microsecond());
     // One limit for all questions together: whoever starts plugins has little patience.
     let gathered = tokio::time::timeout(args.connection.timeout, gather(client, asked, now)).await;
-    match gathered {
+    let why = match gathered {
         Ok(Ok(checks)) => {
-            let (output, severity) = plugin::report(asked.task.as_str(), &checks, &asked.rules());
-            print_plugin(&output, severity)
+            let (task, rules) = (asked.task.as_str(), asked.rules());
+            let (output, severity) = plugin::report(task, &checks, &rules);
+            return match args.output.format {
+                FormatName::Json => print_object(&CheckReport::new(task, &checks, &rules)),
+                FormatName::Table | FormatName::Ndjson | FormatName::Csv => print_plugin(&output, severity),
+            };
         }
-        Ok(Err(AskError::Client(error))) => cannot_tell(&sentence(&error)),
-        Ok(Err(error @ AskError::Write(_))) => cannot_tell(&with_causes(&error, None)),
-        Err(_) => cannot_tell(&format!("no answer within {:?}; raise --timeout", args.connection.timeout)),
+        Ok(Err(AskError::Client(error))) => sentence(&error),
+        Ok(Err(error @ AskError::Write(_))) => with_causes(&error, None),
+        Err(_) => format!("no answer within {:?}; raise --timeout", args.connection.timeout),
+    };
+    cannot_tell(args, asked, &why)
+}
+
+/// `HUME UNKNOWN - …`, in the form that was asked for, and exit code 3.
+pub(crate) fn cannot_tell(args: &Args, asked: &CheckArgs, why: &str) -> ExitCode {
+    match args.output.format {
+        FormatName::Json => print_object(&CheckReport::unknown(asked.task.as_str(), why)),
+        FormatName::Table | FormatName::Ndjson | FormatName::Csv => unknown_line(why),
     }
 }
 
-/// `HUME UNKNOWN - …` and exit code 3.
-pub(crate) fn cannot_tell(why: &str) -> ExitCode {
+/// The same as a line, when nobody knows which form was meant.
+pub(crate) fn unknown_line(why: &str) -> ExitCode {
     print_plugin(&plugin::unknown(why), Severity::Unknown)
+}
+
+fn print_object(report: &CheckReport) -> ExitCode {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    match render::json::object(report, &mut stdout).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::from(report.severity),
+        Err(error) => fail(&AskError::Write(error), None),
+    }
 }
 
 fn print_plugin(output: &str, severity: Severity) -> ExitCode {

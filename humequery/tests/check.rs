@@ -366,7 +366,8 @@ fn a_wrong_command_line_is_unknown_too_and_asks_nobody() {
         ("check -t BACKUP --quorum 0", "80%"),
         ("check -t BACKUP --offline-as 0", "1, 2 or 3"),
         ("check -t BACKUP --max-age soon", "25h"),
-        ("check -t BACKUP --format json", "--format"),
+        ("check -t BACKUP --format csv", "table, json"),
+        ("--format ndjson check -t BACKUP", "table, which is the output of a plugin, and json"),
         ("-t BACKUP check -t BACKUP", "--task"),
         ("--exit-status check -t BACKUP", "--exit-status"),
     ] {
@@ -383,6 +384,84 @@ fn a_wrong_command_line_is_unknown_too_and_asks_nobody() {
     assert!(server.requests().is_empty());
     let help = humequery(&server, "check --help");
     assert_eq!(help.status.code(), Some(0));
+}
+
+fn object_of(output: &Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert_eq!(output.stderr, b"", "{output:?}");
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["severity"], code);
+    assert_eq!(object["verdict"], ["OK", "WARNING", "CRITICAL", "UNKNOWN"][code as usize]);
+    object
+}
+
+#[test]
+fn a_check_as_json_says_the_same_as_the_line_and_ends_with_the_same_code() {
+    let server = daemon(vec![run("web1", "ok", 0, Some(END)), run("web2", "failed", 2, Some(END))]);
+    for (words, code) in [
+        ("check -t BACKUP", 2),
+        ("check -t BACKUP --hostname web1", 0),
+        ("check -t BACKUP --hostname nowhere", 3),
+        ("check -t BACKUP --quorum 1", 0),
+    ] {
+        let said = plugin_says(&humequery(&server, words), code);
+        let object = object_of(&humequery(&server, &format!("{words} --format json")), code);
+        assert_eq!(object["line"], format!("HUME {} - {}", said.state, said.text), "{words}");
+        assert_eq!(object["perfdata"].as_array().unwrap().len(), said.figures.len(), "{words}");
+        assert_eq!(object["hosts"].as_array().unwrap().len(), said.long.len(), "{words}");
+    }
+    let object = object_of(&humequery(&server, "--format json check -t BACKUP"), 2);
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&object), ["hosts", "line", "perfdata", "severity", "task", "verdict"]);
+    let worst = &object["hosts"][0];
+    assert_eq!(keys(worst), ["host", "perfdata", "run", "severity", "status", "verdict", "why"]);
+    assert_eq!(
+        (&worst["host"], &worst["status"], &worst["severity"]),
+        (&json!("web2"), &json!("failed"), &json!(2))
+    );
+    assert!(worst["why"].as_str().unwrap().starts_with("failed: 2 errors, run "), "{worst}");
+    assert_eq!(worst["perfdata"][0], "'duration'=192s;600;1200;0");
+    let none = object_of(&humequery(&server, "check -t BACKUP --hostname nowhere --format json"), 3);
+    assert_eq!(
+        (&none["hosts"][0]["status"], &none["hosts"][0]["run"], &none["hosts"][0]["why"]),
+        (&Value::Null, &Value::Null, &json!("no run"))
+    );
+}
+
+#[test]
+fn a_check_as_json_is_an_object_too_when_nobody_can_tell() {
+    let server = Server::start(|_| Reply::new(502, "text/html", b"<html>"));
+    let object = object_of(&humequery(&server, "check -t BACKUP --format json"), 3);
+    assert!(object["line"].as_str().unwrap().contains("502"), "{object}");
+    assert_eq!(object["hosts"], json!([]));
+    let output = Command::new(env!("CARGO_BIN_EXE_humequery"))
+        .env_clear()
+        .args(["check", "-t", "BACKUP", "--format", "json", "--url", "ftp://x"])
+        .output()
+        .unwrap();
+    object_of(&output, 3);
+}
+
+#[test]
+fn exit_status_of_a_listing_is_that_of_its_worst_run() {
+    let server = Server::start(|request| {
+        assert_eq!(request.path, "/api/v1/runs");
+        let runs = [
+            run("web1", "ok", 0, Some(END)),
+            run("web1", "lost", 3, None),
+            run("web1", "warning", 1, Some(END)),
+        ];
+        Reply::json(&json!({"source": {"kind": "master", "name": "m"}, "runs": runs, "next": null}))
+    });
+    for form in ["table", "json", "ndjson", "csv"] {
+        let words = format!("-t BACKUP --runs --format {form}");
+        assert_eq!(humequery(&server, &words).status.code(), Some(0), "{form}");
+        assert_eq!(humequery(&server, &format!("{words} --exit-status")).status.code(), Some(1), "{form}");
+    }
+    let server = Server::start(|_| {
+        Reply::json(&json!({"source": {"kind": "master", "name": "m"}, "runs": [], "next": null}))
+    });
+    assert_eq!(humequery(&server, "-t BACKUP --runs --exit-status").status.code(), Some(3));
 }
 
 #[test]

@@ -244,6 +244,10 @@ fn a_wrong_command_line_is_64_and_asks_nobody() {
         ("--latest --cursor e1.1", "--limit"),
         ("-L loud", "`loud` is not a level"),
         ("--limit 0", "--limit"),
+        ("--limit -5", "'--limit <N>': must be a whole number, 1 or more"),
+        ("--limit abc", "'--limit <N>': must be a whole number, 1 or more"),
+        ("--timeout 10", "has no unit; write 10s"),
+        ("--fleet --latest", "leave out --latest"),
         ("--since soon", "yesterday"),
         ("-t X status", "leave it out"),
         ("status -t X", "'-t'"),
@@ -316,6 +320,32 @@ fn help_and_version_and_completions_are_data() {
         assert!(stdout(&output).contains(part), "{words:?}: {}", stdout(&output));
         assert_eq!(stderr(&output), "");
     }
+}
+
+#[test]
+fn what_the_environment_sets_is_no_part_of_a_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in ["completions", "completions nosuch", "agents --nonsense", "tasks stray"] {
+        let output = humequery(folder.path())
+            .envs([("HUMEQUERY_URL", "unix:/x"), ("HUMEQUERY_CA", "/x"), ("HUMEQUERY_TOKEN_FILE", "/x")])
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert_code(&output, 64);
+        assert!(!stderr(&output).contains("--url"), "{words}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_help_says_what_it_is_before_it_shows_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = humequery(folder.path()).arg("--help").output().unwrap();
+    let help = stdout(&output);
+    assert!(help.starts_with("Ask the master or the agent what happened\n"), "{help}");
+    let at = |part: &str| help.find(part).unwrap();
+    let parts =
+        ["Usage:", "Examples:", "Instead of events:", "What to look for:", "Environment:", "Exit codes:"];
+    assert!(parts.map(at).is_sorted(), "{help}");
 }
 
 #[test]

@@ -3,11 +3,20 @@
 use std::time::Duration;
 
 use clap::Args as Group;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use hume_core::check::{Quorum, Rules, Running};
 use hume_core::status::Severity;
 use hume_core::{HostName, TaskName};
 
+use super::FormatName;
 use crate::when;
+
+/// How it is called.
+pub(super) const USAGE: &str = "humequery check -t TASK [OPTIONS]";
+
+/// What its `--format` means.
+pub(super) const FORMAT: &str =
+    "Form of the answer: the output of a plugin, or one object that says the same";
 
 /// What stands below the help of `check`.
 pub(super) const MORE: &str = "\
@@ -25,6 +34,10 @@ Output (Nagios, Icinga, and what understands their plugins):
       events    events of the run          errors  of level error or critical
       warnings  of level warning           age     seconds since the latest end
       With several hosts instead: hosts, ok, warning, critical, unknown.
+  --format json
+      {\"task\", \"verdict\": one of the four words, \"severity\": the exit code, \"line\": the line,
+      \"perfdata\", \"hosts\": [{\"host\", \"verdict\", \"severity\", \"status\", \"why\", \"run\", \"perfdata\"}]}.
+      A wrong command line is the line in any form.
 
 Exit codes:
   0  OK        ok, or running within its limits
@@ -49,15 +62,15 @@ pub struct CheckArgs {
     /// CRITICAL when the latest end is older than this: 25h, 90m, 2d
     ///
     /// The end of any run counts: how it ended is judged anyway. As long as none has ended, the start does.
-    #[arg(long, value_name = "TIME", value_parser = when::span)]
+    #[arg(long, value_name = "TIME", value_parser = when::span, allow_hyphen_values = true)]
     pub max_age: Option<Duration>,
     /// OK when so many hosts are: a number such as 3, or a share such as 80%
     ///
     /// With too few the worst counts; when all are OK and there are fewer hosts than that, it is CRITICAL.
-    #[arg(long, value_name = "N|N%")]
+    #[arg(long, value_name = "N|N%", allow_hyphen_values = true)]
     pub quorum: Option<Quorum>,
     /// What a run counts as whose agent is not heard: 1, 2 or 3
-    #[arg(long, value_name = "CODE", default_value = "3", value_parser = offline_as)]
+    #[arg(long, value_name = "CODE", default_value = "3", value_parser = offline_as, allow_hyphen_values = true)]
     pub offline_as: Severity,
 }
 
@@ -72,6 +85,12 @@ impl CheckArgs {
             quorum: *quorum,
         }
     }
+}
+
+/// The forms that `check` has: a plugin has no pages and no columns.
+pub(super) fn format() -> impl TypedValueParser<Value = FormatName> {
+    PossibleValuesParser::new(["table", "json"])
+        .map(|word| if word == "json" { FormatName::Json } else { FormatName::Table })
 }
 
 fn offline_as(text: &str) -> Result<Severity, String> {

@@ -24,24 +24,14 @@ const NAME_CHARS_MAX: usize = 200;
 
 /// The output for a task on these hosts, and the exit code.
 pub fn report(task: &str, checks: &[HostCheck], rules: &Rules) -> (String, Severity) {
-    let severities: Vec<Severity> = checks.iter().map(|check| check.verdict.severity).collect();
-    let severity = rules.together(&severities);
-    let (text, figures) = match checks {
-        [] => (format!("{}: no run on any host", name(task)), String::new()),
-        [only] => (
-            describe(task, only, rules),
-            only.run.as_ref().map_or_else(String::new, |run| of_run(run, only, rules)),
-        ),
-        several => (of_several(task, several, &severities, rules), figures_of_several(&severities, rules)),
-    };
-    let mut output = status_line(severity, &text);
+    let First { severity, mut line, figures } = first(task, checks, rules);
     if !figures.is_empty() {
-        output.push_str(" | ");
-        output.push_str(&figures);
+        line.push_str(" | ");
+        line.push_str(&figures.join(" "));
     }
+    let mut output = line;
     output.push('\n');
-    let mut worst_first: Vec<&HostCheck> = checks.iter().collect();
-    worst_first.sort_by_key(|check| std::cmp::Reverse(check.verdict.severity.rank()));
+    let worst_first = worst_first(checks);
     for (shown, check) in worst_first.iter().enumerate() {
         let line = plain(&details(task, check, rules), LINE_CHARS_MAX);
         let rest = format!("... and {} more\n", worst_first.len() - shown);
@@ -60,17 +50,53 @@ pub fn unknown(why: &str) -> String {
     format!("{}\n", status_line(Severity::Unknown, why))
 }
 
-fn status_line(severity: Severity, text: &str) -> String {
+/// What the first line says.
+pub(super) struct First {
+    pub(super) severity: Severity,
+    /// Without the figures.
+    pub(super) line: String,
+    /// The performance data, each with its label.
+    pub(super) figures: Vec<String>,
+}
+
+/// The first line for a task on these hosts.
+pub(super) fn first(task: &str, checks: &[HostCheck], rules: &Rules) -> First {
+    let severities: Vec<Severity> = checks.iter().map(|check| check.verdict.severity).collect();
+    let severity = rules.together(&severities);
+    let (text, figures) = match checks {
+        [] => (format!("{}: no run on any host", name(task)), Vec::new()),
+        [only] => (describe(task, only, rules), figures(only, rules)),
+        several => (of_several(task, several, &severities, rules), figures_of_several(&severities, rules)),
+    };
+    First { severity, line: status_line(severity, &text), figures }
+}
+
+/// The hosts, the worst first, and by name as they came.
+pub(super) fn worst_first(checks: &[HostCheck]) -> Vec<&HostCheck> {
+    let mut worst_first: Vec<&HostCheck> = checks.iter().collect();
+    worst_first.sort_by_key(|check| std::cmp::Reverse(check.verdict.severity.rank()));
+    worst_first
+}
+
+pub(super) fn status_line(severity: Severity, text: &str) -> String {
     format!("HUME {} - {}", severity.as_str(), plain(text, TEXT_CHARS_MAX))
 }
 
 /// `BACKUP@web1 failed: 2 errors, run 0193… 3m12s, 14/14 events`
 fn describe(task: &str, check: &HostCheck, rules: &Rules) -> String {
     let subject = format!("{}@{}", name(task), name(&check.host));
-    let Some(run) = &check.run else { return format!("{subject}: no run") };
+    match &check.run {
+        Some(_) => format!("{subject} {}", why(check, rules)),
+        None => format!("{subject}: {}", why(check, rules)),
+    }
+}
+
+/// `failed: 2 errors, run 0193… 3m12s, 14/14 events`: what is said of a host, without its name.
+pub(super) fn why(check: &HostCheck, rules: &Rules) -> String {
+    let Some(run) = &check.run else { return "no run".to_owned() };
     let why = run.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let age = if check.verdict.because == Because::Age { ", but too old" } else { "" };
-    format!("{subject} {}{why}{age}: {}", run.status, facts(run, check, rules).join(", "))
+    plain(&format!("{}{why}{age}: {}", run.status, facts(run, check, rules).join(", ")), TEXT_CHARS_MAX)
 }
 
 fn facts(run: &RunJson, check: &HostCheck, rules: &Rules) -> Vec<String> {
@@ -165,8 +191,9 @@ fn errors(run: &RunJson) -> u64 {
     run.summary.by_level.error + run.summary.by_level.critical
 }
 
-/// `'duration'=192s;600;1200;0 'events'=14 'errors'=2 'warnings'=0 'age'=3600s;90000`
-fn of_run(run: &RunJson, check: &HostCheck, rules: &Rules) -> String {
+/// `'duration'=192s;600;1200;0`, `'events'=14`, `'errors'=2`, `'warnings'=0`, `'age'=3600s;90000`; none without a run.
+pub(super) fn figures(check: &HostCheck, rules: &Rules) -> Vec<String> {
+    let Some(run) = &check.run else { return Vec::new() };
     let limit = |seconds: Option<u64>| seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
     let age = match check.age {
         Some(Age::OfEnd(age)) => format!("{}s", age.as_secs()),
@@ -174,26 +201,26 @@ fn of_run(run: &RunJson, check: &HostCheck, rules: &Rules) -> String {
         Some(Age::OfStart(_)) | None => "U".to_owned(),
     };
     let max_age = rules.max_age.map(|max| format!(";{}", max.as_secs())).unwrap_or_default();
-    format!(
-        "'duration'={}s;{};{};0 'events'={} 'errors'={} 'warnings'={} 'age'={age}{max_age}",
-        seconds(run.active_ms),
-        limit(run.max_runtime_s),
-        limit(run.hard_runtime_s),
-        run.summary.events,
-        errors(run),
-        run.summary.by_level.warning,
-    )
+    let (max, hard) = (limit(run.max_runtime_s), limit(run.hard_runtime_s));
+    vec![
+        format!("'duration'={}s;{max};{hard};0", seconds(run.active_ms)),
+        format!("'events'={}", run.summary.events),
+        format!("'errors'={}", errors(run)),
+        format!("'warnings'={}", run.summary.by_level.warning),
+        format!("'age'={age}{max_age}"),
+    ]
 }
 
-fn figures_of_several(severities: &[Severity], rules: &Rules) -> String {
-    let mut figures = format!("'hosts'={}", severities.len());
-    for (severity, count) in counts(severities) {
-        let _ = write!(figures, " '{}'={count}", severity.as_str().to_ascii_lowercase());
-        if let (Severity::Ok, Some(quorum)) = (severity, rules.quorum) {
+fn figures_of_several(severities: &[Severity], rules: &Rules) -> Vec<String> {
+    let mut figures = vec![format!("'hosts'={}", severities.len())];
+    figures.extend(counts(severities).map(|(severity, count)| {
+        let bound = match (severity, rules.quorum) {
             // A range: below it, it is critical.
-            let _ = write!(figures, ";;{}:", quorum.of(severities.len()));
-        }
-    }
+            (Severity::Ok, Some(quorum)) => format!(";;{}:", quorum.of(severities.len())),
+            _ => String::new(),
+        };
+        format!("'{}'={count}{bound}", severity.as_str().to_ascii_lowercase())
+    }));
     figures
 }
 

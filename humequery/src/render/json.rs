@@ -35,7 +35,8 @@ impl Format for Json {
     }
 }
 
-fn object<T: Serialize>(value: &T, to: &mut dyn Write) -> io::Result<()> {
+/// Any object in this form.
+pub(crate) fn object<T: Serialize>(value: &T, to: &mut dyn Write) -> io::Result<()> {
     escape::pretty(value, to)?;
     to.write_all(b"\n")
 }
