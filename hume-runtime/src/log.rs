@@ -62,7 +62,7 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
     let overruled = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
     let filter = match &overruled {
         Some(level) => parse_filter(level, LEVEL_VARIABLE)?,
-        None => parse_filter(&config.level, "log.level")?,
+        None => level_of(config)?,
     };
     let look = look(config.format, Surroundings::of_process());
     let builder = tracing_subscriber::fmt()
@@ -77,6 +77,15 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
         Line::TextWithoutTime => builder.compact().without_time().try_init(),
     };
     done.map_err(|_| LogError::Twice)
+}
+
+/// Says what is wrong with the section, whatever the environment has.
+pub fn check(config: &LogConfig) -> Result<(), LogError> {
+    level_of(config).map(drop)
+}
+
+fn level_of(config: &LogConfig) -> Result<EnvFilter, LogError> {
+    parse_filter(&config.level, "log.level")
 }
 
 fn parse_filter(filter: &str, from: &'static str) -> Result<EnvFilter, LogError> {

@@ -194,6 +194,13 @@ address = {master}
 certificate = "pki/agent.pem"
 key = "pki/agent.key"
 
+# What is expected of the runs of tasks; the same sections in master.toml. All keys: docs/OPERATIONS.md.
+#[[runs]]
+#tasks = ["BACKUP_*"]       # names of tasks, with * and ?; without this key for all
+#max_runtime = "2h"         # longer is overdue, and a warning
+#hard_runtime = "4h"        # longer is critical
+#exit_map = {{ 24 = "warning" }}
+
 [log]
 level = "info"              # error, warn, info, debug, trace; HUME_LOG overrules it
 format = "auto"             # or "text", "json"
@@ -244,6 +251,13 @@ mod tests {
         assert!(table["master"].get("server_name").is_none());
         let table: toml::Table = agent_toml("web1", &agent(Some("localhost"))).parse().unwrap();
         assert_eq!(table["master"]["server_name"].as_str(), Some("localhost"));
+    }
+
+    #[test]
+    fn the_example_of_expectations_holds_when_it_is_uncommented() {
+        let policies = crate::report::tests::uncommented_runs(&agent_toml("web1", &agent(None)));
+        let backup = policies.of(&hume_core::TaskName::parse("BACKUP_DB").unwrap());
+        assert_eq!(backup.max_runtime, Some(std::time::Duration::from_hours(2)));
     }
 
     #[test]

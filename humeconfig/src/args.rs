@@ -6,27 +6,38 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
-const TEMPLATE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}{after-help}";
+/// Order of the parts, as hume has it.
+const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}";
+
+const MORE: &str = "\
+Environment:
+  Nothing is read from it, and no configuration of its own either.
+
+Exit codes:
+  0   made, and said on standard output what and what to do next
+  64  the command line is wrong
+  70  a fault of the program
+  73  a file or folder cannot be made, or exists already: nothing was changed
+  74  reading or writing failed
+  77  not permitted
+  78  what is needed of the site is missing or wrong";
 
 const EXAMPLES: &str = "\
 Examples:
   humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
-  humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863
-";
+  humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863";
 const INIT_EXAMPLES: &str = "\
 Examples:
   humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
-  humeconfig init --dir site            everything on this machine
-";
+  humeconfig init --dir site            everything on this machine";
 const AGENT_EXAMPLES: &str = "\
 Examples:
   humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863
-  humeconfig agent --dir site --out web1 --host web1            everything on this machine
-";
+  humeconfig agent --dir site --out web1 --host web1            everything on this machine";
 
 /// Set up hume: the master's certificates and configuration, then one agent after the other.
 #[derive(Debug, Parser)]
-#[command(name = "humeconfig", version, before_help = EXAMPLES, help_template = TEMPLATE)]
+#[command(name = "humeconfig", version, before_help = EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
 #[command(disable_help_subcommand = true, max_term_width = 100)]
 pub struct Args {
     /// What to make.
@@ -38,12 +49,12 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a site: its CA, the master's certificate and configuration, the administrator's token.
-    #[command(before_help = INIT_EXAMPLES, help_template = TEMPLATE)]
+    #[command(before_help = INIT_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Init(InitArgs),
     /// Make an agent of a site: its certificate, configuration and folders, to be copied to its host.
     ///
     /// Works while the master runs; the master needs no reload.
-    #[command(before_help = AGENT_EXAMPLES, help_template = TEMPLATE)]
+    #[command(before_help = AGENT_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Agent(AgentArgs),
 }
 

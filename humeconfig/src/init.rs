@@ -111,6 +111,13 @@ key = "pki/master.key"
 [store]
 path = "state/store.db"
 
+# What is expected of the runs of tasks; the same sections in agent.toml. All keys: docs/OPERATIONS.md.
+#[[runs]]
+#tasks = ["BACKUP_*"]       # names of tasks, with * and ?; without this key for all
+#max_runtime = "2h"         # longer is overdue, and a warning
+#hard_runtime = "4h"        # longer is critical
+#exit_map = {{ 24 = "warning" }}
+
 [log]
 level = "info"              # error, warn, info, debug, trace; HUME_LOG overrules it
 format = "auto"             # or "text", "json"
@@ -225,5 +232,13 @@ mod tests {
         assert_eq!(table["relay"]["listen"].as_str(), Some("[::1]:4863"));
         assert_eq!(table["web"]["token"][0]["sha256"].as_str(), Some("00ff"));
         assert_eq!(table["tls"]["key"].as_str(), Some("pki/master.key"));
+    }
+
+    #[test]
+    fn the_example_of_expectations_holds_when_it_is_uncommented() {
+        let text = master_toml(&args("[::1]:4863", "127.0.0.1:0", &[]), "00ff");
+        let policies = crate::report::tests::uncommented_runs(&text);
+        let backup = policies.of(&hume_core::TaskName::parse("BACKUP_DB").unwrap());
+        assert_eq!(backup.max_runtime, Some(std::time::Duration::from_hours(2)));
     }
 }

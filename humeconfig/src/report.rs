@@ -66,8 +66,21 @@ pub(crate) fn toml_string(text: &str) -> Cow<'static, str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The sections `[[runs]]` of a configuration whose commented keys are uncommented.
+    pub(crate) fn uncommented_runs(text: &str) -> hume_core::policy::Policies {
+        #[derive(serde::Deserialize)]
+        struct File {
+            runs: hume_core::policy::Policies,
+        }
+        let plain: Vec<&str> = text
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+            .collect();
+        toml::from_str::<File>(&plain.join("\n")).unwrap().runs
+    }
 
     #[test]
     fn a_path_with_odd_characters_is_one_word() {

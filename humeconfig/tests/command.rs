@@ -371,7 +371,7 @@ fn a_folder_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_wrong_command_line_exits_64_and_help_begins_with_examples() {
+fn a_wrong_command_line_exits_64_and_help_says_what_it_is_before_it_shows_examples() {
     for args in [
         &[][..],
         &["init"],
@@ -385,8 +385,16 @@ fn a_wrong_command_line_exits_64_and_help_begins_with_examples() {
     }
     for args in [&["--help"][..], &["init", "--help"], &["agent", "-h"]] {
         let help = good(args);
-        assert!(help.starts_with("Examples:\n  humeconfig "), "{help}");
-        assert!(help.contains("Usage: humeconfig"), "{help}");
+        let at = |part: &str| help.find(part).unwrap_or_else(|| panic!("{part}: {help}"));
+        assert!(
+            0 < at("Usage: humeconfig") && at("Usage: humeconfig") < at("Examples:\n  humeconfig "),
+            "{help}"
+        );
+        assert_eq!(
+            help.contains("Exit codes:") && help.contains("Environment:"),
+            args.contains(&"--help"),
+            "{help}"
+        );
     }
     assert_eq!(good(&["-V"]), format!("humeconfig {}\n", env!("CARGO_PKG_VERSION")));
 }

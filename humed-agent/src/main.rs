@@ -39,6 +39,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     }
     match args.action {
         Some(Action::CheckConfig) => {
+            log::check(&config.log)?;
             agent::check(&config)?;
             writeln!(std::io::stdout(), "{}: ok", args.config.display())?;
             Ok(ExitCode::SUCCESS)

@@ -27,11 +27,14 @@ fn main() -> ExitCode {
     if let Some(level) = &args.log_level {
         config.log.level.clone_from(level);
     }
+    tls::install_provider();
+    if args.command == Some(Command::CheckConfig) {
+        return check_config(&args, &config);
+    }
     if let Err(error) = log::init(&config.log) {
         let error: LogError = error;
         return before_log(&error.into());
     }
-    tls::install_provider();
     match run(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,37 +45,45 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args, config: Config) -> anyhow::Result<()> {
-    match args.command {
-        Some(Command::CheckConfig) => {
-            master::check(&config)?;
-            tracing::info!("{} is good", args.config.display());
-            Ok(())
-        }
-        None => {
-            limits::raise_open_files();
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .thread_name("master")
-                .build()
-                .context("could not start the threads")?;
-            let ended = runtime.block_on(async {
-                let hangups = signal::hangups();
-                let mut stop = std::pin::pin!(signal::stop_requested());
-                // The first poll catches the signals: a stop during the start is a clean one, too.
-                if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
-                    return Ok(());
-                }
-                let master = Master::bind(&args.config, config).await?;
-                master.run(stop, hangups).await
-            });
-            runtime.shutdown_timeout(RUNTIME_GRACE);
-            if ended.is_ok() {
-                tracing::info!("ended cleanly");
-            }
-            Ok(ended?)
-        }
+/// The verdict on stdout, as that of humed-agent, and what is wrong on stderr.
+fn check_config(args: &Args, config: &Config) -> ExitCode {
+    use std::io::Write as _;
+    if let Err(error) = log::check(&config.log) {
+        return before_log(&error.into());
     }
+    if let Err(error) = master::check(config) {
+        let code = error.exit_code();
+        before_log(&error.into());
+        return code.into();
+    }
+    match writeln!(std::io::stdout().lock(), "{}: ok", args.config.display()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => exit::IO.into(),
+    }
+}
+
+fn run(args: &Args, config: Config) -> anyhow::Result<()> {
+    limits::raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("master")
+        .build()
+        .context("could not start the threads")?;
+    let ended = runtime.block_on(async {
+        let hangups = signal::hangups();
+        let mut stop = std::pin::pin!(signal::stop_requested());
+        // The first poll catches the signals: a stop during the start is a clean one, too.
+        if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
+            return Ok(());
+        }
+        let master = Master::bind(&args.config, config).await?;
+        master.run(stop, hangups).await
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    if ended.is_ok() {
+        tracing::info!("ended cleanly");
+    }
+    Ok(ended?)
 }
 
 /// What clap has to say; its code 2 is 64 here.

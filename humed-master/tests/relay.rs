@@ -234,3 +234,22 @@ async fn a_store_has_one_master() {
     assert_eq!(error.exit_code(), hume_runtime::exit::TEMPORARY);
     master.ended().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_vanishes_is_said_in_words_of_ours() {
+    let site = Site::new();
+    let master = site.start().await;
+    let vanish = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let agent = runtime.block_on(master.enter(&site, ID, 0));
+        // Whoever drives the connection is gone first: no goodbye, and no end of the TLS stream.
+        drop(runtime);
+        drop(agent);
+    };
+    tokio::task::block_in_place(|| std::thread::scope(|scope| scope.spawn(vanish).join().unwrap()));
+    let is_gone = |body: &str| body.contains("disconnected");
+    let body = master.wait_for("/api/v1/agents", "the end of the session", is_gone).await;
+    let agents: AgentList = serde_json::from_str(&body).unwrap();
+    assert_eq!(agents.agents[0].last_error.as_deref(), Some("the connection broke off"));
+    master.ended().await.unwrap();
+}

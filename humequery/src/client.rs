@@ -65,6 +65,12 @@ pub enum ClientError {
         /// What to do about it.
         advice: Option<String>,
     },
+    /// The connection broke in the middle: what the layers below call that says no more.
+    #[error("could not ask {url}: the connection broke off")]
+    BrokeOff {
+        /// What was asked.
+        url: String,
+    },
     /// It took too long.
     #[error("no answer from {url} within {limit:?}")]
     Timeout {
@@ -134,7 +140,7 @@ impl ClientError {
             ClientError::Unreachable { source, .. } => {
                 !matches!(causes(source).1, Some(rustls::Error::InvalidCertificate(_)))
             }
-            ClientError::Timeout { .. } => true,
+            ClientError::Timeout { .. } | ClientError::BrokeOff { .. } => true,
             ClientError::Refused { class, .. } => match class {
                 ErrorClass::Full | ErrorClass::Busy | ErrorClass::Unavailable | ErrorClass::Internal => true,
                 ErrorClass::Invalid
@@ -176,7 +182,7 @@ impl ClientError {
             ClientError::Refused { class: ErrorClass::Conflict, .. } => {
                 Some("what came in between is not known: begin anew".to_owned())
             }
-            ClientError::Refused { .. } | ClientError::Pages { .. } => None,
+            ClientError::Refused { .. } | ClientError::BrokeOff { .. } | ClientError::Pages { .. } => None,
             ClientError::Foreign { .. } => Some(
                 "is it the web address of a humed-master (port 4864), or a daemon's api.sock?".to_owned(),
             ),
@@ -318,6 +324,11 @@ impl Client {
             return ClientError::Timeout { url, limit };
         }
         let source = error.without_url();
+        if let (Some(kind), None) = causes(&source)
+            && broke_off(kind)
+        {
+            return ClientError::BrokeOff { url };
+        }
         let advice = advice(&self.place, &source, self.with_ca);
         ClientError::Unreachable { url, source, advice }
     }
@@ -385,6 +396,12 @@ fn causes(error: &reqwest::Error) -> (Option<io::ErrorKind>, Option<&rustls::Err
         next = cause.source();
     }
     (io_kind, None)
+}
+
+/// True for a peer that went away without a word.
+fn broke_off(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(kind, Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe)
 }
 
 /// The TLS error in an I/O error, however often it was wrapped: an I/O error names the cause of what it wraps as its own.

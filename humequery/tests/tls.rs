@@ -27,7 +27,14 @@ fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
 
 /// Asks a server once that shows a certificate of `issuer` for `server_name`.
 fn ask(issuer: &Issuer<'static, KeyPair>, server_name: &str, ca_pem: Option<&str>) -> Output {
-    ask_for(&["--count"], issuer, server_name, ca_pem)
+    ask_for(&["--count"], issuer, server_name, ca_pem, Manners::Answers)
+}
+
+/// What a server does once it was asked.
+#[derive(Clone, Copy)]
+enum Manners {
+    Answers,
+    BreaksOff,
 }
 
 /// The same with these words.
@@ -36,6 +43,7 @@ fn ask_for(
     issuer: &Issuer<'static, KeyPair>,
     server_name: &str,
     ca_pem: Option<&str>,
+    manners: Manners,
 ) -> Output {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new([server_name.to_owned()]).unwrap();
@@ -59,8 +67,13 @@ fn ask_for(
         if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
             let body = r#"{"source":{"kind":"master","name":"m"},"count":7}"#;
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
-            write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-            stream.conn.send_close_notify();
+            match manners {
+                Manners::Answers => {
+                    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+                    stream.conn.send_close_notify();
+                }
+                Manners::BreaksOff => write!(stream, "{head}Content-Length: 5000\r\n\r\n{body}").unwrap(),
+            }
             stream.flush().unwrap();
         }
     });
@@ -119,12 +132,22 @@ fn a_certificate_of_another_ca_is_not_even_if_that_has_the_same_name() {
 #[test]
 fn a_check_of_a_master_of_another_ca_is_unknown_in_one_line() {
     let ((_, issuer), (other, _)) = (authority("hume CA"), authority("another CA"));
-    let output = ask_for(&["check", "-t", "X"], &issuer, "localhost", Some(&other));
+    let output = ask_for(&["check", "-t", "X"], &issuer, "localhost", Some(&other), Manners::Answers);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(3), &b""[..]), "{text}");
     assert!(text.starts_with("HUME UNKNOWN - could not ask https://localhost:"), "{text}");
     assert!(text.contains("its certificate is of another CA: check --ca"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_connection_that_breaks_off_is_said_in_words_of_ours() {
+    let (pem, issuer) = authority("hume CA");
+    let output = ask_for(&["--limit", "1"], &issuer, "localhost", Some(&pem), Manners::BreaksOff);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.ends_with("/api/v1/events: the connection broke off\n"), "{text}");
+    assert!(!text.contains("docs.rs") && text.lines().count() == 1, "{text}");
 }
 
 #[test]

@@ -394,8 +394,12 @@ impl From<FrameError> for tonic::Status {
     }
 }
 
-/// An error with all its causes in one line: a refused handshake hides in the last of them.
+/// An error with all its causes in one line: a refused handshake hides in the last of them. Of a connection that broke off
+/// every layer has words of its own, and none says more than that.
 fn chain(status: &tonic::Status) -> String {
+    if broke_off(status) {
+        return "the connection broke off".to_owned();
+    }
     let mut text = match status.message() {
         "" => status.to_string(),
         message => message.to_owned(),
@@ -410,6 +414,25 @@ fn chain(status: &tonic::Status) -> String {
         source = cause.source();
     }
     text
+}
+
+/// True when the other end went away without a word.
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::{self, ErrorKind};
+    let of_io = |error: &io::Error| {
+        let gone = matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+        );
+        // An I/O error names the cause of what it wraps as its own.
+        gone || error.get_ref().is_some_and(|inner| broke_off(inner))
+    };
+    // HTTP/2 does not name it as its cause.
+    let io = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
+    io.is_some_and(of_io) || error.source().is_some_and(broke_off)
 }
 
 /// The master's end of the call: one method per session.
@@ -543,4 +566,27 @@ fn unpack(mut payload: Bytes, count: usize) -> Result<Vec<EventBytes>, FrameErro
         return Err(FrameError::Malformed("a batch has bytes after its last event"));
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn said(error: io::Error) -> String {
+        FrameError::from(tonic::Status::from_error(Box::new(error))).to_string()
+    }
+
+    #[test]
+    fn a_connection_that_broke_off_is_said_in_words_of_ours() {
+        let eof = || {
+            let words = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+            io::Error::new(io::ErrorKind::UnexpectedEof, words)
+        };
+        for error in [eof(), io::Error::other(eof()), io::ErrorKind::ConnectionReset.into()] {
+            assert_eq!(said(error), "the connection broke off");
+        }
+        assert!(said(io::Error::other("no route")).contains("no route"));
+    }
 }
