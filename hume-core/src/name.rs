@@ -1,9 +1,11 @@
 //! Names that were checked once, at the edge: task, host, tag, agent, event, run, epoch.
 //!
-//! A value of these types is the proof that its bounds hold; nobody checks again.
+//! A value of these types is the proof that its bounds hold; nobody checks again. Cheap to clone: every event has some, and
+//! all rooms keep them.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -24,7 +26,7 @@ macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.

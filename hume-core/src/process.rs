@@ -2,6 +2,8 @@
 //!
 //! Pure: the text of `/proc/PID/stat` and `/proc/PID/cmdline` is handed in. A chain holds at most [`CHAIN_LINKS_MAX`] links.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// Longest chain of ancestors that is followed.
@@ -31,9 +33,22 @@ pub struct Link {
     pub shell_text: bool,
 }
 
-/// A process and its ancestors, itself first, pid 1 last when it could be read.
+/// A process and its ancestors, itself first, pid 1 last when it could be read. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Chain(Vec<Link>);
+#[serde(from = "Vec<Link>", into = "Vec<Link>")]
+pub struct Chain(Arc<[Link]>);
+
+impl From<Vec<Link>> for Chain {
+    fn from(links: Vec<Link>) -> Chain {
+        Chain::new(links)
+    }
+}
+
+impl From<Chain> for Vec<Link> {
+    fn from(chain: Chain) -> Vec<Link> {
+        chain.0.to_vec()
+    }
+}
 
 /// Set in the flags of `/proc/PID/stat` of a process that forked and did not exec.
 const PF_FORKNOEXEC: u64 = 0x40;
@@ -66,7 +81,7 @@ impl Chain {
     /// A chain of these links, itself first; cut to [`CHAIN_LINKS_MAX`].
     pub fn new(mut links: Vec<Link>) -> Chain {
         links.truncate(CHAIN_LINKS_MAX);
-        Chain(links)
+        Chain(links.into())
     }
 
     /// Follows the parents of `pid` upwards. `stat` and `cmdline` give the contents of the files of that name,
@@ -94,7 +109,7 @@ impl Chain {
             });
             next = read.parent;
         }
-        Chain(links)
+        Chain(links.into())
     }
 
     /// The links, the caller first.

@@ -1,7 +1,8 @@
 //! One connection at the socket: a line in, an answer out, in order; many lines may be on their way.
 //!
-//! A line that is not ended within [`LINE_TIME_MAX`] ends the connection, so that a hanging caller holds nothing for
-//! long. A line over the bound is answered and skipped. What waits to be answered is bounded by [`LINES_AT_ONCE`].
+//! While answers of earlier lines are awaited the next ones are read: at most [`GROUPS_AT_ONCE`] groups of [`GROUP_MAX`]
+//! lines are unanswered. A line that is not ended within [`LINE_TIME_MAX`] ends the connection, so that a hanging caller
+//! holds nothing for long. A line over the bound is answered and skipped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use hume_runtime::task_group::Stop;
 use hume_runtime::{clock, random};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::net::unix::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -21,7 +23,7 @@ use super::Desk;
 use super::drop_folder::DropFolder;
 use super::peer::Peer;
 use super::places::Place;
-use crate::runs::{NotTaken, Receipt};
+use crate::runs::{Answers, NotTaken, Receipt, Submission};
 
 /// A begun line must be ended within this time.
 const LINE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -29,13 +31,15 @@ const LINE_TIME_MAX: Duration = Duration::from_secs(5);
 const IDLE_TIME_MAX: Duration = Duration::from_hours(1);
 /// An answer must be taken within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// Lines of one connection that are submitted before the first of them is answered.
-const LINES_AT_ONCE: usize = 512;
+/// Lines of one connection that are submitted together.
+const GROUP_MAX: usize = 512;
+/// Groups of one connection that are submitted before the first of them is answered.
+const GROUPS_AT_ONCE: usize = 4;
 
-/// An answer that is there, or one that comes after the commit.
-enum Answer {
-    Ready(AnswerLine),
-    Coming(oneshot::Receiver<Result<Receipt, NotTaken>>),
+/// Lines that were taken together, and what is to be answered: at once, or with the next of the answers that come.
+struct Group {
+    answers: Vec<Option<AnswerLine>>,
+    coming: Option<oneshot::Receiver<Answers>>,
 }
 
 /// A connection as it was accepted.
@@ -56,6 +60,28 @@ pub(super) async fn serve(accepted: Accepted, desk: Arc<Desk>, drops: Arc<DropFo
             return;
         }
     };
+    let (reader, writer) = stream.split();
+    let (groups, taken) = mpsc::channel(GROUPS_AT_ONCE);
+    let read = read(reader, groups, &peer, &desk, &drops, &stop);
+    let answer = answer(writer, taken, &desk);
+    tokio::pin!(read, answer);
+    tokio::select! {
+        // What was submitted is still answered.
+        () = &mut read => answer.await,
+        // Whoever takes no answers is not listened to either.
+        () = &mut answer => {}
+    }
+}
+
+/// Takes lines until the caller, the time or the stop ends it.
+async fn read(
+    mut stream: ReadHalf<'_>,
+    groups: mpsc::Sender<Group>,
+    peer: &Peer,
+    desk: &Desk,
+    drops: &DropFolder,
+    stop: &Stop,
+) {
     let mut lines = Lines::default();
     // From the first byte of a line, however slowly the others come.
     let mut begun_at = None;
@@ -83,7 +109,7 @@ pub(super) async fn serve(accepted: Accepted, desk: Arc<Desk>, drops: Arc<DropFo
                     desk.metrics.refuse("timeout");
                     let text = "the line was not ended in time";
                     let answer = AnswerLine::refused(ErrorClass::Busy, text, None);
-                    let _ = write_answers(&mut stream, vec![answer]).await;
+                    let _ = groups.send(Group { answers: vec![Some(answer)], coming: None }).await;
                 }
                 return;
             }
@@ -93,21 +119,23 @@ pub(super) async fn serve(accepted: Accepted, desk: Arc<Desk>, drops: Arc<DropFo
             drops.settle_if_stirred().await;
         }
         loop {
-            let mut answers = Vec::new();
-            while answers.len() < LINES_AT_ONCE
+            let (mut answers, mut submissions) = (Vec::new(), Vec::new());
+            while answers.len() < GROUP_MAX
                 && let Some(line) = lines.next(ended)
             {
-                answers.push(take(line, &peer, &desk));
+                match take(line, peer, desk) {
+                    Ok(submission) => {
+                        submissions.push(submission);
+                        answers.push(None);
+                    }
+                    Err(answer) => answers.push(Some(answer)),
+                }
             }
             if answers.is_empty() {
                 break;
             }
             begun_at = None;
-            let mut ready = Vec::with_capacity(answers.len());
-            for answer in answers {
-                ready.push(settle(answer, &desk).await);
-            }
-            if write_answers(&mut stream, ready).await.is_err() {
+            if groups.send(submit(answers, submissions, desk)).await.is_err() {
                 return;
             }
         }
@@ -117,46 +145,77 @@ pub(super) async fn serve(accepted: Accepted, desk: Arc<Desk>, drops: Arc<DropFo
     }
 }
 
-/// Checks one line and puts it in line for the spool.
-fn take(line: Line, peer: &Peer, desk: &Desk) -> Answer {
+/// Checks one line.
+fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, AnswerLine> {
     let bytes = match line {
         Line::Whole(bytes) => bytes,
         Line::TooLong => {
             desk.metrics.refuse("too_long");
-            return Answer::Ready(AnswerLine::refused(
-                ErrorClass::Invalid,
-                LineError::TooLong.to_string(),
-                None,
-            ));
+            return Err(AnswerLine::refused(ErrorClass::Invalid, LineError::TooLong.to_string(), None));
         }
     };
     let mint = || EventId::mint(clock::now(), random::bytes());
-    match intake::parse(&bytes, mint) {
+    match intake::parse(bytes, mint) {
         Ok(parsed) => {
             let reporter = peer.reporter(&parsed.draft.caller);
-            match desk.records.submit(desk.submission(parsed.draft, reporter)) {
-                Ok(coming) => Answer::Coming(coming),
-                Err(error) => Answer::Ready(refusal(&error, desk)),
-            }
+            Ok(desk.submission(parsed.draft, reporter))
         }
         Err(error) => {
             desk.metrics.refuse("invalid");
-            Answer::Ready(AnswerLine::refused(ErrorClass::Invalid, error.to_string(), error.field()))
+            Err(AnswerLine::refused(ErrorClass::Invalid, error.to_string(), error.field()))
         }
     }
 }
 
-async fn settle(answer: Answer, desk: &Desk) -> AnswerLine {
-    match answer {
-        Answer::Ready(line) => line,
-        Answer::Coming(coming) => match coming.await {
-            Ok(Ok(receipt)) => {
-                desk.metrics.accepted.inc();
-                AnswerLine::stored(receipt.id, receipt.seq, receipt.run)
+/// Puts checked lines in line for the spool.
+fn submit(mut answers: Vec<Option<AnswerLine>>, submissions: Vec<Submission>, desk: &Desk) -> Group {
+    if submissions.is_empty() {
+        return Group { answers, coming: None };
+    }
+    match desk.records.submit(submissions) {
+        Ok(coming) => Group { answers, coming: Some(coming) },
+        Err(error) => {
+            for answer in answers.iter_mut().filter(|answer| answer.is_none()) {
+                *answer = Some(refusal(&error, desk));
             }
-            Ok(Err(error)) => refusal(&error, desk),
-            Err(_) => AnswerLine::refused(ErrorClass::Busy, "the agent is stopping", None),
-        },
+            Group { answers, coming: None }
+        }
+    }
+}
+
+/// Answers group after group, until there are no more or nobody takes an answer.
+async fn answer(mut stream: WriteHalf<'_>, mut taken: mpsc::Receiver<Group>, desk: &Desk) {
+    let mut text = Vec::new();
+    while let Some(Group { answers, coming }) = taken.recv().await {
+        let mut coming = match coming {
+            Some(coming) => coming.await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+        .into_iter();
+        text.clear();
+        for answer in answers {
+            let answer = answer.unwrap_or_else(|| settle(coming.next(), desk));
+            // An answer holds nothing that has no JSON.
+            if serde_json::to_writer(&mut text, &answer).is_err() {
+                return;
+            }
+            text.push(b'\n');
+        }
+        let written = tokio::time::timeout(ANSWER_TIME_MAX, stream.write_all(&text)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+fn settle(answer: Option<Result<Receipt, NotTaken>>, desk: &Desk) -> AnswerLine {
+    match answer {
+        Some(Ok(receipt)) => {
+            desk.metrics.accepted.inc();
+            AnswerLine::stored(receipt.id, receipt.seq, receipt.run)
+        }
+        Some(Err(error)) => refusal(&error, desk),
+        None => AnswerLine::refused(ErrorClass::Busy, "the agent is stopping", None),
     }
 }
 
@@ -170,21 +229,10 @@ fn refusal(error: &NotTaken, desk: &Desk) -> AnswerLine {
     AnswerLine::refused(class, error.to_string(), None)
 }
 
-async fn write_answers(stream: &mut UnixStream, answers: Vec<AnswerLine>) -> std::io::Result<()> {
-    let mut text = Vec::with_capacity(answers.len() * 128);
-    for answer in answers {
-        serde_json::to_writer(&mut text, &answer)?;
-        text.push(b'\n');
-    }
-    tokio::time::timeout(ANSWER_TIME_MAX, stream.write_all(&text))
-        .await
-        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
-}
-
 /// One line without its newline.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
-    Whole(Vec<u8>),
+enum Line<'a> {
+    Whole(&'a [u8]),
     TooLong,
 }
 
@@ -200,7 +248,7 @@ struct Lines {
 }
 
 impl Lines {
-    async fn fill(&mut self, stream: &mut UnixStream) -> std::io::Result<usize> {
+    async fn fill(&mut self, stream: &mut ReadHalf<'_>) -> std::io::Result<usize> {
         self.bytes.drain(..self.taken);
         self.searched -= self.taken;
         self.taken = 0;
@@ -219,7 +267,7 @@ impl Lines {
     }
 
     /// The next line; with `ended`, what is left without a newline is a line too. Blank lines are skipped.
-    fn next(&mut self, ended: bool) -> Option<Line> {
+    fn next(&mut self, ended: bool) -> Option<Line<'_>> {
         loop {
             let newline = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n');
             let end = match newline {
@@ -237,13 +285,15 @@ impl Lines {
                     return Some(Line::TooLong);
                 }
             };
-            let line = &self.bytes[self.taken..end];
-            let whole = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+            let from = self.taken;
             self.taken = (end + 1).min(self.bytes.len());
             self.searched = self.taken;
-            if std::mem::take(&mut self.skipping) || whole.iter().all(u8::is_ascii_whitespace) {
+            let is_skipped = std::mem::take(&mut self.skipping);
+            if is_skipped || self.bytes[from..end].iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
+            let line = &self.bytes[from..end];
+            let whole = line.strip_suffix(b"\r").unwrap_or(line);
             return Some(if whole.len() < LINE_BYTES_MAX { Line::Whole(whole) } else { Line::TooLong });
         }
     }
@@ -254,7 +304,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lines(chunks: &[&[u8]]) -> Vec<Line> {
+    /// Each line, or none for one that is too long.
+    fn lines(chunks: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let owned = |line: Line<'_>| match line {
+            Line::Whole(bytes) => Some(bytes.to_vec()),
+            Line::TooLong => None,
+        };
         let mut lines = Lines::default();
         let mut out = Vec::new();
         for (index, chunk) in chunks.iter().enumerate() {
@@ -263,11 +318,11 @@ mod tests {
             lines.taken = 0;
             lines.bytes.extend_from_slice(chunk);
             while let Some(line) = lines.next(false) {
-                out.push(line);
+                out.push(owned(line));
             }
             if index + 1 == chunks.len() {
                 while let Some(line) = lines.next(true) {
-                    out.push(line);
+                    out.push(owned(line));
                 }
             }
         }
@@ -276,14 +331,14 @@ mod tests {
 
     #[test]
     fn lines_are_found_across_reads_and_the_last_needs_no_newline() {
-        let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
+        let whole = |text: &str| Some(text.as_bytes().to_vec());
         assert_eq!(lines(&[b"a\nb", b"c\r\n\n \nd"]), [whole("a"), whole("bc"), whole("d")]);
     }
 
     #[test]
     fn a_line_over_the_bound_is_told_once_and_skipped_to_its_end() {
         let long = vec![b'x'; LINE_BYTES_MAX];
-        assert_eq!(lines(&[&long, &long, b"xx\nnext\n"]), [Line::TooLong, Line::Whole(b"next".to_vec())]);
+        assert_eq!(lines(&[&long, &long, b"xx\nnext\n"]), [None, Some(b"next".to_vec())]);
     }
 
     proptest! {

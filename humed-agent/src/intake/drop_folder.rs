@@ -28,7 +28,7 @@ use tokio::sync::{Mutex, oneshot};
 use tracing::{info, warn};
 
 use super::Desk;
-use crate::runs::{Folder, NotTaken, Receipt, Reporter};
+use crate::runs::{Answers, Folder, NotTaken, Reporter};
 
 /// Files looked at in one pass; the rest waits for the next.
 const FILES_MAX: usize = 10_000;
@@ -98,7 +98,7 @@ enum Fate {
 struct Submitted {
     name: OsString,
     bytes: usize,
-    coming: oneshot::Receiver<Result<Receipt, NotTaken>>,
+    coming: oneshot::Receiver<Answers>,
 }
 
 impl DropFolder {
@@ -266,10 +266,11 @@ impl DropFolder {
                 }
             }
             for Submitted { name, bytes: _, coming } in submitted {
-                let fate = match coming.await {
-                    Ok(Ok(_)) => Fate::Remove,
-                    Ok(Err(error)) => fate_of(&error),
-                    Err(_) => Fate::Leave("the agent is stopping".to_owned()),
+                let answers = coming.await.ok();
+                let fate = match answers.and_then(|answers| answers.into_iter().next()) {
+                    Some(Ok(_)) => Fate::Remove,
+                    Some(Err(error)) => fate_of(&error),
+                    None => Fate::Leave("the agent is stopping".to_owned()),
                 };
                 is_over |= !self.deal(&name, fate, &mut pass);
             }
@@ -285,7 +286,7 @@ impl DropFolder {
         &self,
         name: &OsStr,
         per_user: &mut HashMap<u32, usize>,
-    ) -> Result<Option<(usize, oneshot::Receiver<Result<Receipt, NotTaken>>)>, Fate> {
+    ) -> Result<Option<(usize, oneshot::Receiver<Answers>)>, Fate> {
         let (bytes, uid) = read(&self.path.join(name))?;
         let of_user = per_user.entry(uid).or_default();
         if *of_user >= FILES_PER_USER_MAX {
@@ -313,7 +314,7 @@ impl DropFolder {
             },
             chain: caller.chain.take().unwrap_or_else(Chain::default),
         };
-        match self.desk.records.submit(self.desk.submission(draft, reporter)) {
+        match self.desk.records.submit(vec![self.desk.submission(draft, reporter)]) {
             Ok(coming) => Ok(Some((bytes.len(), coming))),
             Err(error) => Err(fate_of(&error)),
         }

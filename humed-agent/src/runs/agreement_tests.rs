@@ -162,18 +162,18 @@ impl Machine {
     fn take(&mut self, step: Step) {
         self.millis += 700;
         let now = at(self.millis);
-        let (events, changes) = match step {
+        let events = match step {
             Step::Report(said) => {
                 let id = self.host.mint.event(now.time);
                 let stamped = self.host.stamp(said.submission(self.millis, id, self.boot));
                 let may_be_nowhere = said.command == STOP || stamped.refused.is_some();
                 assert!(stamped.run.is_some() || may_be_nowhere, "{said:?}");
                 assert_eq!(stamped.events.last().map(|event| event.id), Some(id));
-                (stamped.events, stamped.changes)
+                stamped.events
             }
             Step::Die(pid) => {
                 self.host.dead.kill(pid);
-                (vec![], vec![])
+                vec![]
             }
             Step::Look(folder) => {
                 let Host { table, mint, dead } = &mut self.host;
@@ -188,9 +188,10 @@ impl Machine {
                 let policies = Arc::clone(&self.host.table.policies);
                 self.host.table = RunTable::load(kept, policies, Some(self.boot), None);
                 self.folds.restart();
-                (vec![], vec![])
+                vec![]
             }
         };
+        let changes = self.host.table.take_changes();
         for change in changes {
             match change {
                 RunChange::Put(row) => drop(self.rows.insert(row.run.id, *row)),

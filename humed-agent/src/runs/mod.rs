@@ -1,7 +1,7 @@
 //! Every event gets its run before it is spooled; whoever asks again about the same id gets the same answer.
 //!
-//! One task stamps and appends, group by group: while one group is synced to disk the next gathers. A group is at most
-//! [`GROUP_MAX`] submissions, and at most [`WAITING_MAX`] wait; beyond that the answer is `busy`.
+//! One task stamps and appends, group by group: while one group is synced to disk the next gathers. A group is closed when
+//! it has [`GROUP_MAX`] submissions, and at most [`WAITING_MAX`] wait; beyond that the answer is `busy`.
 
 mod owners;
 mod pulse;
@@ -16,10 +16,10 @@ use hume_core::policy::Policies;
 use hume_core::{ErrorClass, Event, RunId, Timestamp};
 use hume_runtime::task_group::Stop;
 use hume_runtime::{clock, random};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
-use crate::spool::{Pending, Received, RunChange, SpoolError, SpoolReader, SpoolWriter};
+use crate::spool::{Pending, Received, SpoolError, SpoolReader, SpoolWriter};
 use owners::Owners;
 use pulse::BEAT_EVERY;
 
@@ -60,48 +60,47 @@ impl NotTaken {
     }
 }
 
+/// What became of submissions that were handed in together, in their order.
+pub type Answers = Vec<Result<Receipt, NotTaken>>;
+
 struct Waiting {
-    submission: Submission,
-    /// Until it is on disk or refused.
+    submissions: Vec<Submission>,
+    /// Until they are on disk or refused.
     received: Received,
-    answer: oneshot::Sender<Result<Receipt, NotTaken>>,
+    answer: oneshot::Sender<Answers>,
+    /// Given back when they are taken into a group.
+    room: OwnedSemaphorePermit,
 }
 
 /// Hands submissions to the recorder.
 #[derive(Clone, Debug)]
 pub struct Records {
     waiting: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
     folder: Arc<watch::Sender<Folder>>,
     pending: Pending,
 }
 
 impl Records {
-    /// Puts a submission in line; the answer comes when it is on disk. This is the moment at which it is received.
+    /// Puts submissions in line, in their order; the answers come when they are on disk. This is the moment at which they
+    /// are received.
     ///
     /// # Errors
     /// [`NotTaken`] of class `busy` when too many wait, `unavailable` when the agent stops.
-    pub fn submit(
-        &self,
-        mut submission: Submission,
-    ) -> Result<oneshot::Receiver<Result<Receipt, NotTaken>>, NotTaken> {
+    pub fn submit(&self, mut submissions: Vec<Submission>) -> Result<oneshot::Receiver<Answers>, NotTaken> {
+        let busy = || NotTaken::new(ErrorClass::Busy, format!("{WAITING_MAX} events wait already"));
+        let count = u32::try_from(submissions.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|_| busy())?;
         let (answer, answered) = oneshot::channel();
         let received = self.pending.receive();
-        submission.received.time = received.at();
-        match self.waiting.try_send(Waiting { submission, received, answer }) {
+        for submission in &mut submissions {
+            submission.received.time = received.at();
+        }
+        match self.waiting.try_send(Waiting { submissions, received, answer, room }) {
             Ok(()) => Ok(answered),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                Err(NotTaken::new(ErrorClass::Busy, format!("{WAITING_MAX} events wait already")))
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => Err(busy()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
         }
-    }
-
-    /// Puts a submission in line and waits for its answer.
-    ///
-    /// # Errors
-    /// [`NotTaken`]: nothing of it was kept.
-    pub async fn record(&self, submission: Submission) -> Result<Receipt, NotTaken> {
-        self.submit(submission)?.await.map_err(|_| stopping())?
     }
 
     /// Tells whether events may wait in the drop folder: until it is empty nothing is said of runs that look ended.
@@ -175,7 +174,12 @@ pub async fn open(
     let owners = Owners::new().map_err(OpenError::Watch)?;
     let (sender, waiting) = mpsc::channel(WAITING_MAX);
     let (told, folder) = watch::channel(Folder::Waiting);
-    let records = Records { waiting: sender, folder: Arc::new(told), pending: writer.pending().clone() };
+    let records = Records {
+        waiting: sender,
+        room: Arc::new(Semaphore::new(WAITING_MAX)),
+        folder: Arc::new(told),
+        pending: writer.pending().clone(),
+    };
     Ok((
         records,
         Recorder {
@@ -200,7 +204,6 @@ impl Recorder {
     pub async fn run(mut self, stop: Stop) -> anyhow::Result<()> {
         let mut beat = tokio::time::interval(BEAT_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut group = Vec::with_capacity(GROUP_MAX);
         let mut next_sweep = None;
         let mut must_sweep = true;
         loop {
@@ -215,12 +218,13 @@ impl Recorder {
                 continue;
             }
             tokio::select! {
-                taken = self.waiting.recv_many(&mut group, GROUP_MAX) => {
-                    if taken == 0 {
-                        return Ok(());
+                first = self.waiting.recv() => match first {
+                    Some(first) => {
+                        let group = self.gather(first);
+                        self.record(group).await?;
                     }
-                    self.record(std::mem::take(&mut group)).await?;
-                }
+                    None => return Ok(()),
+                },
                 () = stop.wait(), if !self.waiting.is_closed() => self.waiting.close(),
                 () = self.owners.ended() => must_sweep = true,
                 // Nobody can tell anything any more when all senders are gone; the queue then ends as well.
@@ -250,7 +254,8 @@ impl Recorder {
         // Until it is on disk: nothing of now may be claimed to be at the master.
         let received = self.writer.pending().receive();
         let now = Moment { time: received.at(), ..now() };
-        let (events, changes) = self.table.sweep(now, folder, &mut Ids, &self.owners);
+        let events = self.table.sweep(now, folder, &mut Ids, &self.owners);
+        let changes = self.table.take_changes();
         if events.is_empty() && changes.is_empty() {
             return Ok(());
         }
@@ -267,61 +272,87 @@ impl Recorder {
         Ok(())
     }
 
+    /// What waits, as far as it goes into one group.
+    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut count = first.submissions.len();
+        let mut group = vec![first];
+        while count < GROUP_MAX
+            && let Ok(next) = self.waiting.try_recv()
+        {
+            count += next.submissions.len();
+            group.push(next);
+        }
+        group
+    }
+
     /// Stamps a group, appends it in one go, answers all. What is known already is answered from the spool.
     async fn record(&mut self, group: Vec<Waiting>) -> anyhow::Result<()> {
-        let ids = group.iter().map(|waiting| waiting.submission.draft.id).collect();
+        let submissions = group.iter().flat_map(|waiting| &waiting.submissions);
+        let ids = submissions.map(|submission| submission.draft.id).collect();
         let known = match self.reader.known(ids).await {
             Ok(known) => known,
             Err(error) => {
                 error!(error = %whole(&error), "could not look up events in the spool");
-                refuse(group.into_iter().map(|waiting| waiting.answer), &error);
+                let refusal = || Err(NotTaken::new(error.class(), error.to_string()));
+                for Waiting { submissions, answer, .. } in group {
+                    let _ = answer.send(submissions.iter().map(|_| refusal()).collect());
+                }
                 return Ok(());
             }
         };
-        let mut answers: HashMap<EventId, Result<Receipt, NotTaken>> =
-            known.into_iter().map(|(id, seq, run)| (id, Ok(Receipt { id, seq, run }))).collect();
-        let mut events: Vec<Event> = Vec::with_capacity(group.len());
-        let mut changes: Vec<RunChange> = Vec::new();
+        let known: HashMap<EventId, Receipt> =
+            known.into_iter().map(|(id, seq, run)| (id, Receipt { id, seq, run })).collect();
+        let mut events: Vec<Event> = Vec::with_capacity(group.iter().map(|one| one.submissions.len()).sum());
+        let mut places: HashMap<EventId, Place> = HashMap::with_capacity(events.capacity());
         let mut asked = Vec::with_capacity(group.len());
-        let mut places: HashMap<EventId, Place> = HashMap::new();
-        let mut pending = Vec::with_capacity(group.len());
-        for Waiting { submission, received, answer } in group {
-            let id = submission.draft.id;
-            asked.push((id, answer));
-            pending.push(received);
-            if answers.contains_key(&id) || places.contains_key(&id) {
-                continue;
-            }
-            let stamped = self.table.stamp(submission, &mut Ids, &self.owners);
-            events.extend(stamped.events);
-            changes.extend(stamped.changes);
-            let offset = events.len() as u64 - 1;
-            places.insert(id, Place { offset, run: stamped.run, refused: stamped.refused });
-        }
-        if !events.is_empty() {
-            match self.writer.append(events, changes).await {
-                Ok(appended) => {
-                    self.is_failing = false;
-                    for (id, Place { offset, run, refused }) in places {
-                        let receipt = Receipt { id, seq: appended.first.plus(offset), run };
-                        answers.insert(id, refused.map_or(Ok(receipt), Err));
-                    }
+        for Waiting { submissions, received, answer, room } in group {
+            drop(room);
+            let mut ids = Vec::with_capacity(submissions.len());
+            for submission in submissions {
+                let id = submission.draft.id;
+                ids.push(id);
+                if known.contains_key(&id) || places.contains_key(&id) {
+                    continue;
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.is_failing, true) {
-                        error!(error = %whole(&error), "events are refused");
-                    }
-                    // What was known before is still true; the rest was not kept.
-                    let (kept, lost): (Vec<_>, Vec<_>) =
-                        asked.into_iter().partition(|(id, _)| answers.contains_key(id));
-                    refuse(lost.into_iter().map(|(_, answer)| answer), &error);
-                    answer_all(kept, &answers);
-                    return self.reload().await;
-                }
+                let stamped = self.table.stamp(submission, &mut Ids, &self.owners);
+                events.extend(stamped.events);
+                let offset = events.len() as u64 - 1;
+                places.insert(id, Place { offset, run: stamped.run, refused: stamped.refused });
             }
+            asked.push((ids, received, answer));
         }
-        answer_all(asked, &answers);
-        Ok(())
+        let appended = if events.is_empty() {
+            None
+        } else {
+            let changes = self.table.take_changes();
+            Some(self.writer.append(events, changes).await)
+        };
+        if let Some(Err(error)) = &appended {
+            if !std::mem::replace(&mut self.is_failing, true) {
+                error!(error = %whole(error), "events are refused");
+            }
+        } else if appended.is_some() {
+            self.is_failing = false;
+        }
+        // What was known before is true whatever became of the rest.
+        let told = |id: &EventId| match (known.get(id), &appended, places.get(id)) {
+            (Some(receipt), _, _) => Ok(*receipt),
+            (None, Some(Ok(_)), Some(Place { refused: Some(refused), .. })) => Err(refused.clone()),
+            (None, Some(Ok(appended)), Some(Place { offset, run, refused: None })) => {
+                Ok(Receipt { id: *id, seq: appended.first.plus(*offset), run: *run })
+            }
+            (None, Some(Err(error)), _) => Err(NotTaken::new(error.class(), error.to_string())),
+            (None, Some(Ok(_)), None) | (None, None, _) => Err(stopping()),
+        };
+        for (ids, received, answer) in asked {
+            // Whoever asked may have gone; the events are kept all the same.
+            let _ = answer.send(ids.iter().map(told).collect());
+            drop(received);
+        }
+        match appended {
+            Some(Err(_)) => self.reload().await,
+            Some(Ok(_)) | None => Ok(()),
+        }
     }
 
     /// Goes back to what is on disk.
@@ -354,21 +385,4 @@ fn whole(error: &SpoolError) -> String {
         cause = next.source();
     }
     text
-}
-
-type Asked = Vec<(EventId, oneshot::Sender<Result<Receipt, NotTaken>>)>;
-
-fn answer_all(asked: Asked, answers: &HashMap<EventId, Result<Receipt, NotTaken>>) {
-    for (id, answer) in asked {
-        if let Some(told) = answers.get(&id) {
-            // Whoever asked may have gone; the event is kept all the same.
-            let _ = answer.send(told.clone());
-        }
-    }
-}
-
-fn refuse(answers: impl Iterator<Item = oneshot::Sender<Result<Receipt, NotTaken>>>, error: &SpoolError) {
-    for answer in answers {
-        let _ = answer.send(Err(NotTaken::new(error.class(), error.to_string())));
-    }
 }

@@ -65,8 +65,6 @@ pub struct Submission {
 pub struct Stamped {
     /// To be appended in this order; the last is the submitted one.
     pub events: Vec<Event>,
-    /// What this changes about open runs.
-    pub changes: Vec<RunChange>,
     /// The run of the submitted event.
     pub run: Option<RunId>,
     /// The event is kept, and this is answered all the same.
@@ -108,6 +106,8 @@ pub struct RunTable {
     blind_since: Option<Timestamp>,
     /// Runs whose process was found ended, and when that was found.
     ended: HashMap<RunId, u64>,
+    /// Runs that are not any more as they were when [`take_changes`](RunTable::take_changes) was last asked.
+    changed: HashMap<RunId, (TaskName, HostName)>,
     /// Grows when the processes to be watched change.
     version: u64,
 }
@@ -124,7 +124,15 @@ impl RunTable {
         for row in rows {
             open.entry((row.task, row.host)).or_default().push(row.run);
         }
-        RunTable { open, policies, boot, blind_since, ended: HashMap::new(), version: 1 }
+        RunTable {
+            open,
+            policies,
+            boot,
+            blind_since,
+            ended: HashMap::new(),
+            changed: HashMap::new(),
+            version: 1,
+        }
     }
 
     /// The same table with other rows, after these could not be written.
@@ -184,6 +192,22 @@ impl RunTable {
         runs.filter_map(due).min()
     }
 
+    /// What has changed about open runs since this was last asked: to be written with the events that changed it.
+    pub fn take_changes(&mut self) -> Vec<RunChange> {
+        let changed = std::mem::take(&mut self.changed);
+        let change = |(id, place): (RunId, (TaskName, HostName))| {
+            let runs = self.open.get(&place).map(Vec::as_slice).unwrap_or_default();
+            match runs.iter().find(|run| run.id == id && run.stopped.is_none()) {
+                Some(run) => {
+                    let (task, host) = place;
+                    RunChange::Put(Box::new(OpenRunRow { task, host, run: run.clone() }))
+                }
+                None => RunChange::Remove(id),
+            }
+        };
+        changed.into_iter().map(change).collect()
+    }
+
     /// Gives the submission its run.
     pub fn stamp(
         &mut self,
@@ -205,7 +229,7 @@ impl RunTable {
         };
         if draft.task.is_none() {
             let event = event_of(draft, reporter.process, received.time, host, None, flags);
-            return Stamped { events: vec![event], changes: Vec::new(), run: None, refused: None };
+            return Stamped { events: vec![event], run: None, refused: None };
         }
         let overlap = self.overlap(&draft);
         let origin = Origin {
@@ -220,7 +244,10 @@ impl RunTable {
         let place_key = (draft.task.clone(), host.clone());
         let open = self.open.entry(place_key.clone()).or_default();
         let alive = |process| processes.is_alive(process);
-        let (mut events, mut changes, mut refused) = (Vec::new(), Vec::new(), None);
+        let (mut events, mut refused) = (Vec::with_capacity(1), None);
+        let mut changed = |run: RunId| {
+            self.changed.entry(run).or_insert_with(|| place_key.clone());
+        };
         let run = match place(draft.command, &origin, open, overlap, alive) {
             Placement::Nowhere { flags: more } => {
                 flags.extend(more);
@@ -239,7 +266,7 @@ impl RunTable {
                 if join(open, run, &draft, &origin, received) {
                     self.version += 1;
                 }
-                changes.push(change_of(open, run, &place_key));
+                changed(run);
                 Some(RunRef { id: run, correlation })
             }
             Placement::Open { correlation, implicit, flags: more, ends } => {
@@ -248,7 +275,7 @@ impl RunTable {
                 let id = mint.run(received.time);
                 if let Some((ended, finding)) = ends {
                     open.retain(|run| run.id != ended);
-                    changes.push(RunChange::Remove(ended));
+                    changed(ended);
                     let told = Found { run: ended, task: &draft.task, host: &host };
                     events.push(told.event(finding, Told::now(received, self.boot), received.time, mint));
                 }
@@ -257,7 +284,7 @@ impl RunTable {
                 }
                 if draft.command != Some(Command::CounterStop) {
                     open.push(opened(id, implicit, &draft, origin, received, self.boot));
-                    changes.push(change_of(open, id, &place_key));
+                    changed(id);
                 }
                 Some(RunRef { id, correlation })
             }
@@ -266,24 +293,28 @@ impl RunTable {
             self.open.remove(&place_key);
         }
         let id = run.map(|run| run.id);
-        changes.extend(self.let_go());
+        self.let_go();
         events.push(event_of(draft, reporter.process, received.time, host, run, flags));
-        Stamped { events, changes, run: id, refused }
+        Stamped { events, run: id, refused }
     }
 
     /// Lets a run go when there are too many.
-    fn let_go(&mut self) -> Option<RunChange> {
+    fn let_go(&mut self) {
         if self.open_runs() <= OPEN_RUNS_MAX {
-            return None;
+            return;
         }
-        let runs = self.open.values().flatten().filter(|run| run.stopped.is_none());
-        let id = runs.min_by_key(|run| run.touched_us)?.id;
-        for runs in self.open.values_mut() {
+        let all = self.open.iter().flat_map(|(place, runs)| runs.iter().map(move |run| (place, run)));
+        let unstopped = all.filter(|(_, run)| run.stopped.is_none());
+        let Some((place, run)) = unstopped.min_by_key(|(_, run)| run.touched_us) else { return };
+        let (place, id) = (place.clone(), run.id);
+        if let Some(runs) = self.open.get_mut(&place) {
             runs.retain(|run| run.id != id);
+            if runs.is_empty() {
+                self.open.remove(&place);
+            }
         }
-        self.open.retain(|_, runs| !runs.is_empty());
+        self.changed.insert(id, place);
         self.version += 1;
-        Some(RunChange::Remove(id))
     }
 
     /// What becomes of this start if another run is open. Only who can still decide not to go on is ever refused.
@@ -306,10 +337,10 @@ impl RunTable {
         folder: Folder,
         mint: &mut impl Mint,
         processes: &impl Processes,
-    ) -> (Vec<Event>, Vec<RunChange>) {
-        let RunTable { open, policies, boot, blind_since, ended, version } = self;
+    ) -> Vec<Event> {
+        let RunTable { open, policies, boot, blind_since, ended, changed, version } = self;
         let look = Look { now, folder, boot: *boot, blind_since: *blind_since, processes };
-        let (mut events, mut changes) = (Vec::new(), Vec::new());
+        let mut events = Vec::new();
         for ((task, host), runs) in &mut *open {
             let idle_gap = policies.of(task).idle_gap;
             let before = runs.len();
@@ -321,17 +352,16 @@ impl RunTable {
                         *version += 1;
                         run.gone_us = Some(now.boot_us);
                         events.push(told.event(Finding::ProcessGone, told_at, now.time, mint));
-                        let row = OpenRunRow { task: task.clone(), host: host.clone(), run: run.clone() };
-                        changes.push(RunChange::Put(Box::new(row)));
+                        changed.insert(run.id, (task.clone(), host.clone()));
                         true
                     }
                     Verdict::End(finding, told_at) => {
                         events.push(told.event(finding, told_at, now.time, mint));
-                        changes.push(RunChange::Remove(run.id));
+                        changed.insert(run.id, (task.clone(), host.clone()));
                         false
                     }
                     Verdict::Forget => {
-                        changes.push(RunChange::Remove(run.id));
+                        changed.insert(run.id, (task.clone(), host.clone()));
                         false
                     }
                     // Its row went with the stop.
@@ -349,7 +379,7 @@ impl RunTable {
             // From here on the end of a process is seen when it happens.
             *blind_since = None;
         }
-        (events, changes)
+        events
     }
 }
 
@@ -519,15 +549,6 @@ fn join(open: &mut [OpenRun], id: RunId, draft: &Draft, origin: &Origin, now: Mo
 /// Who runs the job itself.
 fn runner(origin: &Origin) -> Option<ProcessRef> {
     origin.chain.links().first().map(|link| link.process)
-}
-
-fn change_of(open: &[OpenRun], id: RunId, (task, host): &(TaskName, HostName)) -> RunChange {
-    match open.iter().find(|run| run.id == id && run.stopped.is_none()) {
-        Some(run) => {
-            RunChange::Put(Box::new(OpenRunRow { task: task.clone(), host: host.clone(), run: run.clone() }))
-        }
-        None => RunChange::Remove(id),
-    }
 }
 
 /// A run about which something was found.

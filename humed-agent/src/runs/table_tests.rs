@@ -120,7 +120,7 @@ impl Host {
     }
 
     fn sweep(&mut self, millis: u64) -> Vec<Event> {
-        self.table.sweep(at(millis), Folder::Empty, &mut self.mint, &self.dead).0
+        self.table.sweep(at(millis), Folder::Empty, &mut self.mint, &self.dead)
     }
 
     /// Sees that somebody died, and looks again when what was in flight must have come.
@@ -142,7 +142,7 @@ fn a_run_is_open_from_its_start_to_its_stop() {
     let middle = host.stamp(submission(1, 40, None));
     let stop = host.stamp(submission(2, 40, STOP));
     assert!(start.run.is_some() && start.run == middle.run && start.run == stop.run);
-    assert_eq!(stop.changes, [RunChange::Remove(start.run.unwrap())]);
+    assert_eq!(host.table.take_changes(), [RunChange::Remove(start.run.unwrap())]);
     assert_eq!(host.sweep(501), [], "what was in flight may still come");
     assert!(!host.table.is_empty());
     assert_eq!(host.sweep(502), []);
@@ -165,7 +165,7 @@ fn a_plain_note_belongs_to_no_run() {
     let mut note = submission(0, 40, None);
     note.draft.task = TaskName::none();
     let stamped = host.stamp(note);
-    assert_eq!((stamped.run, stamped.changes.len()), (None, 0));
+    assert_eq!((stamped.run, host.table.take_changes().len()), (None, 0));
     assert!(host.table.is_empty());
 }
 
@@ -219,7 +219,7 @@ fn nothing_is_said_of_the_dead_while_the_drop_folder_may_hold_their_stop() {
     let mut host = Host::new("");
     host.stamp(submission(0, 40, START));
     host.dead.kill(40);
-    let mut look = |millis, folder| host.table.sweep(at(millis), folder, &mut host.mint, &host.dead).0;
+    let mut look = |millis, folder| host.table.sweep(at(millis), folder, &mut host.mint, &host.dead);
     assert_eq!(look(1000, Folder::Waiting), []);
     assert_eq!(look(5000, Folder::Waiting), []);
     assert_eq!(findings(&look(5001, Folder::Empty)), [Finding::ProcessGone]);
@@ -354,17 +354,19 @@ fn a_stop_of_another_job_does_not_undo_the_death_of_a_run() {
 #[test]
 fn the_longest_untouched_of_too_many_runs_that_nobody_ends_is_let_go() {
     let mut host = Host::new("");
-    let mut start = |number: u64| {
+    let start = |host: &mut Host, number: u64| {
         let mut start = submission(number, 40, START);
         start.draft.key = Some(key(&number.to_string(), KeySource::Flag, None));
         host.stamp(start)
     };
-    let first = start(0);
+    let first = start(&mut host, 0);
     for number in 1..OPEN_RUNS_MAX as u64 {
-        assert_eq!(start(number).changes.len(), 1);
+        start(&mut host, number);
     }
-    let last = start(OPEN_RUNS_MAX as u64);
-    assert_eq!(last.changes[1], RunChange::Remove(first.run.unwrap()));
+    assert_eq!(host.table.take_changes().len(), OPEN_RUNS_MAX);
+    start(&mut host, OPEN_RUNS_MAX as u64);
+    let changes = host.table.take_changes();
+    assert!(changes.len() == 2 && changes.contains(&RunChange::Remove(first.run.unwrap())), "{changes:?}");
     assert_eq!(host.table.open_runs(), OPEN_RUNS_MAX);
 }
 
@@ -373,7 +375,7 @@ fn a_folder_that_never_empties_holds_a_verdict_for_ten_seconds_only() {
     let mut host = Host::new("");
     host.stamp(submission(0, 40, START));
     host.dead.kill(40);
-    let mut look = |millis| host.table.sweep(at(millis), Folder::Waiting, &mut host.mint, &host.dead).0;
+    let mut look = |millis| host.table.sweep(at(millis), Folder::Waiting, &mut host.mint, &host.dead);
     assert_eq!((look(1000), look(10_999)), (vec![], vec![]));
     assert_eq!(findings(&look(11_000)), [Finding::ProcessGone]);
 }
@@ -474,7 +476,7 @@ fn a_clock_that_jumps_ten_years_ends_no_run() {
     let ten_years = 10 * 365 * 86_400 * 1_000_000;
     for jump in [ten_years, -ten_years] {
         let now = Moment { time: at(1000).time.plus_micros(jump), ..at(1000) };
-        assert_eq!(host.table.sweep(now, Folder::Empty, &mut host.mint, &host.dead).0, []);
+        assert_eq!(host.table.sweep(now, Folder::Empty, &mut host.mint, &host.dead), []);
     }
 }
 
@@ -482,15 +484,16 @@ fn a_clock_that_jumps_ten_years_ends_no_run() {
 fn runs_of_an_earlier_boot_are_aborted_with_their_end_as_an_interval() {
     let mut host = Host::new("");
     let start = host.stamp(submission(100_000, 40, START));
-    let [RunChange::Put(row)] = &start.changes[..] else { panic!("{:?}", start.changes) };
+    let [RunChange::Put(row)] = &host.table.take_changes()[..] else { panic!("{start:?}") };
     let next_boot = Some(BootId::from_bytes([6; 16]));
     let last_look = at(160_000).time;
     let mut again = RunTable::load(vec![(**row).clone()], Arc::default(), next_boot, Some(last_look));
     // Two minutes after the start of the machine.
     let now = Moment { time: at(400_000).time, boot_us: 120_000_000 };
-    let (waits, _) = again.sweep(now, Folder::Waiting, &mut host.mint, &Dead::default());
+    let waits = again.sweep(now, Folder::Waiting, &mut host.mint, &Dead::default());
     assert_eq!(waits, [], "its stop may be in the folder");
-    let (events, changes) = again.sweep(now, Folder::Empty, &mut host.mint, &Dead::default());
+    let events = again.sweep(now, Folder::Empty, &mut host.mint, &Dead::default());
+    let changes = again.take_changes();
     assert_eq!(findings(&events), [Finding::Reboot]);
     assert_eq!((events[0].not_before, events[0].time), (Some(last_look), at(280_000).time));
     assert_eq!(changes, [RunChange::Remove(start.run.unwrap())]);
@@ -501,7 +504,7 @@ fn runs_of_an_earlier_boot_are_aborted_with_their_end_as_an_interval() {
 fn who_died_while_no_agent_looked_ended_between_the_last_look_and_the_first() {
     let mut host = Host::new("");
     let start = host.stamp(submission(0, 40, START));
-    let [RunChange::Put(row)] = &start.changes[..] else { panic!("{:?}", start.changes) };
+    let [RunChange::Put(row)] = &host.table.take_changes()[..] else { panic!("{start:?}") };
     let last_look = at(60_000).time;
     host.table = RunTable::load(vec![(**row).clone()], Arc::default(), Some(BOOT), Some(last_look));
     host.dead.kill(40);
@@ -516,7 +519,7 @@ fn who_died_while_no_agent_looked_ended_between_the_last_look_and_the_first() {
 fn the_table_survives_a_restart_by_its_rows() {
     let mut host = Host::new("");
     let start = host.stamp(submission(0, 40, START));
-    let [RunChange::Put(row)] = &start.changes[..] else { panic!("{:?}", start.changes) };
+    let [RunChange::Put(row)] = &host.table.take_changes()[..] else { panic!("{start:?}") };
     let text = serde_json::to_string(&row.run).unwrap();
     let run: OpenRun = serde_json::from_str(&text).unwrap();
     host.table =

@@ -23,7 +23,7 @@ impl Fold<'_> {
         &mut self,
         connection: &Connection,
         epoch: &mut EpochRow,
-        events: &[Event],
+        events: Vec<Event>,
         changes: &[RunChange],
     ) -> Result<(Appended, u64), SpoolError> {
         let first = epoch.next;
@@ -35,7 +35,7 @@ impl Fold<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         for event in events {
-            let body = EventBytes::encode(event);
+            let body = EventBytes::encode(&event);
             bytes += body.len() as u64;
             insert.execute(params![
                 epoch.no,
@@ -50,11 +50,10 @@ impl Fold<'_> {
             let position = Position { agent: self.agent, epoch: epoch.epoch, seq: epoch.next };
             epoch.next = epoch.next.next();
             if let Some(run) = event.run {
-                let stored = StoredEvent { position, arrived_at: None, event: event.clone() };
-                self.fold(connection, run.id, &stored)?;
                 let uid = (event.kind == EventKind::Reported).then_some(event.process.uid).flatten();
                 let first = touched.entry(run.id).or_default();
                 *first = first.or(uid);
+                self.fold(connection, run.id, &StoredEvent { position, arrived_at: None, event })?;
             }
         }
         connection

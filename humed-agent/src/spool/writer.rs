@@ -304,10 +304,11 @@ impl Writer {
                 let Job::Append { events, changes, answer } = job else { continue };
                 let savepoint = transaction.savepoint()?;
                 let mut fold = Fold { agent: self.agent, folds: &mut self.folds };
-                match fold.append(&savepoint, &mut self.epoch, &events, &changes) {
+                let events_count = events.len() as u64;
+                match fold.append(&savepoint, &mut self.epoch, events, &changes) {
                     Ok((appended, bytes)) => {
                         savepoint.commit()?;
-                        count = (count.0 + events.len() as u64, count.1 + bytes);
+                        count = (count.0 + events_count, count.1 + bytes);
                         pending.push((answer, Ok(appended)));
                     }
                     // Out of room SQLite may have taken back the whole transaction by itself.
