@@ -16,6 +16,8 @@ cargo xtask install --prefix DIR [--destdir DIR]
     release builds into PREFIX/bin and PREFIX/sbin, example configurations into PREFIX/share/doc/hume
 cargo xtask cost
     CPU instructions of one confirmed event, beside those of one call of logger(1); needs valgrind
+cargo xtask bench [--quick] [--json] [--only PART]...
+    what hume costs and carries, each figure beside its baseline in the same run; `bench --help` says more
 cargo xtask help";
 
 /// What `xtask` shall do.
@@ -37,6 +39,11 @@ pub(crate) enum Order {
     },
     /// Count the instructions of one event.
     Cost,
+    /// Measure, with the program of the benchmark, which gets these words.
+    Bench {
+        /// As they stand on the command line.
+        words: Vec<String>,
+    },
     /// Print [`HELP`].
     Help,
 }
@@ -65,6 +72,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
             Some(word) => Err(unknown("cost", word)),
             None => Ok(Order::Cost),
         },
+        "bench" => Ok(Order::Bench { words: rest.to_vec() }),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }
@@ -145,6 +153,8 @@ mod tests {
             parsed("install --prefix=/usr --destdir /stage"),
             Ok(Order::Install { prefix: "/usr".into(), destdir: Some("/stage".into()) })
         );
+        let words = ["--quick", "--only", "intake"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("bench --quick --only intake"), Ok(Order::Bench { words }));
         assert_eq!(parsed("help"), Ok(Order::Help));
     }
 

@@ -40,6 +40,11 @@ pub(crate) fn build_release() -> anyhow::Result<()> {
     build(&PROGRAM_CRATES)
 }
 
+/// Builds the program that measures the others.
+pub(crate) fn build_bench() -> anyhow::Result<()> {
+    build(&["hume-bench"])
+}
+
 fn build(packages: &[&str]) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(["build", "--release", "--locked"]);

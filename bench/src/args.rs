@@ -1,0 +1,145 @@
+//! What the command line orders, or the first word of it that makes no sense.
+
+/// What `cargo xtask bench --help` prints.
+pub(crate) const HELP: &str = "\
+cargo xtask bench [--quick] [--json] [--only PART]...
+    what hume costs and carries: release programs on loopback, mutual TLS, every sync kept; each figure beside its
+    baseline in the same run. A report, no judgement: it fails only when something did not work.
+    --quick   fewer events and rounds: about 3 minutes
+    --json    the same as JSON on standard output
+    --only    the parts named, of: intake, relay";
+
+/// One part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// What an agent takes in.
+    Intake,
+    /// From an agent's socket to the master's ack.
+    Relay,
+}
+
+impl Part {
+    /// All parts, in order.
+    pub(crate) const ALL: [Part; 2] = [Part::Intake, Part::Relay];
+
+    /// The name for `--only`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Part::Intake => "intake",
+            Part::Relay => "relay",
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// For a look while working.
+    Quick,
+    /// For the record.
+    Full,
+}
+
+impl Extent {
+    /// One of two numbers.
+    pub(crate) fn pick<T>(self, quick: T, full: T) -> T {
+        match self {
+            Extent::Quick => quick,
+            Extent::Full => full,
+        }
+    }
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Measure these parts.
+    Bench { parts: Vec<Part>, extent: Extent, format: Format },
+    /// Print [`HELP`].
+    Help,
+}
+
+/// Reads the words of the command line.
+/// # Errors
+/// A sentence that names the word nobody understands, or the one that is missing.
+pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
+    let (mut parts, mut extent, mut format) = (Vec::new(), Extent::Full, Format::Table);
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word {
+            "--quick" => extent = Extent::Quick,
+            "--json" => format = Format::Json,
+            "--help" | "-h" => return Ok(Order::Help),
+            _ => parts.push(part(value("--only", word, &mut words)?)?),
+        }
+    }
+    if parts.is_empty() {
+        parts.extend(Part::ALL);
+    }
+    parts.sort_unstable();
+    parts.dedup();
+    Ok(Order::Bench { parts, extent, format })
+}
+
+fn part(name: &str) -> Result<Part, String> {
+    Part::ALL.into_iter().find(|part| part.name() == name).ok_or_else(|| {
+        format!("there is no part {name:?}: the parts are {}", Part::ALL.map(Part::name).join(", "))
+    })
+}
+
+/// The value of `flag`, which `word` must be: `--flag VALUE` or `--flag=VALUE`.
+fn value<'a>(flag: &str, word: &'a str, rest: &mut impl Iterator<Item = &'a str>) -> Result<&'a str, String> {
+    let found = match word.strip_prefix(flag) {
+        Some("") => rest.next().unwrap_or_default(),
+        Some(tail) if tail.starts_with('=') => tail.trim_start_matches('='),
+        Some(_) | None => return Err(format!("bench does not know {word:?}")),
+    };
+    if found.is_empty() { Err(format!("{flag} wants a value")) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Order, String> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn parts_are_measured_in_their_order_and_once() {
+        let bench = |parts: &[Part], extent, format| Order::Bench { parts: parts.to_vec(), extent, format };
+        assert_eq!(parsed(""), Ok(bench(&Part::ALL, Extent::Full, Format::Table)));
+        assert_eq!(
+            parsed("--only relay --quick --json --only=intake --only relay"),
+            Ok(bench(&[Part::Intake, Part::Relay], Extent::Quick, Format::Json))
+        );
+        assert_eq!(parsed("--quick --help"), Ok(Order::Help));
+    }
+
+    #[test]
+    fn every_part_is_named_in_the_help() {
+        for part in Part::ALL {
+            assert!(HELP.contains(part.name()), "{}", part.name());
+        }
+    }
+
+    #[test]
+    fn a_word_that_makes_no_sense_is_named() {
+        for (line, named) in [
+            ("--quik", "--quik"),
+            ("intake", "intake"),
+            ("--only", "--only"),
+            ("--only everything", "everything"),
+        ] {
+            let mistake = parsed(line).unwrap_err();
+            assert!(mistake.contains(named), "{line:?}: {mistake}");
+        }
+    }
+}

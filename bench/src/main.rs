@@ -1,0 +1,81 @@
+//! What hume costs and carries, measured with its release programs, each figure beside its baseline in the same run.
+//!
+//! It reports and does not judge: the exit code says whether everything could be measured, not how fast it was.
+
+#![expect(dead_code, reason = "the parts that follow use the rest")]
+
+mod args;
+mod disk;
+mod http;
+mod lines;
+mod load;
+mod machine;
+mod part;
+mod programs;
+mod row;
+mod rsyslog;
+mod scratch;
+mod site;
+mod stats;
+mod table;
+mod talk;
+mod wait;
+
+use std::process::ExitCode;
+
+use args::{Extent, Format, Order, Part};
+use machine::Machine;
+use part::{Context, Findings};
+use programs::Programs;
+use talk::{say, tell};
+
+/// `EX_USAGE` of sysexits: the command line makes no sense.
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
+    let order = match args::parse(&words) {
+        Ok(order) => order,
+        Err(mistake) => {
+            tell(format_args!("{mistake}\n\n{}", args::HELP));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    hume_runtime::tls::install_provider();
+    let outcome = match order {
+        Order::Bench { parts, extent, format } => bench(&words, &parts, extent, format),
+        Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        tell(format_args!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Measures part after part; one that does not work leaves the others their turn.
+fn bench(words: &[String], parts: &[Part], extent: Extent, format: Format) -> anyhow::Result<ExitCode> {
+    let programs = Programs::find()?;
+    let command = ["cargo xtask bench"].into_iter().chain(words.iter().map(String::as_str));
+    let machine = Machine::here(command.collect::<Vec<_>>().join(" "), &programs.bench_folder());
+    let context = Context::new(programs, extent);
+    let mut all = Findings::default();
+    let mut worked = true;
+    for part in parts {
+        match part::measure(*part, &context) {
+            Ok(Findings { rows, skipped }) => {
+                all.rows.extend(rows);
+                all.skipped.extend(skipped);
+            }
+            Err(error) => {
+                worked = false;
+                tell(format_args!("{} did not work: {error:#}", part.name()));
+                all.skipped.push(format!("{}: it did not work, see standard error", part.name()));
+            }
+        }
+    }
+    match format {
+        Format::Table => say(table::text(&machine, &all))?,
+        Format::Json => say(format_args!("{:#}", table::json(&machine, &all)))?,
+    }
+    Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

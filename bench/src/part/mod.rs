@@ -1,0 +1,81 @@
+//! The parts of the benchmark: each starts what it measures, measures, and answers rows.
+
+mod intake;
+mod relay;
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::args::{Extent, Part};
+use crate::lines::Lines;
+use crate::programs::Programs;
+use crate::row::Row;
+use crate::scratch::Scratch;
+use crate::talk::tell;
+use crate::{disk, stats};
+
+/// Rounds of what is repeated; the median counts.
+const ROUNDS: usize = 3;
+
+/// What parts share: where programs are, how much is measured, and baselines that are measured once.
+pub(crate) struct Context {
+    pub(crate) programs: Programs,
+    pub(crate) extent: Extent,
+    raw_rate: OnceCell<f64>,
+    sync_time: OnceCell<Duration>,
+}
+
+/// What came of a part.
+#[derive(Default)]
+pub(crate) struct Findings {
+    pub(crate) rows: Vec<Row>,
+    /// What could not be measured here, and how that is cured.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Context {
+    pub(crate) fn new(programs: Programs, extent: Extent) -> Context {
+        Context { programs, extent, raw_rate: OnceCell::new(), sync_time: OnceCell::new() }
+    }
+
+    /// Events of the parts that measure a rate.
+    pub(crate) fn events(&self) -> usize {
+        self.extent.pick(100_000, 500_000)
+    }
+
+    /// Rows per second that plain `SQLite` takes on the disk that is measured.
+    pub(crate) fn raw_rate(&self) -> anyhow::Result<f64> {
+        if let Some(rate) = self.raw_rate.get() {
+            return Ok(*rate);
+        }
+        tell("baseline: the same rows into plain SQLite");
+        let scratch = Scratch::new(&self.programs.bench_folder())?;
+        let lines = Lines::of_one_run(self.events())?;
+        let took = (0..ROUNDS).map(|_| disk::raw_insert(scratch.path(), &lines));
+        let took = took.collect::<anyhow::Result<Vec<_>>>().context("could not measure plain SQLite")?;
+        let rate = stats::median_rate(lines.count() as u64, &took).context("no round was measured")?;
+        Ok(*self.raw_rate.get_or_init(|| rate))
+    }
+
+    /// The median time of one sync there.
+    pub(crate) fn sync_time(&self) -> anyhow::Result<Duration> {
+        if let Some(time) = self.sync_time.get() {
+            return Ok(*time);
+        }
+        let scratch = Scratch::new(&self.programs.bench_folder())?;
+        let time = disk::sync_time(scratch.path())?;
+        Ok(*self.sync_time.get_or_init(|| time))
+    }
+}
+
+/// Measures one part.
+/// # Errors
+/// If something did not work; what a figure is like is no error.
+pub(crate) fn measure(part: Part, context: &Context) -> anyhow::Result<Findings> {
+    match part {
+        Part::Intake => intake::measure(context),
+        Part::Relay => relay::measure(context),
+    }
+}
