@@ -5,9 +5,9 @@ pub(crate) const HELP: &str = "\
 cargo xtask bench [--quick] [--json] [--only PART]...
     what hume costs and carries: release programs on loopback, mutual TLS, every sync kept; each figure beside its
     baseline in the same run. A report, no judgement: it fails only when something did not work.
-    --quick   fewer events and rounds: about 3 minutes
+    --quick   fewer events and rounds: about 3 minutes once its stores are filled
     --json    the same as JSON on standard output
-    --only    the parts named, of: intake, relay";
+    --only    the parts named, of: intake, relay, query, growth, disk";
 
 /// One part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,17 +16,26 @@ pub(crate) enum Part {
     Intake,
     /// From an agent's socket to the master's ack.
     Relay,
+    /// Questions to a master with millions of events.
+    Query,
+    /// Events into a store that has millions.
+    Growth,
+    /// Bytes of an event at the master.
+    Disk,
 }
 
 impl Part {
     /// All parts, in order.
-    pub(crate) const ALL: [Part; 2] = [Part::Intake, Part::Relay];
+    pub(crate) const ALL: [Part; 5] = [Part::Intake, Part::Relay, Part::Query, Part::Growth, Part::Disk];
 
     /// The name for `--only`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Part::Intake => "intake",
             Part::Relay => "relay",
+            Part::Query => "query",
+            Part::Growth => "growth",
+            Part::Disk => "disk",
         }
     }
 }
@@ -66,18 +75,30 @@ pub(crate) enum Order {
     Help,
 }
 
-/// Reads the words of the command line.
+/// Reads the words of the command line: `bench`, and what follows.
 /// # Errors
 /// A sentence that names the word nobody understands, or the one that is missing.
 pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
-    let (mut parts, mut extent, mut format) = (Vec::new(), Extent::Full, Format::Table);
     let mut words = words.iter().map(String::as_str);
+    match words.next() {
+        Some("bench") => bench(words),
+        Some("help" | "--help" | "-h") => Ok(Order::Help),
+        Some(word) => Err(format!("there is no command {word:?}")),
+        None => Err("a command is missing".to_owned()),
+    }
+}
+
+fn bench<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Order, String> {
+    let (mut parts, mut extent, mut format) = (Vec::new(), Extent::Full, Format::Table);
     while let Some(word) = words.next() {
         match word {
             "--quick" => extent = Extent::Quick,
             "--json" => format = Format::Json,
             "--help" | "-h" => return Ok(Order::Help),
-            _ => parts.push(part(value("--only", word, &mut words)?)?),
+            _ => match value("--only", word, &mut words)? {
+                Some(name) => parts.push(part(name)?),
+                None => return Err(format!("bench does not know {word:?}")),
+            },
         }
     }
     if parts.is_empty() {
@@ -94,14 +115,18 @@ fn part(name: &str) -> Result<Part, String> {
     })
 }
 
-/// The value of `flag`, which `word` must be: `--flag VALUE` or `--flag=VALUE`.
-fn value<'a>(flag: &str, word: &'a str, rest: &mut impl Iterator<Item = &'a str>) -> Result<&'a str, String> {
+/// The value of `flag` if `word` is it: `--flag VALUE` or `--flag=VALUE`.
+fn value<'a>(
+    flag: &str,
+    word: &'a str,
+    rest: &mut impl Iterator<Item = &'a str>,
+) -> Result<Option<&'a str>, String> {
     let found = match word.strip_prefix(flag) {
         Some("") => rest.next().unwrap_or_default(),
         Some(tail) if tail.starts_with('=') => tail.trim_start_matches('='),
-        Some(_) | None => return Err(format!("bench does not know {word:?}")),
+        Some(_) | None => return Ok(None),
     };
-    if found.is_empty() { Err(format!("{flag} wants a value")) } else { Ok(found) }
+    if found.is_empty() { Err(format!("{flag} wants a value")) } else { Ok(Some(found)) }
 }
 
 #[cfg(test)]
@@ -115,12 +140,12 @@ mod tests {
     #[test]
     fn parts_are_measured_in_their_order_and_once() {
         let bench = |parts: &[Part], extent, format| Order::Bench { parts: parts.to_vec(), extent, format };
-        assert_eq!(parsed(""), Ok(bench(&Part::ALL, Extent::Full, Format::Table)));
+        assert_eq!(parsed("bench"), Ok(bench(&Part::ALL, Extent::Full, Format::Table)));
         assert_eq!(
-            parsed("--only relay --quick --json --only=intake --only relay"),
+            parsed("bench --only relay --quick --json --only=intake --only relay"),
             Ok(bench(&[Part::Intake, Part::Relay], Extent::Quick, Format::Json))
         );
-        assert_eq!(parsed("--quick --help"), Ok(Order::Help));
+        assert_eq!(parsed("bench --quick --help"), Ok(Order::Help));
     }
 
     #[test]
@@ -133,10 +158,12 @@ mod tests {
     #[test]
     fn a_word_that_makes_no_sense_is_named() {
         for (line, named) in [
-            ("--quik", "--quik"),
-            ("intake", "intake"),
-            ("--only", "--only"),
-            ("--only everything", "everything"),
+            ("", "missing"),
+            ("bensh", "bensh"),
+            ("bench --quik", "--quik"),
+            ("bench intake", "intake"),
+            ("bench --only", "--only"),
+            ("bench --only everything", "everything"),
         ] {
             let mistake = parsed(line).unwrap_err();
             assert!(mistake.contains(named), "{line:?}: {mistake}");

@@ -1,8 +1,8 @@
 //! What the disk allows, without hume: the time of one sync, and rows through plain `SQLite` as fast as one thread can.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -15,9 +15,7 @@ use crate::stats;
 const BATCH_ROWS: usize = 1000;
 /// Bytes of the log at which it is copied into the file: what the agent's spool does too.
 const WAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Syncs timed for one median.
-const SYNCS: usize = 200;
-/// Bytes written before each sync: a page.
+/// Bytes written before each sync: a page of the spool.
 const SYNC_BYTES: usize = 4096;
 
 /// The columns of the agent's spool, without an index.
@@ -27,20 +25,37 @@ const TABLE: &str = "CREATE TABLE event(row INTEGER PRIMARY KEY, epoch_no INTEGE
 const INSERT: &str = "INSERT INTO event(epoch_no, seq, id, received_us, time_us, kind, run, body) \
      VALUES (1, ?1, ?2, ?3, ?3, 0, ?2, ?4)";
 
-/// The median time of writing a page to the end of a file in `folder` and syncing it.
-pub(crate) fn sync_time(folder: &Path) -> anyhow::Result<Duration> {
-    let path = folder.join("sync");
-    let named = || format!("could not write {}", path.display());
-    let mut file = File::create(&path).with_context(named)?;
-    let mut took = Vec::with_capacity(SYNCS);
-    for _ in 0..SYNCS {
-        let began = Instant::now();
-        file.write_all(&[0; SYNC_BYTES]).with_context(named)?;
-        file.sync_data().with_context(named)?;
-        took.push(began.elapsed());
+/// Times single syncs on the file system of a folder, so that they can take turns with what they are compared with.
+pub(crate) struct Syncs {
+    path: PathBuf,
+    file: File,
+    took: Vec<Duration>,
+}
+
+impl Syncs {
+    /// With a file of its own in `folder`.
+    pub(crate) fn new(folder: &Path) -> anyhow::Result<Syncs> {
+        let path = folder.join("sync");
+        let file = File::create(&path).with_context(|| format!("could not make {}", path.display()))?;
+        Ok(Syncs { path, file, took: Vec::new() })
     }
-    fs::remove_file(&path).with_context(named)?;
-    stats::median(&took).context("no sync was timed")
+
+    /// Writes pages to the end of the file, so many times, and times each until it is synced.
+    pub(crate) fn time(&mut self, times: usize) -> anyhow::Result<()> {
+        let named = || format!("could not write {}", self.path.display());
+        for _ in 0..times {
+            let began = Instant::now();
+            self.file.write_all(&[0; SYNC_BYTES]).with_context(named)?;
+            self.file.sync_data().with_context(named)?;
+            self.took.push(began.elapsed());
+        }
+        Ok(())
+    }
+
+    /// The median of all.
+    pub(crate) fn median(&self) -> anyhow::Result<Duration> {
+        stats::median(&self.took).context("no sync was timed")
+    }
 }
 
 /// The time in which these rows go into a new database in `folder`: same settings as hume's, batches of 1,000, one thread.

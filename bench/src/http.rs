@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use crate::wait::SOON;
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
 
 /// A connection that questions are asked on, one after the other.
 pub(crate) struct Connection {

@@ -6,7 +6,10 @@
 
 mod args;
 mod disk;
+mod fill;
+mod fleet;
 mod http;
+mod kept;
 mod lines;
 mod load;
 mod machine;
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         }
     };
     hume_runtime::tls::install_provider();
+    hume_runtime::limits::raise_open_files();
     let outcome = match order {
         Order::Bench { parts, extent, format } => bench(&words, &parts, extent, format),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
@@ -55,8 +59,7 @@ fn main() -> ExitCode {
 /// Measures part after part; one that does not work leaves the others their turn.
 fn bench(words: &[String], parts: &[Part], extent: Extent, format: Format) -> anyhow::Result<ExitCode> {
     let programs = Programs::find()?;
-    let command = ["cargo xtask bench"].into_iter().chain(words.iter().map(String::as_str));
-    let machine = Machine::here(command.collect::<Vec<_>>().join(" "), &programs.bench_folder());
+    let machine = machine(words, &programs);
     let context = Context::new(programs, extent);
     let mut all = Findings::default();
     let mut worked = true;
@@ -73,9 +76,18 @@ fn bench(words: &[String], parts: &[Part], extent: Extent, format: Format) -> an
             }
         }
     }
-    match format {
-        Format::Table => say(table::text(&machine, &all))?,
-        Format::Json => say(format_args!("{:#}", table::json(&machine, &all)))?,
-    }
+    show(&machine, &all, format)?;
     Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn machine(words: &[String], programs: &Programs) -> Machine {
+    let command = ["cargo xtask"].into_iter().chain(words.iter().map(String::as_str));
+    Machine::here(command.collect::<Vec<_>>().join(" "), &programs.bench_folder())
+}
+
+fn show(machine: &Machine, findings: &Findings, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Table => say(table::text(machine, findings)),
+        Format::Json => say(format_args!("{:#}", table::json(machine, findings))),
+    }
 }

@@ -32,6 +32,11 @@ impl Programs {
         self.target.join("bench")
     }
 
+    /// Where `hume` stands as it is shipped, when that was made.
+    pub(crate) fn shipped_hume(&self) -> PathBuf {
+        self.target.join("dist/bin/hume")
+    }
+
     /// A release program.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)

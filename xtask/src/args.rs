@@ -72,7 +72,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
             Some(word) => Err(unknown("cost", word)),
             None => Ok(Order::Cost),
         },
-        "bench" => Ok(Order::Bench { words: rest.to_vec() }),
+        "bench" => Ok(Order::Bench { words: words.to_vec() }),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }
@@ -153,7 +153,7 @@ mod tests {
             parsed("install --prefix=/usr --destdir /stage"),
             Ok(Order::Install { prefix: "/usr".into(), destdir: Some("/stage".into()) })
         );
-        let words = ["--quick", "--only", "intake"].map(str::to_owned).to_vec();
+        let words = ["bench", "--quick", "--only", "intake"].map(str::to_owned).to_vec();
         assert_eq!(parsed("bench --quick --only intake"), Ok(Order::Bench { words }));
         assert_eq!(parsed("help"), Ok(Order::Help));
     }

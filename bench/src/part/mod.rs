@@ -1,20 +1,23 @@
 //! The parts of the benchmark: each starts what it measures, measures, and answers rows.
 
+mod disk;
+mod growth;
 mod intake;
+mod query;
 mod relay;
 
 use std::cell::OnceCell;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::args::{Extent, Part};
+use crate::kept::Kept;
 use crate::lines::Lines;
 use crate::programs::Programs;
 use crate::row::Row;
 use crate::scratch::Scratch;
 use crate::talk::tell;
-use crate::{disk, stats};
+use crate::{disk as plain_disk, stats};
 
 /// Rounds of what is repeated; the median counts.
 const ROUNDS: usize = 3;
@@ -24,7 +27,6 @@ pub(crate) struct Context {
     pub(crate) programs: Programs,
     pub(crate) extent: Extent,
     raw_rate: OnceCell<f64>,
-    sync_time: OnceCell<Duration>,
 }
 
 /// What came of a part.
@@ -37,12 +39,18 @@ pub(crate) struct Findings {
 
 impl Context {
     pub(crate) fn new(programs: Programs, extent: Extent) -> Context {
-        Context { programs, extent, raw_rate: OnceCell::new(), sync_time: OnceCell::new() }
+        Context { programs, extent, raw_rate: OnceCell::new() }
     }
 
     /// Events of the parts that measure a rate.
     pub(crate) fn events(&self) -> usize {
         self.extent.pick(100_000, 500_000)
+    }
+
+    /// The smaller and the larger of the stores that are kept.
+    fn stores(&self) -> anyhow::Result<[Kept; 2]> {
+        let [small, large] = self.extent.pick([100_000, 1_000_000], [1_000_000, 10_000_000]);
+        Ok([Kept::get(&self.programs, small)?, Kept::get(&self.programs, large)?])
     }
 
     /// Rows per second that plain `SQLite` takes on the disk that is measured.
@@ -53,20 +61,10 @@ impl Context {
         tell("baseline: the same rows into plain SQLite");
         let scratch = Scratch::new(&self.programs.bench_folder())?;
         let lines = Lines::of_one_run(self.events())?;
-        let took = (0..ROUNDS).map(|_| disk::raw_insert(scratch.path(), &lines));
+        let took = (0..ROUNDS).map(|_| plain_disk::raw_insert(scratch.path(), &lines));
         let took = took.collect::<anyhow::Result<Vec<_>>>().context("could not measure plain SQLite")?;
         let rate = stats::median_rate(lines.count() as u64, &took).context("no round was measured")?;
         Ok(*self.raw_rate.get_or_init(|| rate))
-    }
-
-    /// The median time of one sync there.
-    pub(crate) fn sync_time(&self) -> anyhow::Result<Duration> {
-        if let Some(time) = self.sync_time.get() {
-            return Ok(*time);
-        }
-        let scratch = Scratch::new(&self.programs.bench_folder())?;
-        let time = disk::sync_time(scratch.path())?;
-        Ok(*self.sync_time.get_or_init(|| time))
     }
 }
 
@@ -77,5 +75,8 @@ pub(crate) fn measure(part: Part, context: &Context) -> anyhow::Result<Findings>
     match part {
         Part::Intake => intake::measure(context),
         Part::Relay => relay::measure(context),
+        Part::Query => query::measure(context),
+        Part::Growth => growth::measure(context),
+        Part::Disk => disk::measure(context),
     }
 }

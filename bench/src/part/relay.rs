@@ -102,7 +102,7 @@ pub(super) fn wait_until_connected(agent: &Agent) -> anyhow::Result<()> {
 }
 
 /// Waits until the master has acknowledged everything.
-fn wait_until_drained(agent: &Agent, events: usize) -> anyhow::Result<()> {
+pub(super) fn wait_until_drained(agent: &Agent, events: usize) -> anyhow::Result<()> {
     let mut api = agent.api()?;
     let mut progress = Progress::new("acknowledged by the master", events as u64);
     wait_for("the master has acknowledged everything", DRAIN_TIME_MAX, || {
