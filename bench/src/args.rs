@@ -7,7 +7,14 @@ cargo xtask bench [--quick] [--json] [--only PART]...
     baseline in the same run. A report, no judgement: it fails only when something did not work.
     --quick   fewer events and rounds: about 3 minutes once its stores are filled
     --json    the same as JSON on standard output
-    --only    the parts named, of: intake, relay, query, growth, disk";
+    --only    the parts named, of: intake, relay, fan_in, query, growth, disk
+cargo xtask swarm --agents N [--events E] [--json]
+    N agents at once, E events each (1000), to one master";
+
+/// Events of one agent of a swarm, unless it is said.
+const SWARM_EVENTS: usize = 1000;
+/// As many sessions as a master has.
+const SWARM_AGENTS_MAX: usize = 10_000;
 
 /// One part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +23,8 @@ pub(crate) enum Part {
     Intake,
     /// From an agent's socket to the master's ack.
     Relay,
+    /// Many agents at once.
+    FanIn,
     /// Questions to a master with millions of events.
     Query,
     /// Events into a store that has millions.
@@ -26,13 +35,15 @@ pub(crate) enum Part {
 
 impl Part {
     /// All parts, in order.
-    pub(crate) const ALL: [Part; 5] = [Part::Intake, Part::Relay, Part::Query, Part::Growth, Part::Disk];
+    pub(crate) const ALL: [Part; 6] =
+        [Part::Intake, Part::Relay, Part::FanIn, Part::Query, Part::Growth, Part::Disk];
 
     /// The name for `--only`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Part::Intake => "intake",
             Part::Relay => "relay",
+            Part::FanIn => "fan_in",
             Part::Query => "query",
             Part::Growth => "growth",
             Part::Disk => "disk",
@@ -71,17 +82,20 @@ pub(crate) enum Format {
 pub(crate) enum Order {
     /// Measure these parts.
     Bench { parts: Vec<Part>, extent: Extent, format: Format },
+    /// Measure one swarm.
+    Swarm { agents: usize, events: usize, format: Format },
     /// Print [`HELP`].
     Help,
 }
 
-/// Reads the words of the command line: `bench`, and what follows.
+/// Reads the words of the command line: `bench` or `swarm`, and what follows.
 /// # Errors
 /// A sentence that names the word nobody understands, or the one that is missing.
 pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
     let mut words = words.iter().map(String::as_str);
     match words.next() {
         Some("bench") => bench(words),
+        Some("swarm") => swarm(words),
         Some("help" | "--help" | "-h") => Ok(Order::Help),
         Some(word) => Err(format!("there is no command {word:?}")),
         None => Err("a command is missing".to_owned()),
@@ -107,6 +121,32 @@ fn bench<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Order, String> 
     parts.sort_unstable();
     parts.dedup();
     Ok(Order::Bench { parts, extent, format })
+}
+
+fn swarm<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Order, String> {
+    let (mut agents, mut events, mut format) = (None, SWARM_EVENTS, Format::Table);
+    while let Some(word) = words.next() {
+        if word == "--json" {
+            format = Format::Json;
+        } else if word == "--help" || word == "-h" {
+            return Ok(Order::Help);
+        } else if let Some(text) = value("--agents", word, &mut words)? {
+            agents = Some(number("--agents", text, SWARM_AGENTS_MAX)?);
+        } else if let Some(text) = value("--events", word, &mut words)? {
+            events = number("--events", text, usize::MAX)?;
+        } else {
+            return Err(format!("swarm does not know {word:?}"));
+        }
+    }
+    let agents = agents.ok_or("swarm wants --agents N")?;
+    Ok(Order::Swarm { agents, events, format })
+}
+
+fn number(flag: &str, text: &str, max: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=max).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("{flag} wants a number from 1 to {max}, not {text:?}")),
+    }
 }
 
 fn part(name: &str) -> Result<Part, String> {
@@ -149,6 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn a_swarm_has_a_size() {
+        assert_eq!(
+            parsed("swarm --agents 500 --events=10"),
+            Ok(Order::Swarm { agents: 500, events: 10, format: Format::Table })
+        );
+        assert_eq!(
+            parsed("swarm --json --agents=1"),
+            Ok(Order::Swarm { agents: 1, events: SWARM_EVENTS, format: Format::Json })
+        );
+    }
+
+    #[test]
     fn every_part_is_named_in_the_help() {
         for part in Part::ALL {
             assert!(HELP.contains(part.name()), "{}", part.name());
@@ -164,6 +216,10 @@ mod tests {
             ("bench intake", "intake"),
             ("bench --only", "--only"),
             ("bench --only everything", "everything"),
+            ("swarm", "--agents"),
+            ("swarm --agents 0", "--agents"),
+            ("swarm --agents many", "many"),
+            ("swarm --quick", "--quick"),
         ] {
             let mistake = parsed(line).unwrap_err();
             assert!(mistake.contains(named), "{line:?}: {mistake}");

@@ -20,6 +20,7 @@ mod rsyslog;
 mod scratch;
 mod site;
 mod stats;
+mod swarm;
 mod table;
 mod talk;
 mod wait;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     hume_runtime::limits::raise_open_files();
     let outcome = match order {
         Order::Bench { parts, extent, format } => bench(&words, &parts, extent, format),
+        Order::Swarm { agents, events, format } => swarm(&words, agents, events, format),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
@@ -78,6 +80,14 @@ fn bench(words: &[String], parts: &[Part], extent: Extent, format: Format) -> an
     }
     show(&machine, &all, format)?;
     Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn swarm(words: &[String], agents: usize, events: usize, format: Format) -> anyhow::Result<ExitCode> {
+    let programs = Programs::find()?;
+    let machine = machine(words, &programs);
+    let findings = part::of_swarm(&programs, agents, events)?;
+    show(&machine, &findings, format)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn machine(words: &[String], programs: &Programs) -> Machine {

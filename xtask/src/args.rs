@@ -18,6 +18,8 @@ cargo xtask cost
     CPU instructions of one confirmed event, beside those of one call of logger(1); needs valgrind
 cargo xtask bench [--quick] [--json] [--only PART]...
     what hume costs and carries, each figure beside its baseline in the same run; `bench --help` says more
+cargo xtask swarm --agents N [--events E] [--json]
+    N agents at once, E events each, to one master
 cargo xtask help";
 
 /// What `xtask` shall do.
@@ -41,7 +43,7 @@ pub(crate) enum Order {
     Cost,
     /// Measure, with the program of the benchmark, which gets these words.
     Bench {
-        /// As they stand on the command line.
+        /// As they stand on the command line, from `bench` or `swarm` on.
         words: Vec<String>,
     },
     /// Print [`HELP`].
@@ -72,7 +74,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
             Some(word) => Err(unknown("cost", word)),
             None => Ok(Order::Cost),
         },
-        "bench" => Ok(Order::Bench { words: words.to_vec() }),
+        "bench" | "swarm" => Ok(Order::Bench { words: words.to_vec() }),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }

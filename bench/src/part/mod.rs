@@ -1,6 +1,7 @@
 //! The parts of the benchmark: each starts what it measures, measures, and answers rows.
 
 mod disk;
+mod fan_in;
 mod growth;
 mod intake;
 mod query;
@@ -28,6 +29,9 @@ pub(crate) struct Context {
     pub(crate) extent: Extent,
     raw_rate: OnceCell<f64>,
 }
+
+/// What a swarm brings to a master: the rows of the part, and nothing of the rest.
+pub(crate) use fan_in::of_swarm;
 
 /// What came of a part.
 #[derive(Default)]
@@ -75,6 +79,7 @@ pub(crate) fn measure(part: Part, context: &Context) -> anyhow::Result<Findings>
     match part {
         Part::Intake => intake::measure(context),
         Part::Relay => relay::measure(context),
+        Part::FanIn => fan_in::measure(context),
         Part::Query => query::measure(context),
         Part::Growth => growth::measure(context),
         Part::Disk => disk::measure(context),
