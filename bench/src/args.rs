@@ -7,7 +7,7 @@ cargo xtask bench [--quick] [--json] [--only PART]...
     baseline in the same run. A report, no judgement: it fails only when something did not work.
     --quick   fewer events and rounds: about 3 minutes once its stores are filled
     --json    the same as JSON on standard output
-    --only    the parts named, of: intake, relay, fan_in, query, growth, disk
+    --only    the parts named, of: call, intake, relay, latency, fan_in, query, growth, idle, disk
 cargo xtask swarm --agents N [--events E] [--json]
     N agents at once, E events each (1000), to one master";
 
@@ -19,33 +19,51 @@ const SWARM_AGENTS_MAX: usize = 10_000;
 /// One part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
+    /// What one call costs a script.
+    Call,
     /// What an agent takes in.
     Intake,
     /// From an agent's socket to the master's ack.
     Relay,
+    /// How soon one event is seen.
+    Latency,
     /// Many agents at once.
     FanIn,
     /// Questions to a master with millions of events.
     Query,
     /// Events into a store that has millions.
     Growth,
+    /// Daemons with nothing to do.
+    Idle,
     /// Bytes of an event at the master.
     Disk,
 }
 
 impl Part {
     /// All parts, in order.
-    pub(crate) const ALL: [Part; 6] =
-        [Part::Intake, Part::Relay, Part::FanIn, Part::Query, Part::Growth, Part::Disk];
+    pub(crate) const ALL: [Part; 9] = [
+        Part::Call,
+        Part::Intake,
+        Part::Relay,
+        Part::Latency,
+        Part::FanIn,
+        Part::Query,
+        Part::Growth,
+        Part::Idle,
+        Part::Disk,
+    ];
 
     /// The name for `--only`.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Part::Call => "call",
             Part::Intake => "intake",
             Part::Relay => "relay",
+            Part::Latency => "latency",
             Part::FanIn => "fan_in",
             Part::Query => "query",
             Part::Growth => "growth",
+            Part::Idle => "idle",
             Part::Disk => "disk",
         }
     }

@@ -2,8 +2,6 @@
 //!
 //! It reports and does not judge: the exit code says whether everything could be measured, not how fast it was.
 
-#![expect(dead_code, reason = "the parts that follow use the rest")]
-
 mod args;
 mod disk;
 mod fill;
@@ -14,6 +12,7 @@ mod lines;
 mod load;
 mod machine;
 mod part;
+mod proc;
 mod programs;
 mod row;
 mod rsyslog;

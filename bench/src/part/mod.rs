@@ -1,9 +1,12 @@
 //! The parts of the benchmark: each starts what it measures, measures, and answers rows.
 
+mod call;
 mod disk;
 mod fan_in;
 mod growth;
+mod idle;
 mod intake;
+mod latency;
 mod query;
 mod relay;
 
@@ -77,11 +80,14 @@ impl Context {
 /// If something did not work; what a figure is like is no error.
 pub(crate) fn measure(part: Part, context: &Context) -> anyhow::Result<Findings> {
     match part {
+        Part::Call => call::measure(context),
         Part::Intake => intake::measure(context),
         Part::Relay => relay::measure(context),
+        Part::Latency => latency::measure(context),
         Part::FanIn => fan_in::measure(context),
         Part::Query => query::measure(context),
         Part::Growth => growth::measure(context),
+        Part::Idle => idle::measure(context),
         Part::Disk => disk::measure(context),
     }
 }
