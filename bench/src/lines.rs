@@ -18,7 +18,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// So many, of [`LINE_BYTES`] each. The first of all begins the run that the others belong to.
+    /// So many, of [`LINE_BYTES`] each. The first begins the run that the others belong to, the last ends it.
     pub(crate) fn of_one_run(count: usize) -> anyhow::Result<Lines> {
         let (start, boot_us) = (clock::now(), clock::boottime_us());
         let mut lines =
@@ -28,9 +28,14 @@ impl Lines {
             let later = number as u64 * 10;
             let time = Timestamp::from_micros(start.as_micros() + later as i64);
             let mut draft = draft(time, boot_us + later);
-            if number == 0 {
-                draft.command = Some("counter-start".to_owned());
-            }
+            let command = if number == 0 {
+                Some("counter-start")
+            } else if number + 1 == count {
+                Some("counter-stop")
+            } else {
+                None
+            };
+            draft.command = command.map(str::to_owned);
             lines.push(draft, number)?;
         }
         Ok(lines)
@@ -101,7 +106,7 @@ mod tests {
             assert_eq!(line.len(), LINE_BYTES);
             let parsed = hume_proto::intake::parse(line, || EventId::from_bytes([0; 16])).unwrap();
             assert_eq!(parsed.draft.id, *id);
-            assert_eq!(parsed.draft.command.is_some(), place == 0);
+            assert_eq!(parsed.draft.command.is_some(), place != 1);
         }
         assert_ne!(lines.ids[0], lines.ids[1]);
     }

@@ -6,6 +6,7 @@ use super::relay::{wait_until_connected, wait_until_drained};
 use super::{Context, Findings};
 use crate::args::Part;
 use crate::lines::Lines;
+use crate::proc::Switches;
 use crate::row::{Quantity, Row, Unit};
 use crate::site::{Company, Site};
 use crate::talk::tell;
@@ -17,8 +18,8 @@ const MASTER_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
 const WAKE_UPS_MAX: f64 = 30.0;
 /// Events before the idleness, so that every room was at work once.
 const EVENTS: usize = 100;
-/// Until what they brought with them is written and forgotten.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Until what they brought with them is written, and the threads that were needed for it have ended.
+const SETTLE: Duration = Duration::from_secs(15);
 
 /// See the parent.
 pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
@@ -35,11 +36,11 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
         ("agent", agent.process.pid()?, AGENT_BYTES_MAX),
         ("master", master.process.pid()?, MASTER_BYTES_MAX),
     ];
-    let before = [proc::switches(daemons[0].1)?, proc::switches(daemons[1].1)?];
+    let before = [Switches::of(daemons[0].1)?, Switches::of(daemons[1].1)?];
     rest(window);
     let mut findings = Findings::default();
     for ((name, pid, bytes_max), before) in daemons.into_iter().zip(before) {
-        let woken = proc::switches(pid)?.saturating_sub(before) as f64 * 60.0 / window.as_secs_f64();
+        let woken = Switches::of(pid)?.since(&before) as f64 * 60.0 / window.as_secs_f64();
         let memory = Quantity::bytes(proc::memory(pid, "VmRSS")?);
         let wakes = Quantity::new(woken, Unit::PerMinute);
         findings.rows.push(Row::new(Part::Idle, format!("{name}: memory"), memory).at_most(bytes_max, ""));
