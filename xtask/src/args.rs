@@ -18,6 +18,10 @@ cargo xtask install --prefix DIR [--destdir DIR]
     the same into PREFIX/bin and PREFIX/sbin, example configurations into PREFIX/share/doc/hume
 cargo xtask cost
     CPU instructions, memory and size of one confirmed event, beside those of logger(1); needs valgrind
+cargo xtask bench [--quick] [--json] [--only PART]...
+    what hume costs and carries, each figure beside its baseline in the same run; `bench --help` says more
+cargo xtask swarm --agents N [--events E] [--json]
+    N agents at once, E events each, to one master
 cargo xtask help";
 
 /// What `xtask` shall do.
@@ -41,6 +45,11 @@ pub(crate) enum Order {
     },
     /// Count the instructions of one event.
     Cost,
+    /// Measure, with the program of the benchmark, which gets these words.
+    Bench {
+        /// As they stand on the command line, from `bench` or `swarm` on.
+        words: Vec<String>,
+    },
     /// Print [`HELP`].
     Help,
 }
@@ -67,6 +76,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
         "install" => install(rest),
         "dist" => alone(Order::Dist, command, rest),
         "cost" => alone(Order::Cost, command, rest),
+        "bench" | "swarm" => Ok(Order::Bench { words: words.to_vec() }),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }
@@ -153,6 +163,8 @@ mod tests {
             Ok(Order::Install { prefix: "/usr".into(), destdir: Some("/stage".into()) })
         );
         assert_eq!(parsed("dist"), Ok(Order::Dist));
+        let words = ["bench", "--quick", "--only", "intake"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("bench --quick --only intake"), Ok(Order::Bench { words }));
         assert_eq!(parsed("help"), Ok(Order::Help));
     }
 

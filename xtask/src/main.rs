@@ -1,8 +1,9 @@
-//! The commands of the README and of CI: a demo, every test, an installation by hand.
+//! The commands of the README and of CI: a demo, every test, an installation by hand, the benchmark.
 //!
 //! It is compiled before anything else can happen, so it depends on next to nothing.
 
 mod args;
+mod bench;
 mod cargo;
 mod cost;
 mod demo;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         }
         Order::Dist => dist::run().map(|()| ExitCode::SUCCESS),
         Order::Cost => cost::run().map(|()| ExitCode::SUCCESS),
+        Order::Bench { words } => bench::run(&words),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

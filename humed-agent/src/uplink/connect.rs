@@ -52,7 +52,10 @@ pub fn identity(config: &Config) -> Result<(Identity, PeerAgent), ConnectError> 
 }
 
 /// Connects and checks the master's certificate.
-pub(super) async fn channel(config: &Config) -> Result<(Channel, PeerAgent), ConnectError> {
+///
+/// # Errors
+/// [`ConnectError`] when there is no such master, or it is another one.
+pub async fn channel(config: &Config) -> Result<(Channel, PeerAgent), ConnectError> {
     let (identity, agent) = identity(config)?;
     let client = tls::relay_client(&identity, &Roots::load(&config.ca)?)?;
     let name = config.server_name.as_deref().unwrap_or(config.host()).to_owned();

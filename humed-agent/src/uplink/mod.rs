@@ -4,8 +4,8 @@
 //! session of a minute with an acknowledgement. The spool is told what the master acknowledged and nothing else.
 
 mod config;
-mod connect;
-mod session;
+pub mod connect;
+pub mod session;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -31,20 +31,20 @@ struct InFlight {
 
 /// What to read and send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Want {
+pub struct Want {
     /// From this epoch,
-    pub(super) epoch: Epoch,
+    pub epoch: Epoch,
     /// from this place on,
-    pub(super) from: Seq,
+    pub from: Seq,
     /// at most so many events,
-    pub(super) events_max: usize,
+    pub events_max: usize,
     /// and, beyond the first, so many bytes.
-    pub(super) bytes_max: usize,
+    pub bytes_max: usize,
 }
 
 /// A session that cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// The master answered about an epoch that is not ours, or about places that were never given out.
     #[error("the master acknowledged place {seq} of epoch {epoch}, which was never sent")]
     AckBeyond {
@@ -70,7 +70,7 @@ pub(super) enum Broken {
 
 /// The state of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Session {
+pub struct Session {
     lanes: Vec<Lane>,
     flying: VecDeque<InFlight>,
     limits: Limits,
@@ -83,7 +83,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Broken`]: the session must end; nothing was changed.
-    pub(super) fn begin(hello: &[EpochState], welcome: &Welcome) -> Result<Session, Broken> {
+    pub fn begin(hello: &[EpochState], welcome: &Welcome) -> Result<Session, Broken> {
         let mut lanes = Vec::with_capacity(hello.len());
         for state in hello {
             let resume = welcome
@@ -116,14 +116,14 @@ impl Session {
     }
 
     /// The spool grew.
-    pub(super) fn appended(&mut self, epoch: Epoch, last: Seq) {
+    pub fn appended(&mut self, epoch: Epoch, last: Seq) {
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.epoch == epoch) {
             lane.last = lane.last.max(last);
         }
     }
 
     /// What to read and send next: the oldest epoch first; none while the window is full or nothing waits.
-    pub(super) fn wants(&self) -> Option<Want> {
+    pub fn wants(&self) -> Option<Want> {
         let bytes: usize = self.flying.iter().map(|batch| batch.bytes).sum();
         let events: usize = self.flying.iter().map(|batch| batch.events).sum();
         let bytes_left = self.limits.window_bytes.saturating_sub(bytes);
@@ -142,13 +142,7 @@ impl Session {
     }
 
     /// What a read for `want` found: the first place, and events and bytes from there on. Answers the gap to declare first.
-    pub(super) fn loaded(
-        &mut self,
-        want: Want,
-        first: Option<Seq>,
-        events: usize,
-        bytes: usize,
-    ) -> Option<Gap> {
+    pub fn loaded(&mut self, want: Want, first: Option<Seq>, events: usize, bytes: usize) -> Option<Gap> {
         let lane = self.lanes.iter_mut().find(|lane| lane.epoch == want.epoch)?;
         // Nothing there although it was given out: everything up to the end is gone.
         let found = first.unwrap_or(lane.last.next());
@@ -173,7 +167,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Broken::AckBeyond`]
-    pub(super) fn acked(&mut self, cursors: &[EpochCursor]) -> Result<Vec<EpochCursor>, Broken> {
+    pub fn acked(&mut self, cursors: &[EpochCursor]) -> Result<Vec<EpochCursor>, Broken> {
         let mut news = Vec::new();
         for cursor in cursors {
             let beyond = Broken::AckBeyond { epoch: cursor.epoch, seq: cursor.seq };
@@ -196,7 +190,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Broken::AckBeyond`] when it claims to have what was never sent.
-    pub(super) fn resync(&mut self, resync: &Resync) -> Result<(), Broken> {
+    pub fn resync(&mut self, resync: &Resync) -> Result<(), Broken> {
         let beyond = Broken::AckBeyond { epoch: resync.epoch, seq: resync.cursor };
         let lane = self.lanes.iter_mut().find(|lane| lane.epoch == resync.epoch).ok_or(beyond.clone())?;
         if resync.cursor > lane.sent {
@@ -208,12 +202,12 @@ impl Session {
     }
 
     /// Highest place that the master has, per epoch.
-    pub(super) fn cursors(&self) -> Vec<EpochCursor> {
+    pub fn cursors(&self) -> Vec<EpochCursor> {
         self.lanes.iter().map(|lane| EpochCursor { epoch: lane.epoch, seq: lane.acked }).collect()
     }
 
     /// Highest place given out, per epoch.
-    pub(super) fn tails(&self) -> Vec<EpochCursor> {
+    pub fn tails(&self) -> Vec<EpochCursor> {
         self.lanes.iter().map(|lane| EpochCursor { epoch: lane.epoch, seq: lane.last }).collect()
     }
 }
