@@ -228,41 +228,50 @@ fn by_ancestry<'a>(
     alive: &dyn Fn(ProcessRef) -> bool,
 ) -> Option<&'a OpenRun> {
     let caller_owner = origin.chain.owner();
-    open.iter()
+    let kinship_of = |run: &OpenRun| {
+        let owner = run.chain.owner()?;
+        Some(if origin.chain.contains(owner) {
+            Kinship::Descendant
+        } else if caller_owner.is_some_and(|own| run.chain.contains(own)) {
+            Kinship::Parent
+        } else {
+            Kinship::Sibling
+        })
+    };
+    let may_be_joined = |run: &&OpenRun| match run.stopped {
+        None => true,
+        // Made before the stop, and overtaken by it.
+        Some(Stopped { made_us, .. }) => origin.made_us.zip(made_us).is_some_and(|(own, stop)| own < stop),
+    };
+    let akin = |run: &'a OpenRun| Some((kinship_of(run)?, origin.chain.deepest_common(&run.chain)?, run));
+    let mut candidates: Vec<(Kinship, usize, &OpenRun)> = open
+        .iter()
         .filter(|run| origin.attested || origin.may_claim(run))
-        .filter(|run| match run.stopped {
-            None => true,
-            // Made before the stop, and overtaken by it.
-            Some(Stopped { made_us, .. }) => {
-                origin.made_us.zip(made_us).is_some_and(|(own, stop)| own < stop)
-            }
-        })
-        .filter_map(|run| {
-            let depth = origin.chain.deepest_common(&run.chain)?;
-            let owner = run.chain.owner()?;
-            let kinship = if origin.chain.contains(owner) {
-                Kinship::Descendant
-            } else if caller_owner.is_some_and(|own| run.chain.contains(own)) {
-                Kinship::Parent
-            } else if !alive(owner) {
-                Kinship::Sibling
-            } else {
-                return None;
-            };
-            Some((kinship, depth, run))
-        })
-        .max_by_key(|(kinship, depth, run)| {
-            let unstopped = run.stopped.is_none();
-            // A smaller index is a deeper process.
-            let nearest = (*kinship, i64::try_from(*depth).map_or(i64::MIN, |depth| -depth), run.opened_us);
-            let oldest = (Kinship::Sibling, i64::try_from(run.opened_us).map_or(i64::MIN, |us| -us), 0);
-            match (elder, kinship) {
-                (Elder::Last, _) => (unstopped, false, nearest),
-                (Elder::First, Kinship::Descendant) => (unstopped, true, nearest),
-                (Elder::First, Kinship::Parent | Kinship::Sibling) => (unstopped, false, oldest),
-            }
-        })
-        .map(|(.., run)| run)
+        .filter(may_be_joined)
+        .filter_map(akin)
+        .collect();
+    // Whether a sibling lives is asked only where the answer can matter: it costs a look at the system.
+    let settles = |(kinship, _, run): &(Kinship, usize, &OpenRun)| match kinship {
+        Kinship::Descendant => run.stopped.is_none(),
+        Kinship::Parent => run.stopped.is_none() && elder == Elder::Last,
+        Kinship::Sibling => false,
+    };
+    let is_settled = candidates.iter().any(settles);
+    candidates.retain(|(kinship, _, run)| {
+        *kinship != Kinship::Sibling || (!is_settled && run.chain.owner().is_some_and(|owner| !alive(owner)))
+    });
+    let nearest = candidates.into_iter().max_by_key(|(kinship, depth, run)| {
+        let unstopped = run.stopped.is_none();
+        // A smaller index is a deeper process.
+        let nearest = (*kinship, i64::try_from(*depth).map_or(i64::MIN, |depth| -depth), run.opened_us);
+        let oldest = (Kinship::Sibling, i64::try_from(run.opened_us).map_or(i64::MIN, |us| -us), 0);
+        match (elder, kinship) {
+            (Elder::Last, _) => (unstopped, false, nearest),
+            (Elder::First, Kinship::Descendant) => (unstopped, true, nearest),
+            (Elder::First, Kinship::Parent | Kinship::Sibling) => (unstopped, false, oldest),
+        }
+    });
+    nearest.map(|(.., run)| run)
 }
 
 /// What outlives its parent hangs under the first process, and only its session still tells whose it was: the one run

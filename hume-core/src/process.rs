@@ -36,7 +36,15 @@ pub struct Link {
 /// A process and its ancestors, itself first, pid 1 last when it could be read. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<Link>", into = "Vec<Link>")]
-pub struct Chain(Arc<[Link]>);
+pub struct Chain(Arc<Known>);
+
+/// The links, and what is asked of them for every event.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Known {
+    links: Vec<Link>,
+    job_root: Option<usize>,
+    owner: Option<usize>,
+}
 
 impl From<Vec<Link>> for Chain {
     fn from(links: Vec<Link>) -> Chain {
@@ -46,7 +54,7 @@ impl From<Vec<Link>> for Chain {
 
 impl From<Chain> for Vec<Link> {
     fn from(chain: Chain) -> Vec<Link> {
-        chain.0.to_vec()
+        chain.0.links.clone()
     }
 }
 
@@ -81,7 +89,9 @@ impl Chain {
     /// A chain of these links, itself first; cut to [`CHAIN_LINKS_MAX`].
     pub fn new(mut links: Vec<Link>) -> Chain {
         links.truncate(CHAIN_LINKS_MAX);
-        Chain(links.into())
+        let job_root = job_root_of(&links);
+        let owner = job_root.map(|root| owner_of(&links, root));
+        Chain(Arc::new(Known { links, job_root, owner }))
     }
 
     /// Follows the parents of `pid` upwards. `stat` and `cmdline` give the contents of the files of that name,
@@ -109,78 +119,79 @@ impl Chain {
             });
             next = read.parent;
         }
-        Chain(links.into())
+        Chain::new(links)
+    }
+
+    fn process_at(&self, index: usize) -> Option<ProcessRef> {
+        self.0.links.get(index).map(|link| link.process)
     }
 
     /// The links, the caller first.
     pub fn links(&self) -> &[Link] {
-        &self.0
+        &self.0.links
     }
 
     /// True when the caller's ancestors are not known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.links.is_empty()
     }
 
     /// True when this process is in the chain.
     pub fn contains(&self, process: ProcessRef) -> bool {
-        self.0.iter().any(|link| link.process == process)
-    }
-
-    /// Index of the job root: the highest link below a supervisor, or the interactive shell itself when it issued the command.
-    /// There is none when a supervisor called `hume` itself, or whoever called it cannot be seen: nothing here is the job.
-    fn job_root_index(&self) -> Option<usize> {
-        let supervisor = self.0.iter().position(is_supervisor).unwrap_or(self.0.len());
-        let shell_called = self.0.get(supervisor).is_some_and(|link| link.terminal_leader)
-            && self.0[..supervisor].iter().all(|link| is_courier(link) || link.subshell || is_wrapper(link));
-        if shell_called {
-            return Some(supervisor);
-        }
-        let below = self.0.get(..supervisor)?;
-        if below.iter().all(is_courier) {
-            return None;
-        }
-        supervisor.checked_sub(1)
+        self.0.links.iter().any(|link| link.process == process)
     }
 
     /// False when nothing in the chain tells one job from another.
     pub fn is_usable(&self) -> bool {
-        self.job_root_index().is_some()
+        self.0.job_root.is_some()
     }
 
     /// The job root: the end of implicit runs, and the highest ancestor that correlation looks at.
     pub fn job_root(&self) -> Option<ProcessRef> {
-        self.job_root_index().map(|index| self.0[index].process)
+        self.0.job_root.and_then(|index| self.process_at(index))
     }
 
     /// True when the job root hangs under the machine's first process: by itself, or because its parent is gone.
     pub fn hangs_under_init(&self) -> bool {
-        let parent = self.job_root_index().and_then(|root| self.0.get(root + 1));
+        let parent = self.0.job_root.and_then(|root| self.0.links.get(root + 1));
         parent.is_some_and(|parent| parent.process.pid == 1 || parent.comm == "systemd")
     }
 
     /// The process a run belongs to when this chain starts it: going up from the caller's parent and not above the job root,
     /// the first that is neither a subshell nor a wrapper nor a shell run as `-c` (unless that is the job root).
     pub fn owner(&self) -> Option<ProcessRef> {
-        self.owner_index().map(|index| self.0[index].process)
-    }
-
-    fn owner_index(&self) -> Option<usize> {
-        let root = self.job_root_index()?;
-        let first = self.0.iter().position(|link| !is_courier(link)).unwrap_or(root).min(root);
-        (first..=root)
-            .find(|&index| {
-                let link = &self.0[index];
-                !link.subshell && !is_wrapper(link) && (!link.shell_text || index == root)
-            })
-            .or(Some(root))
+        self.0.owner.and_then(|index| self.process_at(index))
     }
 
     /// Index, in this chain, of the deepest process shared with `other`, at or below this chain's job root.
     pub fn deepest_common(&self, other: &Chain) -> Option<usize> {
-        let root = self.job_root_index()?;
-        self.0[..=root].iter().position(|link| other.contains(link.process))
+        let root = self.0.job_root?;
+        self.0.links.get(..=root)?.iter().position(|link| other.contains(link.process))
     }
+}
+
+/// Index of the job root: the highest link below a supervisor, or the interactive shell itself when it issued the command.
+/// There is none when a supervisor called `hume` itself, or whoever called it cannot be seen: nothing here is the job.
+fn job_root_of(links: &[Link]) -> Option<usize> {
+    let supervisor = links.iter().position(is_supervisor).unwrap_or(links.len());
+    let below = links.get(..supervisor)?;
+    let shell_called = links.get(supervisor).is_some_and(|link| link.terminal_leader)
+        && below.iter().all(|link| is_courier(link) || link.subshell || is_wrapper(link));
+    if shell_called {
+        return Some(supervisor);
+    }
+    if below.iter().all(is_courier) {
+        return None;
+    }
+    supervisor.checked_sub(1)
+}
+
+/// Index of the owner below this job root.
+fn owner_of(links: &[Link], root: usize) -> usize {
+    let first = links.iter().position(|link| !is_courier(link)).unwrap_or(root).min(root);
+    let owns =
+        |link: &Link, index| !link.subshell && !is_wrapper(link) && (!link.shell_text || index == root);
+    (first..=root).find(|&index| links.get(index).is_some_and(|link| owns(link, index))).unwrap_or(root)
 }
 
 fn is_courier(link: &Link) -> bool {

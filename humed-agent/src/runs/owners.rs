@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hume_core::process::{ProcessRef, is_alive, is_of, session_of};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -21,12 +22,16 @@ use super::table::Processes;
 pub(super) const HELD_MAX: usize = if cfg!(test) { 2 } else { 4096 };
 /// Survivors named of one session.
 const SURVIVORS_MAX: usize = 5;
+/// Processes known to be gone, so that nobody looks for them again; with more, all are forgotten.
+const GONE_MAX: usize = 4096;
 
 /// The processes whose end ends a run.
 #[derive(Debug)]
 pub(super) struct Owners {
     epoll: AsyncFd<OwnedFd>,
     held: HashMap<ProcessRef, Held>,
+    /// Who has ended stays so: a number that is used again has another start.
+    gone: Mutex<HashSet<ProcessRef>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl Owners {
             reason = "the other constructor is unsafe; an owned descriptor is what makes this one sound"
         )]
         let epoll = AsyncFd::new(epoll)?;
-        Ok(Owners { epoll, held: HashMap::new() })
+        Ok(Owners { epoll, held: HashMap::new(), gone: Mutex::default() })
     }
 
     /// Holds these and no others. True when one of them is newly known to have ended.
@@ -72,6 +77,11 @@ impl Owners {
             }
         }
         is_news
+    }
+
+    fn gone(&self) -> MutexGuard<'_, HashSet<ProcessRef>> {
+        // Every statement leaves the set whole, so a poisoned lock is still right.
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True when some have to be asked again and again.
@@ -133,11 +143,22 @@ impl Owners {
 
 impl Processes for Owners {
     fn is_alive(&self, process: ProcessRef) -> bool {
-        match self.held.get(&process) {
+        if self.gone().contains(&process) {
+            return false;
+        }
+        let is_alive = match self.held.get(&process) {
             Some(Held { state: State::Ended, .. }) => false,
             Some(Held { pidfd: Some(pidfd), .. }) => !has_ended(pidfd),
             Some(Held { pidfd: None, .. }) | None => is_there(process),
+        };
+        if !is_alive {
+            let mut gone = self.gone();
+            if gone.len() >= GONE_MAX {
+                gone.clear();
+            }
+            gone.insert(process);
         }
+        is_alive
     }
 
     fn survivors(&self, process: ProcessRef) -> Vec<String> {
