@@ -2,7 +2,6 @@
 //! holds the transaction.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use hume_core::event::{EventKind, StoredEvent};
 use hume_core::run::{Phase, RunState};
@@ -10,12 +9,19 @@ use hume_core::{AgentId, Event, Position, RunId};
 use hume_proto::event::EventBytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::types::{Appended, EpochRow, RunChange, SpoolError};
+use super::types::{Appended, EpochRow, RunChange, SpoolError, row_of};
+
+/// A run that events are being added to.
+#[derive(Debug)]
+pub(super) struct HotRun {
+    no: i64,
+    state: RunState,
+}
 
 /// Appends events and folds them into their runs.
 pub(super) struct Fold<'a> {
     pub(super) agent: Option<AgentId>,
-    pub(super) folds: &'a mut HashMap<RunId, RunState>,
+    pub(super) folds: &'a mut HashMap<RunId, HotRun>,
 }
 
 impl Fold<'_> {
@@ -31,30 +37,34 @@ impl Fold<'_> {
         let mut touched: HashMap<RunId, Option<u32>> = HashMap::new();
         let mut bytes = 0;
         let mut insert = connection.prepare_cached(
-            "INSERT INTO event (epoch_no, seq, id, received_us, time_us, kind, run, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO event (row, id, received_us, time_us, kind, run_no, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         for event in events {
             let body = EventBytes::encode(&event);
             bytes += body.len() as u64;
+            let position = Position { agent: self.agent, epoch: epoch.epoch, seq: epoch.next };
+            let stored = StoredEvent { position, arrived_at: None, event };
+            let event = &stored.event;
+            let run_no = match event.run {
+                Some(run) => {
+                    let uid = (event.kind == EventKind::Reported).then_some(event.process.uid).flatten();
+                    let first = touched.entry(run.id).or_default();
+                    *first = first.or(uid);
+                    self.fold(connection, run.id, &stored)?
+                }
+                None => None,
+            };
             insert.execute(params![
-                epoch.no,
-                epoch.next.get() as i64,
+                row_of(epoch.no, epoch.next),
                 event.id.as_bytes(),
                 event.received_at.as_micros(),
                 event.time.as_micros(),
                 event.kind.index() as i64,
-                event.run.map(|run| *run.id.as_bytes()),
+                run_no,
                 body.as_slice(),
             ])?;
-            let position = Position { agent: self.agent, epoch: epoch.epoch, seq: epoch.next };
             epoch.next = epoch.next.next();
-            if let Some(run) = event.run {
-                let uid = (event.kind == EventKind::Reported).then_some(event.process.uid).flatten();
-                let first = touched.entry(run.id).or_default();
-                *first = first.or(uid);
-                self.fold(connection, run.id, &StoredEvent { position, arrived_at: None, event })?;
-            }
         }
         connection
             .prepare_cached("UPDATE epoch SET next_seq = ?2 WHERE no = ?1")?
@@ -64,30 +74,39 @@ impl Fold<'_> {
         Ok((Appended { epoch: epoch.epoch, first }, bytes))
     }
 
-    fn fold(&mut self, connection: &Connection, run: RunId, stored: &StoredEvent) -> Result<(), SpoolError> {
-        match self.folds.entry(run) {
-            Entry::Occupied(mut fold) => fold.get_mut().apply(stored),
-            Entry::Vacant(place) => {
-                let kept: Option<String> = connection
-                    .prepare_cached("SELECT state FROM run WHERE id = ?1")?
-                    .query_row([run.as_bytes()], |row| row.get(0))
-                    .optional()?;
-                let fold = match kept {
-                    Some(text) => {
-                        let mut state: RunState = serde_json::from_str(&text).map_err(|error| {
-                            SpoolError::Damaged { row: 0, detail: format!("run {run}: {error}") }
-                        })?;
-                        state.apply(stored);
-                        Some(state)
-                    }
-                    None => RunState::open(stored),
-                };
-                if let Some(state) = fold {
-                    place.insert(state);
-                }
-            }
+    /// Adds the event to its run, which it may open; the number of the run's row.
+    fn fold(
+        &mut self,
+        connection: &Connection,
+        run: RunId,
+        stored: &StoredEvent,
+    ) -> Result<Option<i64>, SpoolError> {
+        if let Some(hot) = self.folds.get_mut(&run) {
+            hot.state.apply(stored);
+            return Ok(Some(hot.no));
         }
-        Ok(())
+        let kept: Option<(i64, String)> = connection
+            .prepare_cached("SELECT no, state FROM run WHERE id = ?1")?
+            .query_row([run.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let hot = if let Some((no, text)) = kept {
+            let mut state: RunState = serde_json::from_str(&text)
+                .map_err(|error| SpoolError::Damaged { row: no, detail: format!("run {run}: {error}") })?;
+            state.apply(stored);
+            HotRun { no, state }
+        } else {
+            let Some(state) = RunState::open(stored) else { return Ok(None) };
+            let no = connection
+                .prepare_cached(
+                    "INSERT INTO run (id, task, host, started_us, ended, state) VALUES (?1, ?2, ?3, 0, 0, '')
+                     RETURNING no",
+                )?
+                .query_row(params![run.as_bytes(), state.task().as_str(), state.host()], |row| row.get(0))?;
+            HotRun { no, state }
+        };
+        let no = hot.no;
+        self.folds.insert(run, hot);
+        Ok(Some(no))
     }
 
     fn save_folds(
@@ -95,24 +114,15 @@ impl Fold<'_> {
         connection: &Connection,
         touched: &HashMap<RunId, Option<u32>>,
     ) -> Result<(), SpoolError> {
-        let mut upsert = connection.prepare_cached(
-            "INSERT INTO run (id, task, host, uid, started_us, ended, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (id) DO UPDATE SET started_us = excluded.started_us, ended = excluded.ended,
-                                            uid = coalesce(uid, excluded.uid), state = excluded.state",
+        let mut update = connection.prepare_cached(
+            "UPDATE run SET started_us = ?2, ended = ?3, uid = coalesce(uid, ?4), state = ?5 WHERE no = ?1",
         )?;
         for (run, uid) in touched {
-            let Some(state) = self.folds.get(run) else { continue };
+            let Some(HotRun { no, state }) = self.folds.get(run) else { continue };
             let text = serde_json::to_string(state)
-                .map_err(|error| SpoolError::Damaged { row: 0, detail: format!("run {run}: {error}") })?;
-            upsert.execute(params![
-                run.as_bytes(),
-                state.task().as_str(),
-                state.host(),
-                uid,
-                state.started_at().as_micros(),
-                state.phase() == Phase::Ended,
-                text,
-            ])?;
+                .map_err(|error| SpoolError::Damaged { row: *no, detail: format!("run {run}: {error}") })?;
+            let has_ended = state.phase() == Phase::Ended;
+            update.execute(params![no, state.started_at().as_micros(), has_ended, uid, text])?;
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ fn event_where(filter: &EventFilter) -> Where {
         conditions.add("time_us < ?", [until.as_micros().into()]);
     }
     if let Some(run) = run {
-        conditions.add("run = ?", [run.as_bytes().to_vec().into()]);
+        conditions.add("run_no = (SELECT no FROM run WHERE id = ?)", [run.as_bytes().to_vec().into()]);
     }
     match kind {
         KindFilter::Reported => conditions.add("kind = ?", [0.into()]),
@@ -154,7 +154,7 @@ fn walk(
 /// The border above every row there ever was: rows are forgotten, their numbers are never given out again.
 fn end_of_log(connection: &Connection) -> Result<EventCursor, SpoolError> {
     let newest: i64 = connection
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")?
+        .prepare_cached("SELECT coalesce(max(no << 40 | (next_seq - 1)), 0) FROM epoch")?
         .query_row([], |row| row.get(0))?;
     Ok(EventCursor::above(newest))
 }

@@ -14,7 +14,7 @@ use hume_runtime::sqlite::{self, SqliteOptions};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::Semaphore;
 
-use super::types::{self, EpochRow, OpenRunRow, SpoolError, id_from};
+use super::types::{self, EpochRow, OpenRunRow, SpoolError, id_from, row_of};
 
 /// Reads at once; more wait.
 const READS_MAX: usize = 4;
@@ -31,6 +31,14 @@ fn in_snapshot<T>(
     let answer = question(&snapshot)?;
     snapshot.rollback()?;
     Ok(answer)
+}
+
+/// The number of an epoch, if it is one of this spool.
+fn number_of(connection: &Connection, epoch: Epoch) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT no FROM epoch WHERE epoch = ?1")?
+        .query_row([epoch.as_bytes()], |row| row.get(0))
+        .optional()
 }
 
 /// Answers questions about the spool. Cheap to clone.
@@ -97,7 +105,9 @@ impl SpoolReader {
     /// [`SpoolError`] if the file cannot be read.
     pub async fn known(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Seq, Option<RunId>)>, SpoolError> {
         self.ask(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT seq, run FROM event WHERE id = ?1")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT seq, run.id FROM event LEFT JOIN run ON run.no = run_no WHERE event.id = ?1",
+            )?;
             let mut known = Vec::new();
             for id in ids {
                 let found = statement
@@ -137,10 +147,11 @@ impl SpoolReader {
     ) -> Result<Vec<(Seq, EventBytes)>, SpoolError> {
         self.ask(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT seq, body FROM event WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1) AND seq >= ?2
-                  ORDER BY seq LIMIT ?3",
+                "SELECT seq, body FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT ?3",
             )?;
-            let mut rows = statement.query(params![epoch.as_bytes(), from.get() as i64, events_max as i64])?;
+            let Some(no) = number_of(connection, epoch)? else { return Ok(Vec::new()) };
+            let (first, beyond) = (row_of(no, from), row_of(no + 1, Seq::ZERO));
+            let mut rows = statement.query(params![first, beyond, events_max as i64])?;
             let mut batch: Vec<(Seq, EventBytes)> = Vec::new();
             let mut bytes = 0;
             while let Some(row) = rows.next()? {
@@ -164,11 +175,11 @@ impl SpoolReader {
     /// [`SpoolError`] if the file cannot be read.
     pub async fn first_retained(&self, epoch: Epoch) -> Result<Option<Seq>, SpoolError> {
         self.ask(move |connection| {
+            let Some(no) = number_of(connection, epoch)? else { return Ok(None) };
             let first: Option<i64> = connection
-                .prepare_cached(
-                    "SELECT min(seq) FROM event WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1)",
-                )?
-                .query_row([epoch.as_bytes()], |row| row.get(0))?;
+                .prepare_cached("SELECT seq FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT 1")?
+                .query_row([row_of(no, Seq::ZERO), row_of(no + 1, Seq::ZERO)], |row| row.get(0))
+                .optional()?;
             Ok(first.and_then(|seq| Seq::new(seq as u64)))
         })
         .await
@@ -180,12 +191,10 @@ impl SpoolReader {
     /// [`SpoolError`] if the file cannot be read.
     pub async fn at(&self, epoch: Epoch, seq: Seq) -> Result<Option<(EventId, Timestamp)>, SpoolError> {
         self.ask(move |connection| {
+            let Some(no) = number_of(connection, epoch)? else { return Ok(None) };
             let found: Option<(Vec<u8>, i64)> = connection
-                .prepare_cached(
-                    "SELECT id, received_us FROM event
-                      WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1) AND seq = ?2",
-                )?
-                .query_row(params![epoch.as_bytes(), seq.get() as i64], |row| Ok((row.get(0)?, row.get(1)?)))
+                .prepare_cached("SELECT id, received_us FROM event WHERE row = ?1")?
+                .query_row([row_of(no, seq)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             match found {
                 Some((id, received)) => {
@@ -205,7 +214,8 @@ impl SpoolReader {
         self.ask(|connection| {
             let oldest: Option<i64> = connection
                 .prepare_cached(
-                    "SELECT received_us FROM epoch JOIN event ON epoch_no = no AND seq > acked_seq ORDER BY no, seq LIMIT 1",
+                    "SELECT received_us FROM epoch JOIN event ON row > (no << 40 | acked_seq) AND row < (no + 1) << 40
+                      ORDER BY no, row LIMIT 1",
                 )?
                 .query_row([], |row| row.get(0))
                 .optional()?;

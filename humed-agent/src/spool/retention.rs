@@ -16,16 +16,16 @@ use super::types::SpoolError;
 const ROWS_PER_STEP: usize = if cfg!(test) { 7 } else { 2000 };
 
 /// With a master: acknowledged rows of one epoch, in order of place.
-const ACKED: &str = "SELECT row, seq, length(body), received_us, run, run IN (SELECT id FROM open_run) FROM event
-  WHERE epoch_no = ?1 AND seq > ?2 AND seq <= (SELECT acked_seq FROM epoch WHERE no = ?1) ORDER BY seq LIMIT ?3";
+const ACKED: &str = "SELECT row, seq, length(body), received_us, run_no,
+    EXISTS (SELECT 1 FROM run JOIN open_run USING (id) WHERE no = run_no) FROM event
+  WHERE row > (?1 << 40 | ?2) AND row <= (?1 << 40 | (SELECT acked_seq FROM epoch WHERE no = ?1)) ORDER BY row LIMIT ?3";
 /// Without one: all rows.
-const ALL: &str =
-    "SELECT row, row, length(body), received_us, run, run IN (SELECT id FROM open_run) FROM event
+const ALL: &str = "SELECT row, row, length(body), received_us, run_no,
+    EXISTS (SELECT 1 FROM run JOIN open_run USING (id) WHERE no = run_no) FROM event
   WHERE row > ?2 ORDER BY row LIMIT ?3";
 const NEXT_EPOCH: &str = "SELECT min(no) FROM epoch WHERE no > ?1";
 const DELETE_EVENT: &str = "DELETE FROM event WHERE row = ?1";
-const DELETE_RUN: &str =
-    "DELETE FROM run WHERE id = ?1 AND ended AND NOT EXISTS (SELECT 1 FROM event WHERE event.run = run.id)";
+const DELETE_RUN: &str = "DELETE FROM run WHERE no = ?1 AND ended AND NOT EXISTS (SELECT 1 FROM event WHERE event.run_no = run.no)";
 
 /// What one step removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,7 +151,7 @@ struct Look {
     after: i64,
     all_stay: bool,
     rows: Vec<i64>,
-    runs: HashSet<[u8; 16]>,
+    runs: HashSet<i64>,
     bytes: u64,
     of_open_runs: u64,
 }
@@ -184,7 +184,7 @@ fn look(
                 look.bytes += bytes;
                 look.of_open_runs += u64::from(candidate.is_of_open_run);
                 look.rows.push(row.get(0)?);
-                look.runs.extend(row.get::<_, Option<[u8; 16]>>(4)?);
+                look.runs.extend(row.get::<_, Option<i64>>(4)?);
             }
         }
         look.after = row.get(1)?;
@@ -198,8 +198,8 @@ fn remove(connection: &Connection, look: &Look) -> Result<(), SpoolError> {
         event.execute([row])?;
     }
     let mut run = connection.prepare_cached(DELETE_RUN)?;
-    for id in &look.runs {
-        run.execute([id])?;
+    for no in &look.runs {
+        run.execute([no])?;
     }
     Ok(())
 }

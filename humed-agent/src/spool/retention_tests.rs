@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::types::row_of;
 use super::*;
+use hume_core::name::Seq;
 
 /// Runs below this are open.
 const OPEN_RUNS: u8 = 2;
@@ -27,6 +29,11 @@ impl Row {
     }
 }
 
+/// The number of a run's row.
+fn number_of(run: u8) -> i64 {
+    i64::from(run) + 100
+}
+
 /// A spool's file with these rows; in each epoch as many places are acknowledged.
 fn file(rows: &[Row], acked: i64) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
@@ -40,8 +47,8 @@ fn file(rows: &[Row], acked: i64) -> Connection {
             .unwrap();
     }
     for run in 0..4_u8 {
-        let text = "INSERT INTO run VALUES (?1, 'T', 'h', NULL, 0, ?2, '')";
-        connection.execute(text, params![[run; 16], run >= OPEN_RUNS]).unwrap();
+        let text = "INSERT INTO run VALUES (?1, ?2, 'T', 'h', NULL, 0, ?3, '')";
+        connection.execute(text, params![number_of(run), [run; 16], run >= OPEN_RUNS]).unwrap();
         if run < OPEN_RUNS {
             connection.execute("INSERT INTO open_run VALUES (?1, 'T', 'h', '')", [[run; 16]]).unwrap();
         }
@@ -53,9 +60,14 @@ fn file(rows: &[Row], acked: i64) -> Connection {
         let body = vec![0_u8; row.bytes as usize];
         connection
             .execute(
-                "INSERT INTO event (epoch_no, seq, id, received_us, time_us, kind, run, body)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6)",
-                params![row.epoch_no, row.seq, id, row.received_us, row.run.map(|run| [run; 16]), body],
+                "INSERT INTO event (row, id, received_us, time_us, kind, run_no, body) VALUES (?1, ?2, ?3, 0, 0, ?4, ?5)",
+                params![
+                    row_of(row.epoch_no, Seq::new(row.seq as u64).unwrap()),
+                    id,
+                    row.received_us,
+                    row.run.map(number_of),
+                    body
+                ],
             )
             .unwrap();
     }
@@ -168,11 +180,11 @@ fn events_of_an_open_run_go_only_when_nothing_else_is_left_and_room_is_wanted() 
 fn no_statement_of_a_step_reads_more_than_it_needs() {
     let connection = file(&[], 0);
     for (sql, index) in [
-        (ACKED, "USING INDEX event_by_place (epoch_no=? AND seq>? AND seq<?)"),
+        (ACKED, "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         (ALL, "USING INTEGER PRIMARY KEY (rowid>?)"),
         (NEXT_EPOCH, "USING INTEGER PRIMARY KEY (rowid>?)"),
         (DELETE_EVENT, "USING INTEGER PRIMARY KEY (rowid=?)"),
-        (DELETE_RUN, "USING COVERING INDEX event_by_run (run=?)"),
+        (DELETE_RUN, "USING COVERING INDEX event_by_run (run_no=?)"),
     ] {
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         // The plan does not depend on the values.

@@ -191,7 +191,7 @@ fn record(
     let mut forgotten = forgotten(connection, &state)?;
     // A run that closed in the middle of a round of the retention has lost later events before its first ones.
     let rows: i64 = connection
-        .prepare_cached("SELECT count(*) FROM event WHERE run = ?1")?
+        .prepare_cached("SELECT count(*) FROM event WHERE run_no = (SELECT no FROM run WHERE id = ?1)")?
         .query_row([state.id().as_bytes()], |row| row.get(0))?;
     let is_whole = with_events == RunEvents::Include && more_events == 0 && viewer == Viewer::Administrator;
     let reported = events.iter().filter(|stored| stored.event.kind == EventKind::Reported).count() as u64;
@@ -220,7 +220,7 @@ fn events_of(
 ) -> Result<(Vec<StoredEvent>, u64), SpoolError> {
     let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no
-          WHERE run = ?1 ORDER BY event.epoch_no, event.seq"
+          WHERE run_no = (SELECT no FROM run WHERE id = ?1) ORDER BY event.row"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([state.id().as_bytes()])?;
@@ -242,10 +242,11 @@ fn events_of(
 /// The events of a run are forgotten in the order of their places: what is missing lies before the first that is kept.
 fn forgotten(connection: &Connection, state: &RunState) -> Result<Vec<Forgotten>, SpoolError> {
     let mut kept = connection.prepare_cached(
-        "SELECT min(seq) FROM event WHERE run = ?1 AND epoch_no = (SELECT no FROM epoch WHERE epoch = ?2)",
+        "SELECT min(seq) FROM event
+          WHERE run_no = (SELECT no FROM run WHERE id = ?1) AND epoch_no = (SELECT no FROM epoch WHERE epoch = ?2)",
     )?;
     let mut first_is_kept = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event WHERE epoch_no = (SELECT no FROM epoch WHERE epoch = ?1) AND seq = ?2)",
+        "SELECT EXISTS (SELECT 1 FROM event WHERE row = ((SELECT no FROM epoch WHERE epoch = ?1) << 40 | ?2))",
     )?;
     let mut all = Vec::new();
     for span in state.spans() {
@@ -273,8 +274,9 @@ fn whose(
     if viewer == Viewer::Administrator {
         return Ok(FirstErrorFor::Viewer);
     }
-    let sql =
-        format!("SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no WHERE id = ?1");
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no WHERE event.id = ?1"
+    );
     let found = connection
         .prepare_cached(&sql)?
         .query_row([event.as_bytes()], |row| Ok(stored(row, agent)))

@@ -1,4 +1,5 @@
--- What this host reported and the master may not have yet. `row` grows and is never used again; (epoch_no, seq) is the place.
+-- What this host reported and the master may not have yet. The number of a row is its place: the number of its epoch above
+-- 40 bits, its seq in them. It grows, is never used again, and needs no index of its own.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 
 CREATE TABLE epoch (
@@ -11,23 +12,23 @@ CREATE TABLE epoch (
 ) STRICT;
 
 CREATE TABLE event (
-    row         INTEGER PRIMARY KEY AUTOINCREMENT,
-    epoch_no    INTEGER NOT NULL REFERENCES epoch (no),
-    seq         INTEGER NOT NULL,
+    row         INTEGER PRIMARY KEY,
+    epoch_no    INTEGER GENERATED ALWAYS AS (row >> 40) VIRTUAL,
+    seq         INTEGER GENERATED ALWAYS AS (row & 0xffffffffff) VIRTUAL,
     id          BLOB    NOT NULL,
     received_us INTEGER NOT NULL,
     time_us     INTEGER NOT NULL,
     kind        INTEGER NOT NULL,
-    run         BLOB,
+    run_no      INTEGER,
     body        BLOB    NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX event_by_id ON event (id);
-CREATE UNIQUE INDEX event_by_place ON event (epoch_no, seq);
-CREATE INDEX event_by_run ON event (run, row) WHERE run IS NOT NULL;
+CREATE INDEX event_by_run ON event (run_no) WHERE run_no IS NOT NULL;
 
 -- Derived from the events: the fold of each run, kept in the transaction that stores them.
 CREATE TABLE run (
-    id         BLOB    PRIMARY KEY,
+    no         INTEGER PRIMARY KEY,
+    id         BLOB    NOT NULL UNIQUE,
     task       TEXT    NOT NULL,
     host       TEXT    NOT NULL,
     uid        INTEGER,

@@ -405,11 +405,13 @@ async fn what_the_retention_forgot_of_a_run_is_said() {
     };
     assert_eq!(gap(2).await, []);
     // One in the middle, and none of it: neither is how the retention works, and both are noticed.
-    connection.execute("DELETE FROM event WHERE row = 13 OR run = ?1", [[3; 16]]).unwrap();
+    connection
+        .execute("DELETE FROM event WHERE seq = 13 OR run_no = (SELECT no FROM run WHERE id = ?1)", [[3; 16]])
+        .unwrap();
     assert_eq!((gap(2).await, gap(3).await), (vec![(3, 18)], vec![(4, 19)]));
     let omit = open.spool.reader.runs(of(2), Viewer::Administrator, None, 1, RunEvents::Omit).await.unwrap();
     assert_eq!(omit.items[0].forgotten.len(), 1, "also when the events were not asked for");
-    connection.execute("DELETE FROM event WHERE row <= 7", []).unwrap();
+    connection.execute("DELETE FROM event WHERE seq <= 7", []).unwrap();
     assert_eq!((gap(1).await, gap(2).await, gap(0).await), (vec![(2, 11)], vec![(3, 7)], vec![(1, 10)]));
     drop(connection);
     open.close().await;

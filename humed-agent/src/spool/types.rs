@@ -144,6 +144,14 @@ pub struct EpochRow {
     pub acked_event: Option<EventId>,
 }
 
+/// Bits of a row's number that hold its seq; the number of its epoch stands above them.
+const SEQ_BITS: u32 = 40;
+
+/// The number of the row at a place.
+pub(super) fn row_of(epoch_no: i64, seq: Seq) -> i64 {
+    (epoch_no << SEQ_BITS) | seq.get() as i64
+}
+
 /// The end of the spool: what was last given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {

@@ -110,7 +110,7 @@ fn oldest_beyond(connection: &Connection, epoch_no: i64, cursor: i64) -> Result<
     let (rows, oldest): (i64, Option<i64>) = connection
         .prepare_cached(
             "SELECT count(*), min(received_us) FROM
-               (SELECT received_us FROM event WHERE epoch_no = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3)",
+               (SELECT received_us FROM event WHERE row > (?1 << 40 | ?2) AND row < (?1 + 1) << 40 ORDER BY row LIMIT ?3)",
         )?
         .query_row(params![epoch_no, cursor, ROWS_LOOKED_AT_MAX + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(match oldest {

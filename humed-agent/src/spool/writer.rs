@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hume_core::name::{Epoch, Seq};
-use hume_core::run::RunState;
 use hume_core::{AgentId, Event, RunId};
 use hume_runtime::clock;
 use hume_runtime::sqlite::{self, Checkpoint};
@@ -20,9 +19,9 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Keeping;
-use super::fold::Fold;
+use super::fold::{Fold, HotRun};
 use super::retention::{self, Forgotten, Round};
-use super::types::{self, Appended, EpochRow, Figures, RunChange, SpoolError, Tail};
+use super::types::{self, Appended, EpochRow, Figures, RunChange, SpoolError, Tail, row_of};
 use super::watermark::Pending;
 
 /// Most jobs that wait for the writer.
@@ -181,7 +180,7 @@ struct Writer {
     tail: watch::Sender<Tail>,
     figures: Arc<Figures>,
     /// Folds of runs that may grow; dropped whole when a transaction fails.
-    folds: HashMap<RunId, RunState>,
+    folds: HashMap<RunId, HotRun>,
     /// Acknowledged, not yet looked at.
     told: Acks,
     /// Acknowledged and counted, not yet written.
@@ -267,6 +266,8 @@ impl Writer {
                 }
                 let Forgotten { events, bytes, of_open_runs, more: _ } = forgotten;
                 info!(events, of_open_runs, "forgot events, as the retention of the spool says");
+                // Rows of runs may be among what went.
+                self.folds.clear();
                 self.figures.update(|values| {
                     values.events = values.events.saturating_sub(events);
                     values.event_bytes = values.event_bytes.saturating_sub(bytes);
@@ -426,7 +427,8 @@ impl Writer {
             two,
         )?;
         let (unacked_events, unacked_bytes) = self.connection.query_row(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch JOIN event ON epoch_no = no AND seq > acked_seq",
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch
+               JOIN event ON row > (no << 40 | acked_seq) AND row < (no + 1) << 40",
             [],
             two,
         )?;
@@ -469,9 +471,9 @@ fn newly_acked(
     }
     connection
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM event WHERE epoch_no = ?1 AND seq > ?2 AND seq <= ?3",
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM event WHERE row > (?1 << 40 | ?2) AND row <= ?3",
         )?
-        .query_row(params![no, before, seq.get() as i64], |row| {
+        .query_row(params![no, before, row_of(no, seq)], |row| {
             Ok(Some((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)))
         })
 }
@@ -482,7 +484,7 @@ fn write_acks(transaction: &Transaction<'_>, acks: &BTreeMap<Epoch, Seq>) -> rus
         transaction
             .prepare_cached(
                 "UPDATE epoch SET acked_seq = ?2,
-                        acked_event = (SELECT id FROM event WHERE epoch_no = epoch.no AND seq = ?2)
+                        acked_event = (SELECT id FROM event WHERE row = (epoch.no << 40 | ?2))
                   WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
             )?
             .execute(params![epoch.as_bytes(), seq.get() as i64])?;
