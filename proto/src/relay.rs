@@ -26,6 +26,12 @@ pub const BATCH_BYTES_MAX: usize = 512 * 1024;
 pub const WINDOW_BYTES_DEFAULT: usize = 1024 * 1024;
 /// Events in flight when the master says nothing else.
 pub const WINDOW_EVENTS_DEFAULT: usize = 4 * BATCH_EVENTS_MAX;
+/// What all agents together may have in flight, in bytes.
+pub const WINDOWS_BYTES: usize = 256 * 1024 * 1024;
+/// No agent gets a smaller window, however many there are.
+pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
+/// And none a larger one, however few.
+pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most epochs in one Hello.
 pub const EPOCHS_MAX: usize = 64;
 /// Longest frame, in bytes; a batch and its envelope fit.
@@ -149,6 +155,14 @@ pub struct Limits {
     pub window_bytes: usize,
     /// Events.
     pub window_events: usize,
+}
+
+impl Limits {
+    /// The window of each of so many agents: they share [`WINDOWS_BYTES`].
+    pub fn shared_by(agents: usize) -> Limits {
+        let window_bytes = (WINDOWS_BYTES / agents.max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+        Limits { window_bytes, window_events: window_bytes * WINDOW_EVENTS_DEFAULT / WINDOW_BYTES_DEFAULT }
+    }
 }
 
 impl Default for Limits {

@@ -3,7 +3,9 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use hume_proto::relay::{AgentFrame, AgentFrames, FrameError, GoAwayReason, MasterFrame, Quarantined};
+use hume_proto::relay::{
+    AgentFrame, AgentFrames, FrameError, GoAwayReason, Limits, MasterFrame, Quarantined,
+};
 use hume_runtime::clock;
 use hume_runtime::task_group::Stop;
 use tokio::sync::mpsc;
@@ -53,7 +55,9 @@ pub(super) async fn drive(
 ) {
     let stop = shared.stop.clone();
     let superseded = Stop::new();
-    let mut session = Session::new(Instant::now().into_std(), age_max);
+    // Those that are here already and this one.
+    let limits = Limits::shared_by(shared.directory.len() + 1);
+    let mut session = Session::new(Instant::now().into_std(), age_max, limits);
     let (mut is_stopping, mut is_superseded) = (false, false);
     let mut drive =
         Drive { shared, visitor, answers, superseded: superseded.clone(), work: None, place: None };

@@ -18,7 +18,7 @@ use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
 
 /// The first frame must come within this time.
 pub(super) const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
-/// Acks are at least this far apart: 50 a second.
+/// Acks are at least this far apart, 50 a second, unless a quarter of the window waits for one.
 const ACK_INTERVAL: Duration = Duration::from_millis(20);
 /// The agent is asked to send a heartbeat this often.
 const HEARTBEAT_MS: u32 = 10_000;
@@ -119,6 +119,11 @@ pub(super) struct Session {
     is_committing: bool,
     /// The epochs of the commit under way.
     committing: BTreeSet<Epoch>,
+    /// Bytes of the commit under way, and of those since the last ack: what the agent waits for.
+    committing_bytes: usize,
+    unacked_bytes: usize,
+    /// How much the agent may have in flight.
+    limits: Limits,
     /// Epochs with news since the last ack.
     unacked: BTreeSet<Epoch>,
     ack_from: Instant,
@@ -138,8 +143,8 @@ struct Pause {
 }
 
 impl Session {
-    /// A session that begins now and lasts at most `age_max`.
-    pub(super) fn new(now: Instant, age_max: Duration) -> Session {
+    /// A session that begins now, lasts at most `age_max`, and gives its agent this window.
+    pub(super) fn new(now: Instant, age_max: Duration, limits: Limits) -> Session {
         Session {
             phase: Phase::Waiting,
             hello_by: now + HELLO_TIME_MAX,
@@ -149,6 +154,9 @@ impl Session {
             waiting_bytes: 0,
             is_committing: false,
             committing: BTreeSet::new(),
+            committing_bytes: 0,
+            unacked_bytes: 0,
+            limits,
             unacked: BTreeSet::new(),
             ack_from: now,
             resyncing: BTreeMap::new(),
@@ -163,7 +171,8 @@ impl Session {
             Phase::Open => {
                 self.pause.is_none()
                     && self.waiting.len() < PARCELS_MAX
-                    && self.waiting_bytes + BATCH_BYTES_MAX <= Limits::default().window_bytes
+                    && (self.waiting.is_empty()
+                        || self.waiting_bytes + BATCH_BYTES_MAX <= self.limits.window_bytes)
             }
             Phase::Entering | Phase::Draining(_) | Phase::Closed => false,
         }
@@ -259,7 +268,7 @@ impl Session {
             session: admitted.session.0,
             store_id: admitted.store_id,
             resume: admitted.resume.clone(),
-            limits: Limits::default(),
+            limits: self.limits,
             heartbeat_ms: HEARTBEAT_MS,
             master_time: now.wall,
         })));
@@ -279,6 +288,7 @@ impl Session {
     fn committed(&mut self, receipts: Vec<Receipt>, now: Now, commands: &mut Vec<Command>) {
         self.is_committing = false;
         self.committing.clear();
+        self.unacked_bytes += std::mem::take(&mut self.committing_bytes);
         for Receipt { epoch, verdict, quarantined } in receipts {
             commands.extend(quarantined.into_iter().map(|one| Command::Send(MasterFrame::Quarantined(one))));
             match verdict {
@@ -311,6 +321,7 @@ impl Session {
     /// The store took nothing: the agent keeps it, waits, and sends it again.
     fn not_committed(&mut self, why: String, now: Now, commands: &mut Vec<Command>) {
         self.is_committing = false;
+        self.committing_bytes = 0;
         let mut dropped = std::mem::take(&mut self.committing);
         dropped.extend(self.waiting.drain(..).map(|parcel| parcel.epoch()));
         self.waiting_bytes = 0;
@@ -382,16 +393,18 @@ impl Session {
         if !self.is_committing && !self.waiting.is_empty() {
             self.is_committing = true;
             self.committing = self.waiting.iter().map(Parcel::epoch).collect();
-            self.waiting_bytes = 0;
+            self.committing_bytes = std::mem::take(&mut self.waiting_bytes);
             commands.push(Command::Commit(std::mem::take(&mut self.waiting)));
         }
         let is_done = matches!(self.phase, Phase::Draining(_)) && !self.is_committing;
-        if !self.unacked.is_empty() && (is_done || now.instant >= self.ack_from) {
+        let is_due = now.instant >= self.ack_from || self.unacked_bytes >= self.limits.window_bytes / 4;
+        if !self.unacked.is_empty() && (is_done || is_due) {
             let cursor =
                 |epoch: &Epoch| self.cursors.get(epoch).map(|seq| EpochCursor { epoch: *epoch, seq: *seq });
             let cursors = self.unacked.iter().filter_map(cursor).collect();
             commands.push(Command::Send(MasterFrame::Ack(cursors)));
             self.unacked.clear();
+            self.unacked_bytes = 0;
             self.ack_from = now.instant + ACK_INTERVAL;
         }
         if is_done

@@ -83,7 +83,7 @@ impl Table {
     fn new() -> Table {
         let now = Instant::now();
         Table {
-            session: Session::new(now, Duration::from_hours(1)),
+            session: Session::new(now, Duration::from_hours(1), Limits::default()),
             now,
             cursor: 0,
             welcomed: false,
@@ -384,6 +384,24 @@ fn what_arrives_during_a_commit_goes_into_the_next_one_together() {
     table.now += ACK_INTERVAL;
     table.on(Signal::Wake);
     assert_eq!((table.cursor, table.acked), (15, 15));
+}
+
+#[test]
+fn a_quarter_of_the_window_is_acked_at_once() {
+    let mut table = Table::open();
+    let acks = |table: &Table| table.said.iter().filter(|frame| matches!(frame, MasterFrame::Ack(_))).count();
+    table.session.limits.window_bytes = 4 * 8;
+    for first in 1..=100 {
+        table.on(Signal::Frame(batch(first, 1)));
+        table.commit();
+    }
+    assert_eq!(acks(&table), 100);
+    table.session.limits.window_bytes = 40 * 8;
+    for first in 101..=200 {
+        table.on(Signal::Frame(batch(first, 1)));
+        table.commit();
+    }
+    assert_eq!(acks(&table), 110);
 }
 
 #[test]
