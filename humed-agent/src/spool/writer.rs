@@ -28,8 +28,8 @@ use super::watermark::Pending;
 pub const JOBS_MAX: usize = 64;
 /// An acknowledgement alone is written after this time at the latest.
 const ACK_WAIT: Duration = Duration::from_secs(1);
-/// Between two looks at the stop and at what is due, when nothing comes; ten times as often when an acknowledgement waits.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When nothing came for so long, the WAL may be copied back; and after the stop, the work is done.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Between two looks for rows that may be forgotten.
 const RETENTION_EVERY: Duration = Duration::from_mins(1);
 /// The WAL is copied back when about so much was written to it and nothing waits.
@@ -49,6 +49,8 @@ enum Job {
     },
     /// There is something in [`Acks`].
     Acks,
+    /// The stop is set.
+    Stop,
 }
 
 /// Highest acknowledged place of each epoch that the writer has not looked at: it takes no room in the queue.
@@ -168,6 +170,13 @@ pub(super) fn start(
             Ok(())
         })
         .map_err(SpoolError::Thread)?;
+    let waker = jobs.clone();
+    tasks.spawn("spool stop", |stop| async move {
+        stop.wait().await;
+        // With a full queue the writer is awake.
+        let _ = waker.try_send(Job::Stop);
+        Ok(())
+    });
     Ok(SpoolWriter { jobs, acks, tail, figures, pending: Pending::default() })
 }
 
@@ -204,7 +213,7 @@ impl Writer {
     /// Works until the stop is set and nothing waits.
     fn run(&mut self, waiting: &Receiver<Job>, stop: &Stop) {
         loop {
-            match waiting.recv_timeout(self.idle_for()) {
+            match waiting.recv_timeout(self.idle_for(stop)) {
                 Ok(job) => {
                     let mut group = vec![job];
                     group.extend(waiting.try_iter().take(JOBS_MAX));
@@ -224,9 +233,15 @@ impl Writer {
     }
 
     /// How long nothing needs to be looked after, if nothing comes.
-    fn idle_for(&self) -> Duration {
-        let longest = if self.acks.is_empty() { LOOK_EVERY } else { LOOK_EVERY / 10 };
-        longest.min(self.forget_at.saturating_duration_since(Instant::now()))
+    fn idle_for(&self, stop: &Stop) -> Duration {
+        if stop.is_set() {
+            return QUIET_AFTER;
+        }
+        let now = Instant::now();
+        let quiet = (self.wal_bytes >= WAL_BYTES_IDLE).then_some(QUIET_AFTER);
+        let acks = (!self.acks.is_empty()).then(|| (self.acked_at + ACK_WAIT).saturating_duration_since(now));
+        let forget = self.forget_at.saturating_duration_since(now);
+        [quiet, acks].into_iter().flatten().fold(forget, Duration::min)
     }
 
     fn housekeeping(&mut self, idle: bool) {
