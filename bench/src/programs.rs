@@ -1,4 +1,4 @@
-//! The release programs that are measured: they stand beside this one.
+//! The programs that are measured, as they are shipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Those beside this program, in `target/release`.
+    /// Those that `cargo xtask dist` made in this program's target folder.
     /// # Errors
     /// If this is no release build, or a program is missing: `cargo xtask bench` builds them all.
     pub(crate) fn find() -> anyhow::Result<Programs> {
@@ -21,7 +21,7 @@ impl Programs {
         ensure!(!cfg!(debug_assertions), "not a release build: `cargo xtask bench` makes one");
         let target = folder.parent().context("this program stands in no target folder")?.to_path_buf();
         for name in ["hume", "humed-agent", "humed-master", "humeconfig"] {
-            let path = folder.join(name);
+            let path = target.join("dist/bin").join(name);
             ensure!(path.exists(), "{} does not exist: `cargo xtask bench` builds it", path.display());
         }
         Ok(Programs { target })
@@ -32,17 +32,12 @@ impl Programs {
         self.target.join("bench")
     }
 
-    /// Where `hume` stands as it is shipped, when that was made.
-    pub(crate) fn shipped_hume(&self) -> PathBuf {
-        self.target.join("dist/bin/hume")
-    }
-
-    /// A release program.
+    /// One of them.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
+        self.target.join("dist/bin").join(name)
     }
 
-    /// A call of a release program that knows nothing of this shell's own settings for hume.
+    /// A call of one of them that knows nothing of this shell's own settings for hume.
     pub(crate) fn command(&self, name: &str) -> Command {
         command(&self.path(name))
     }

@@ -361,6 +361,14 @@ fn by_the_policy_final_only_the_stop_and_the_exit_code_decide() {
 }
 
 #[test]
+fn by_the_policy_final_soft_flags_still_make_a_warning() {
+    let run = fold(&[event(0, 1, Level::Error, START), event(9, 2, Level::Ok, STOP)]);
+    assert_eq!(shown_at(&run, 60, &policy("status_by = \"final\"")).outcome, Some(Outcome::Ok));
+    let overran = policy("status_by = \"final\"\nmax_runtime = \"5s\"");
+    assert_eq!(shown_at(&run, 60, &overran).outcome, Some(Outcome::Warning));
+}
+
+#[test]
 fn an_exit_code_means_what_the_policy_says() {
     let mut stop = event(9, 2, Level::Info, STOP);
     stop.event.exit = Some(Exit::Code(24));

@@ -37,32 +37,20 @@ const TRUE_SOURCE: &str = "int main(void) { return 0; }\n";
 pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
     let site = Site::new(&context.programs)?;
     let folder = site.scratch().path().to_path_buf();
-    let (hume, which) = hume(context);
-    tell(format_args!("call: {which}, {}", hume.display()));
+    let hume = context.programs.path("hume");
+    tell(format_args!("call: {}", hume.display()));
     let mut findings = Findings::default();
-    wall(context, &site, &hume, which, &mut findings)?;
+    wall(context, &site, &hume, &mut findings)?;
     instructions(&hume, &folder, &mut findings)?;
     let memory = peak_memory(&hume, &folder.join("held.sock"))?;
     let bytes = fs::metadata(&hume).with_context(|| format!("could not look at {}", hume.display()))?.len();
-    let row = |what: &str, value| Row::new(Part::Call, format!("hume ({which}): {what}"), value);
+    let row = |what: &str, value| Row::new(Part::Call, format!("hume: {what}"), value);
     findings.rows.push(row("peak memory", Quantity::bytes(memory)).at_most(MEMORY_BYTES_MAX, ""));
     findings.rows.push(row("size", Quantity::bytes(bytes)).at_most(BINARY_BYTES_MAX, ""));
     Ok(findings)
 }
 
-/// The program as it is shipped, if it was made; else the release build.
-fn hume(context: &Context) -> (PathBuf, &'static str) {
-    let shipped = context.programs.shipped_hume();
-    if shipped.exists() { (shipped, "shipped") } else { (context.programs.path("hume"), "release build") }
-}
-
-fn wall(
-    context: &Context,
-    site: &Site,
-    hume: &Path,
-    which: &str,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
+fn wall(context: &Context, site: &Site, hume: &Path, findings: &mut Findings) -> anyhow::Result<()> {
     let agent = site.start_agent("web1", Company::Alone)?;
     let folder = site.scratch().path();
     let mut syncs = Syncs::new(folder)?;
@@ -93,7 +81,7 @@ fn wall(
     let (of_hume, of_logger) = (of(&of_hume)?, of(&of_logger)?);
     let sync = syncs.median()?;
     let limit = of_logger.mul_f64(WALL_SHARE_MAX) + sync * WALL_SYNCS_MAX;
-    let row = || Row::new(Part::Call, format!("hume ({which}), on disk: wall"), Quantity::time(of_hume));
+    let row = || Row::new(Part::Call, "hume, on disk: wall", Quantity::time(of_hume));
     findings.rows.push(
         row()
             .beside("logger(1)", Quantity::time(of_logger))

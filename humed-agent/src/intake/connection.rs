@@ -1,7 +1,7 @@
 //! One connection at the socket: a line in, an answer out, in order; many lines may be on their way.
 //!
-//! While answers of earlier lines are awaited the next ones are read: at most [`GROUPS_AT_ONCE`] groups of [`GROUP_MAX`]
-//! lines are unanswered. A line that is not ended within [`LINE_TIME_MAX`] ends the connection, so that a hanging caller
+//! While answers of earlier lines are awaited the next ones are read, up to [`GROUPS_AT_ONCE`] group of [`GROUP_MAX`] lines
+//! and one more at hand. A line that is not ended within [`LINE_TIME_MAX`] ends the connection, so that a hanging caller
 //! holds nothing for long. A line over the bound is answered and skipped.
 
 use std::sync::Arc;
@@ -33,8 +33,8 @@ const IDLE_TIME_MAX: Duration = Duration::from_hours(1);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Lines of one connection that are submitted together.
 const GROUP_MAX: usize = 512;
-/// Groups of one connection that are submitted before the first of them is answered.
-const GROUPS_AT_ONCE: usize = 4;
+/// Groups of one connection that wait while an earlier one is answered; one more may be at hand.
+const GROUPS_AT_ONCE: usize = 1;
 
 /// Lines that were taken together, and what is to be answered: at once, or with the next of the answers that come.
 struct Group {
@@ -128,7 +128,7 @@ async fn read(
                         submissions.push(submission);
                         answers.push(None);
                     }
-                    Err(answer) => answers.push(Some(answer)),
+                    Err(answer) => answers.push(Some(*answer)),
                 }
             }
             if answers.is_empty() {
@@ -146,12 +146,12 @@ async fn read(
 }
 
 /// Checks one line.
-fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, AnswerLine> {
+fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, Box<AnswerLine>> {
     let bytes = match line {
         Line::Whole(bytes) => bytes,
         Line::TooLong => {
             desk.metrics.refuse("too_long");
-            return Err(AnswerLine::refused(ErrorClass::Invalid, LineError::TooLong.to_string(), None));
+            return refused(LineError::TooLong.to_string(), None);
         }
     };
     let mint = || EventId::mint(clock::now(), random::bytes());
@@ -162,9 +162,13 @@ fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, AnswerLi
         }
         Err(error) => {
             desk.metrics.refuse("invalid");
-            Err(AnswerLine::refused(ErrorClass::Invalid, error.to_string(), error.field()))
+            refused(error.to_string(), error.field())
         }
     }
+}
+
+fn refused(error: String, field: Option<&str>) -> Result<Submission, Box<AnswerLine>> {
+    Err(Box::new(AnswerLine::refused(ErrorClass::Invalid, error, field)))
 }
 
 /// Puts checked lines in line for the spool.
@@ -230,7 +234,7 @@ fn refusal(error: &NotTaken, desk: &Desk) -> AnswerLine {
 }
 
 /// One line without its newline.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line<'a> {
     Whole(&'a [u8]),
     TooLong,

@@ -29,7 +29,7 @@ pub use table::{Folder, Mint, Moment, Processes, Reporter, RunTable, Stamped, Su
 /// Submissions of one transaction.
 pub const GROUP_MAX: usize = 1000;
 /// Submissions that wait for the next group.
-pub const WAITING_MAX: usize = 4096;
+pub const WAITING_MAX: usize = 8192;
 /// Between two looks at what the kernel will not tell.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
