@@ -189,7 +189,7 @@ mod tests {
         let connection =
             hume_runtime::sqlite::open_reader(&path, &hume_runtime::sqlite::SqliteOptions::default());
         let count =
-            connection.unwrap().query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0));
+            connection.unwrap().query_row("SELECT sum(events) FROM block", [], |row| row.get::<_, i64>(0));
         assert_eq!(count.unwrap(), 2 * all_hosts as i64);
     }
 }

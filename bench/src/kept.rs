@@ -57,9 +57,9 @@ impl Kept {
 
     fn open(path: PathBuf) -> anyhow::Result<Kept> {
         let connection = sqlite::open_reader(&path, &SqliteOptions::default())?;
-        // Ids have no hole: nothing is ever removed.
-        let sql = "SELECT max(id), (SELECT time_us FROM event ORDER BY id LIMIT 1), \
-                   (SELECT time_us FROM event ORDER BY id DESC LIMIT 1) FROM event";
+        // Ids count events and have no hole: nothing is ever removed.
+        let sql = "SELECT id + events - 1, (SELECT from_us FROM block ORDER BY id LIMIT 1), to_us \
+                   FROM block ORDER BY id DESC LIMIT 1";
         let row = connection
             .query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))
             .with_context(|| format!("could not read {}", path.display()))?;

@@ -31,6 +31,7 @@ pub mod run;
 mod run_tests;
 pub mod status;
 pub mod time;
+pub mod varint;
 
 pub use error::{BoundError, ErrorClass};
 pub use event::{Draft, Event, Position, StoredEvent};

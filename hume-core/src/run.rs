@@ -3,6 +3,8 @@
 //! [`RunState::open`] takes the first event, [`RunState::apply`] each later one; agent and master run the same fold, so they
 //! agree. What is shown of it decides [`crate::status`]. Nothing here reads a clock or a store.
 
+mod packed;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
@@ -11,6 +13,8 @@ use crate::event::{
 use crate::level::{LEVEL_COUNT, Level};
 use crate::name::{AgentId, Epoch, EventId, HostName, RunId, Seq, TaskName};
 use crate::time::Timestamp;
+
+pub use self::packed::RunNames;
 
 /// Longest text kept of the first error, in bytes.
 pub const FIRST_ERROR_BYTES_MAX: usize = 512;

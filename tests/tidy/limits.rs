@@ -63,7 +63,7 @@ const LIMITS: [Limit; 63] = [
     (LOCAL, "head of a request", "proto/src/web.rs", "URI_BYTES_MAX"),
     (LOCAL, "head of a request", "hume-runtime/src/serve.rs", "FINISH_TIME_MAX"),
     (LOCAL, "page of `/api/v1`", "hume-core/src/page.rs", "PAGE_ITEMS_MAX"),
-    (LOCAL, "page of `/api/v1`", "humed-master/src/store/sqlite/events.rs", "SCAN_ROWS_MAX"),
+    (LOCAL, "page of `/api/v1`", "humed-master/src/store/sqlite/events.rs", "SCAN_EVENTS_MAX"),
     (LOCAL, "page of `/api/v1`", "humed-agent/src/spool/query.rs", "ROWS_LOOKED_AT_MAX"),
     (LOCAL, "time of a question", "humed-master/src/store/sqlite/mod.rs", "QUESTION_TIME_MAX"),
     (LOCAL, "time of a question", "humed-agent/src/spool/reader.rs", "READ_TIME_MAX"),

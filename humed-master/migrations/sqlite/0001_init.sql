@@ -41,6 +41,11 @@ CREATE TABLE task(
     name TEXT NOT NULL UNIQUE
 ) STRICT;
 
+CREATE TABLE tag(
+    no INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
 CREATE TABLE host(
     no INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -57,13 +62,15 @@ CREATE TABLE run(
     host_no INTEGER NOT NULL REFERENCES host(no),
     started_us INTEGER NOT NULL,
     ended_us INTEGER,
-    state TEXT NOT NULL,                    -- the fold of its events, as JSON; can be made anew from them
+    events INTEGER NOT NULL,                -- of every kind
+    state BLOB NOT NULL,                    -- the fold of its events, packed; can be made anew from them
     UNIQUE(id, agent_no)
 ) STRICT;
-CREATE INDEX run_started ON run(started_us, id);
-CREATE INDEX run_task ON run(task_no, started_us, id);
-CREATE INDEX run_host ON run(host_no, started_us, id);
-CREATE INDEX run_task_host ON run(task_no, host_no, started_us, id);
+-- Runs of one start are put in order by their id while they are read. Those of one task on one host are found among the
+-- host's: an index of (task, host) has a page for nearly every row that a batch changes.
+CREATE INDEX run_started ON run(started_us);
+CREATE INDEX run_task ON run(task_no, started_us);
+CREATE INDEX run_host ON run(host_no, started_us, task_no);
 
 -- The latest started run of each task on each host.
 CREATE TABLE latest(
@@ -74,25 +81,47 @@ CREATE TABLE latest(
     run_id BLOB NOT NULL,
     PRIMARY KEY(task_no, host_no)
 ) STRICT, WITHOUT ROWID;
+-- The latest runs of one host, and how many tasks a host has.
+CREATE INDEX latest_host ON latest(host_no, task_no);
 
--- The log. `body` is exactly what the agent encoded; the other columns are copies to search by. There is no unique index
--- on (epoch_no, seq): it costs several times the insert, and the cursor of the epoch is the authority.
-CREATE TABLE event(
+-- The log, in blocks: a few dozen events that follow each other in one epoch and came together. Ids count events and have no hole:
+-- a block has the id of its first event, and the next one begins where it ends. There is no unique index on places: the
+-- cursor of the epoch is the authority. This table is narrow, so that looking for the right blocks reads few pages.
+CREATE TABLE block(
     id INTEGER PRIMARY KEY,
+    events INTEGER NOT NULL,
     epoch_no INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
+    seq INTEGER NOT NULL,                   -- the place of its first event
     arrived_us INTEGER NOT NULL,
-    time_us INTEGER NOT NULL,
-    kind INTEGER NOT NULL,
-    level_rank INTEGER NOT NULL,
-    task_no INTEGER NOT NULL,
-    host_no INTEGER NOT NULL,
-    run_no INTEGER,
-    body BLOB NOT NULL
+    from_us INTEGER NOT NULL,               -- earliest and latest time of its events
+    to_us INTEGER NOT NULL,
+    rank_max INTEGER NOT NULL               -- of their levels
 ) STRICT;
-CREATE INDEX event_run ON event(run_no, epoch_no, seq) WHERE run_no IS NOT NULL;
-CREATE INDEX event_task ON event(task_no, id);
-CREATE INDEX event_host ON event(host_no, id);
+
+-- What a block holds. `bodies` is exactly what the agent encoded, each event behind its length; `marks` are copies to search by,
+-- so that only what is asked for is decoded.
+CREATE TABLE content(
+    block_id INTEGER PRIMARY KEY,
+    marks BLOB NOT NULL,
+    bodies BLOB NOT NULL
+) STRICT;
+
+-- The same bounds for all blocks that begin within 4096 ids: what lies in another time, or is not bad enough, is passed over at once.
+CREATE TABLE zone(
+    no INTEGER PRIMARY KEY,                 -- id of a block / 4096
+    from_us INTEGER NOT NULL,
+    to_us INTEGER NOT NULL,
+    rank_max INTEGER NOT NULL
+) STRICT;
+
+-- Which blocks have an event of a task (0), a host (1), a tag (2) or a run (3): the index of the log, a row for a block and not for
+-- an event.
+CREATE TABLE mention(
+    field INTEGER NOT NULL,
+    no INTEGER NOT NULL,
+    block_id INTEGER NOT NULL,
+    PRIMARY KEY(field, no, block_id)
+) STRICT, WITHOUT ROWID;
 
 -- Places that hold no event and never will.
 CREATE TABLE gap(

@@ -1,7 +1,7 @@
 //! What every backend of the store must do, as tests over any of them.
 //!
-//! The pure rules are the oracle: `EventFilter::matches`, `RunFilter::pick`, and the fold of `RunState`. The suite adds a unique index
-//! on the position of an event where the backend can, so a double could not hide.
+//! The pure rules are the oracle: `EventFilter::matches`, `RunFilter::pick`, and the fold of `RunState`. A backend under
+//! test refuses a second event at one position where it can, so a double could not hide.
 
 mod folding;
 mod reading;

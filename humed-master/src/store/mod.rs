@@ -4,6 +4,7 @@
 //! Rooms hold the narrow traits of `traits.rs`, never a backend. The meaning of a question is
 //! [`EventFilter::matches`](hume_core::filter::EventFilter::matches); SQL only makes it fast.
 
+mod block;
 #[cfg(test)]
 mod contract;
 mod error;

@@ -1,22 +1,30 @@
-//! Events in either direction: SQL narrows by an index, marks likely hits by columns, and `matches` decides on the event.
+//! Events in either direction: an index names blocks, marks say which of their events may be asked for, and `matches` decides on
+//! the event.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use hume_core::event::Position;
 use hume_core::filter::EventFilter;
 use hume_core::page::{After, EventCursor, Page};
+use hume_core::run::RunState;
 use hume_core::{AgentId, Epoch, Seq, StoredEvent, Timestamp};
 use hume_proto::event::EventBytes;
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, Rows, ToSql, params, params_from_iter};
 
+use super::admit::seq_of;
 use super::readers::{Question, read_failed};
+use crate::store::block::{self, Field, Mark};
 use crate::store::error::StoreError;
-use crate::store::predicate::{EventPredicate, Side};
+use crate::store::predicate::{BlockPredicate, Numbers, Side, Sieve};
 use crate::store::types::{EventPage, EventStretch};
 
-/// Rows looked at for one page; then the page ends and says where to go on. Few in tests, so that the suite meets it.
-const SCAN_ROWS_MAX: i64 = if cfg!(test) { 7 } else { 100_000 };
+/// Events looked at for one page; then the page ends and says where to go on. Few in tests, so that the suite meets it.
+const SCAN_EVENTS_MAX: usize = if cfg!(test) { 7 } else { 100_000 };
+
+/// What [`Block::read`] reads.
+const BLOCK_COLUMNS: &str =
+    "block.id, block.events, block.epoch_no, block.seq, block.arrived_us, content.marks";
 
 /// See [`EventReader::events`](crate::store::EventReader::events).
 pub(super) fn list(
@@ -49,31 +57,30 @@ pub(super) fn stretch(
 
 /// The border above the newest event.
 pub(super) fn end(connection: &Connection) -> rusqlite::Result<EventCursor> {
-    let newest = connection
-        .prepare_cached("SELECT coalesce(max(id), 0) FROM event")?
-        .query_row([], |row| row.get(0))?;
-    Ok(EventCursor::above(newest))
+    connection
+        .prepare_cached("SELECT coalesce((SELECT id + events FROM block ORDER BY id DESC LIMIT 1), 1)")?
+        .query_row([], |row| Ok(EventCursor(row.get(0)?)))
 }
 
-/// Events on one side of a border, and the row up to which it was looked at if something is left.
+/// Events on one side of a border, and the id up to which it was looked at if something is left.
 fn some(
     question: &Question<'_>,
     filter: &EventFilter,
     limit: usize,
     side: Side,
 ) -> Result<(Vec<StoredEvent>, Option<i64>), StoreError> {
-    let mut items = Vec::new();
-    let mut scanned = 0;
-    let mut last_id = None;
-    // One row more than one page looks at, to learn whether something is left.
-    let predicate = EventPredicate::new(filter, side);
-    let finished = scan(question, predicate, SCAN_ROWS_MAX + 1, |id, stored| {
-        if items.len() >= limit || scanned == SCAN_ROWS_MAX {
+    let Some(numbers) = numbers(question, filter)? else { return Ok((Vec::new(), None)) };
+    let sieve = Sieve::new(filter, numbers, side);
+    let (mut items, mut scanned, mut last_id) = (Vec::new(), 0, None);
+    let finished = scan(question, &sieve, |block, offset| {
+        if items.len() >= limit || scanned == SCAN_EVENTS_MAX {
             return Ok(false);
         }
         scanned += 1;
-        last_id = Some(id);
-        items.extend(stored.filter(|stored| filter.matches(stored)));
+        last_id = Some(block.id_at(offset));
+        if sieve.passes(block.mark(offset)) {
+            items.extend(Some(block.event(offset)?).filter(|stored| filter.matches(stored)));
+        }
         Ok(true)
     })?;
     Ok((items, if finished { None } else { last_id }))
@@ -81,101 +88,193 @@ fn some(
 
 /// See [`EventReader::count_events`](crate::store::EventReader::count_events).
 pub(super) fn count(question: &Question<'_>, filter: &EventFilter) -> Result<u64, StoreError> {
-    let predicate = EventPredicate::new(filter, Side::Below(None));
-    if predicate.is_exact {
-        let EventPredicate { narrow, hit, is_exact: _, order: _ } = predicate;
-        let sql = format!("SELECT count(*) FROM event WHERE {} AND {}", narrow.text(), hit.text());
-        let values = narrow.values.into_iter().chain(hit.values);
-        let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
-        let count: i64 =
-            statement.query_row(params_from_iter(values), |row| row.get(0)).map_err(read_failed)?;
-        return Ok(count.unsigned_abs());
-    }
+    let Some(numbers) = numbers(question, filter)? else { return Ok(0) };
+    let sieve = Sieve::new(filter, numbers, Side::Below(None));
     let mut count = 0;
-    scan(question, predicate, i64::MAX, |_, stored| {
-        count += u64::from(stored.is_some_and(|stored| filter.matches(&stored)));
+    scan(question, &sieve, |block, offset| {
+        let is_meant =
+            sieve.passes(block.mark(offset)) && (sieve.is_exact || filter.matches(&block.event(offset)?));
+        count += u64::from(is_meant);
         Ok(true)
     })?;
     Ok(count)
 }
 
-/// Gives `each` the rows the predicate narrows to, in its order, with the event of those that may be hits. False when
-/// `each` wanted no more.
+/// The first events of one run in order of position, at most `limit`.
+pub(super) fn of_run(
+    question: &Question<'_>,
+    run_no: i64,
+    state: &RunState,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    // Within an epoch the order of the log is that of the places.
+    let order = if state.spans().len() > 1 { "block.epoch_no, block.seq" } else { "mention.block_id" };
+    let sql = format!(
+        "SELECT {BLOCK_COLUMNS} FROM mention CROSS JOIN block ON block.id = mention.block_id \
+         CROSS JOIN content ON content.block_id = block.id WHERE mention.field = ?1 AND mention.no = ?2 ORDER BY {order}"
+    );
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
+    let mut rows = statement.query(params![Field::Run.index(), run_no]).map_err(read_failed)?;
+    let mut events = Vec::new();
+    each_block(question, &mut rows, |block| {
+        for offset in 0..block.marks.len() {
+            if events.len() >= limit {
+                return Ok(false);
+            }
+            if block.mark(offset).run_no == Some(run_no) {
+                events.push(block.event(offset)?);
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(events)
+}
+
+/// The numbers of the filter's names; none when one of them is nowhere in the store.
+fn numbers(question: &Question<'_>, filter: &EventFilter) -> Result<Option<Numbers>, StoreError> {
+    let EventFilter { task, host, level_min: _, tags, since: _, until: _, run, grep: _, kind: _ } = filter;
+    let mut numbers = Numbers::default();
+    if let Some(task) = task {
+        let found = numbers_of(question, "SELECT no FROM task WHERE name = ?1", &task.as_str())?;
+        let Some(no) = found.first() else { return Ok(None) };
+        numbers.task_no = Some(*no);
+    }
+    if let Some(host) = host {
+        let found = numbers_of(question, "SELECT no FROM host WHERE name = ?1", &host.as_str())?;
+        let Some(no) = found.first() else { return Ok(None) };
+        numbers.host_no = Some(*no);
+    }
+    for tag in tags {
+        let found = numbers_of(question, "SELECT no FROM tag WHERE name = ?1", &tag.as_str())?;
+        let Some(no) = found.first() else { return Ok(None) };
+        numbers.tag_nos.push(*no);
+    }
+    if let Some(run) = run {
+        let found = numbers_of(question, "SELECT no FROM run WHERE id = ?1", run.as_bytes())?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        numbers.run_nos = Some(found);
+    }
+    Ok(Some(numbers))
+}
+
+fn numbers_of(question: &Question<'_>, sql: &str, name: &dyn ToSql) -> Result<Vec<i64>, StoreError> {
+    let mut statement = question.connection.prepare_cached(sql).map_err(read_failed)?;
+    let numbers = statement.query_map([name], |row| row.get(0)).map_err(read_failed)?;
+    numbers.collect::<Result<_, _>>().map_err(read_failed)
+}
+
+/// Gives `each` the events, as block and offset, of all blocks in which the sieve may find something, in its order. False
+/// when `each` wanted no more.
 fn scan(
     question: &Question<'_>,
-    predicate: EventPredicate,
-    rows_max: i64,
-    mut each: impl FnMut(i64, Option<StoredEvent>) -> Result<bool, StoreError>,
+    sieve: &Sieve,
+    mut each: impl FnMut(&mut Block<'_, '_>, usize) -> Result<bool, StoreError>,
 ) -> Result<bool, StoreError> {
-    let EventPredicate { narrow, hit, is_exact: _, order } = predicate;
-    // The body of a row that is no hit is not even read.
+    let BlockPredicate { from, conditions, order } = sieve.blocks();
     let sql = format!(
-        "SELECT id, epoch_no, seq, arrived_us, CASE WHEN {} THEN body END FROM event WHERE {} \
-         ORDER BY {order} LIMIT ?",
-        hit.text(),
-        narrow.text()
+        "SELECT {BLOCK_COLUMNS} FROM {from} CROSS JOIN content ON content.block_id = block.id \
+         WHERE {} ORDER BY {order}",
+        conditions.text()
     );
-    let values = hit.values.into_iter().chain(narrow.values).chain([Value::Integer(rows_max)]);
-    let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
-    let mut rows = statement.query(params_from_iter(values)).map_err(read_failed)?;
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
+    let mut rows = statement.query(params_from_iter(conditions.values)).map_err(read_failed)?;
+    each_block(question, &mut rows, |block| {
+        let events = block.marks.len();
+        for step in 0..events {
+            let offset = if sieve.is_newest_first() { events - 1 - step } else { step };
+            if sieve.reaches(block.id_at(offset)) && !each(block, offset)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// Gives `each` the blocks of these rows of [`BLOCK_COLUMNS`]. False when `each` wanted no more.
+fn each_block(
+    question: &Question<'_>,
+    rows: &mut Rows<'_>,
+    mut each: impl FnMut(&mut Block<'_, '_>) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
     let mut places = Places::default();
     while let Some(row) = rows.next().map_err(read_failed)? {
         question.check()?;
-        let id = row.get(0).map_err(read_failed)?;
-        if !each(id, stored_event(question, &mut places, row)?)? {
+        if !each(&mut Block::read(question, &mut places, row)?)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The first events of one run in order of position, at most `limit`, and how many more there are.
-pub(super) fn of_run(
-    question: &Question<'_>,
-    run_no: i64,
-    limit: usize,
-) -> Result<(Vec<StoredEvent>, u64), StoreError> {
-    let mut statement = question
-        .connection
-        .prepare_cached(
-            "SELECT id, epoch_no, seq, arrived_us, body FROM event WHERE run_no = ?1 ORDER BY epoch_no, seq LIMIT ?2",
-        )
-        .map_err(read_failed)?;
-    let mut rows = statement.query(params![run_no, limit as i64]).map_err(read_failed)?;
-    let mut places = Places::default();
-    let mut events = Vec::new();
-    while let Some(row) = rows.next().map_err(read_failed)? {
-        question.check()?;
-        events.extend(stored_event(question, &mut places, row)?);
-    }
-    if events.len() < limit {
-        return Ok((events, 0));
-    }
-    let all: i64 = question
-        .connection
-        .prepare_cached("SELECT count(*) FROM event WHERE run_no = ?1")
-        .and_then(|mut count| count.query_row([run_no], |row| row.get(0)))
-        .map_err(read_failed)?;
-    let more = all.unsigned_abs().saturating_sub(events.len() as u64);
-    Ok((events, more))
+/// A block at hand. Its bodies are read when the first of them is wanted.
+struct Block<'a, 'q> {
+    question: &'a Question<'q>,
+    id: i64,
+    agent: AgentId,
+    epoch: Epoch,
+    first: Seq,
+    arrived_at: Timestamp,
+    marks: Vec<Mark>,
+    bodies: Option<(Vec<u8>, Vec<Range<usize>>)>,
 }
 
-/// Reads the row `(id, epoch_no, seq, arrived_us, body)`; none when the body was left out.
-fn stored_event(
+impl<'a, 'q> Block<'a, 'q> {
+    fn read(
+        question: &'a Question<'q>,
+        places: &mut Places,
+        row: &Row<'_>,
+    ) -> Result<Block<'a, 'q>, StoreError> {
+        let number = |column| row.get::<_, i64>(column).map_err(read_failed);
+        let (id, events, first, arrived_us) = (number(0)?, number(1)?, number(3)?, number(4)?);
+        let (agent, epoch) = places.of(question, number(2)?)?;
+        let bytes = row.get_ref(5).map_err(read_failed)?.as_blob().unwrap_or_default();
+        let marks = block::marks(bytes, events).ok_or_else(|| unreadable(id, "its marks"))?;
+        let (first, arrived_at) = (seq_of(first), Timestamp::from_micros(arrived_us));
+        Ok(Block { question, id, agent, epoch, first, arrived_at, marks, bodies: None })
+    }
+
+    fn id_at(&self, offset: usize) -> i64 {
+        self.id + offset as i64
+    }
+
+    fn mark(&self, offset: usize) -> &Mark {
+        &self.marks[offset]
+    }
+
+    /// Decodes the event at this offset.
+    fn event(&mut self, offset: usize) -> Result<StoredEvent, StoreError> {
+        let (bytes, ranges) = match &mut self.bodies {
+            Some(bodies) => bodies,
+            None => self.bodies.insert(read_bodies(self.question, self.id, self.marks.len())?),
+        };
+        let seq = self.first.plus(offset as u64);
+        let body = ranges.get(offset).and_then(|range| bytes.get(range.clone())).unwrap_or_default();
+        let event = EventBytes::from_raw(body.to_vec())
+            .decode()
+            .map_err(|error| unreadable(self.id, &format!("the event at place {seq}: {error}")))?;
+        let position = Position { agent: Some(self.agent), epoch: self.epoch, seq };
+        Ok(StoredEvent { position, arrived_at: Some(self.arrived_at), event })
+    }
+}
+
+fn read_bodies(
     question: &Question<'_>,
-    places: &mut Places,
-    row: &Row<'_>,
-) -> Result<Option<StoredEvent>, StoreError> {
-    let Some(body) = row.get::<_, Option<Vec<u8>>>(4).map_err(read_failed)? else { return Ok(None) };
-    let (agent, epoch) = places.of(question, row.get(1).map_err(read_failed)?)?;
-    let seq: i64 = row.get(2).map_err(read_failed)?;
-    let event = EventBytes::from_raw(body)
-        .decode()
-        .map_err(|error| StoreError::Unreadable { what: format!("event {seq} of epoch {epoch}: {error}") })?;
-    let position =
-        Position { agent: Some(agent), epoch, seq: Seq::new(seq.unsigned_abs()).unwrap_or_default() };
-    let arrived_at = Some(Timestamp::from_micros(row.get(3).map_err(read_failed)?));
-    Ok(Some(StoredEvent { position, arrived_at, event }))
+    id: i64,
+    events: usize,
+) -> Result<(Vec<u8>, Vec<Range<usize>>), StoreError> {
+    let bytes: Vec<u8> = question
+        .connection
+        .prepare_cached("SELECT bodies FROM content WHERE block_id = ?1")
+        .and_then(|mut select| select.query_row([id], |row| row.get(0)))
+        .map_err(read_failed)?;
+    let ranges = block::bodies(&bytes, events).ok_or_else(|| unreadable(id, "its bodies"))?;
+    Ok((bytes, ranges))
+}
+
+fn unreadable(block_id: i64, what: &str) -> StoreError {
+    StoreError::Unreadable { what: format!("block {block_id}, {what}") }
 }
 
 /// Agent and epoch by the epoch's number; asked once per question.

@@ -7,7 +7,7 @@ use hume_runtime::sqlite;
 use rusqlite::{Row, params};
 
 use super::readers::{Question, read_failed};
-use super::runs;
+use super::runs::{self, RUN_COLUMNS, RUN_JOINS};
 use crate::store::LIST_ITEMS_MAX;
 use crate::store::error::StoreError;
 use crate::store::presence::Presence;
@@ -20,14 +20,15 @@ const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, versio
 
 /// Every task on every host, by name.
 pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Roll<TaskRecord>, StoreError> {
-    let sql = "SELECT run.no, run.agent_no, agent.id, agent.last_seen_us, run.state, task.name, host.name \
-         FROM latest JOIN run ON run.no = latest.run_no JOIN agent ON agent.no = run.agent_no \
+    let sql = format!(
+        "SELECT {RUN_COLUMNS}, task.name, host.name FROM latest JOIN run ON run.no = latest.run_no {RUN_JOINS} \
          JOIN task ON task.no = latest.task_no JOIN host ON host.no = latest.host_no \
-         ORDER BY task.name, host.name LIMIT ?1";
-    list(question, sql, |row| {
+         ORDER BY task.name, host.name LIMIT ?1"
+    );
+    list(question, &sql, |row| {
         let latest = runs::record(question, presence, row, RunEvents::Omit)?;
-        let task = parse("task", &text(row, 5)?)?;
-        Ok(TaskRecord { task, host: parse("host", &text(row, 6)?)?, latest })
+        let task = parse("task", &text(row, 9)?)?;
+        Ok(TaskRecord { task, host: parse("host", &text(row, 10)?)?, latest })
     })
 }
 

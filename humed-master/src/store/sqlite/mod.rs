@@ -7,6 +7,7 @@ mod admit;
 mod cache;
 mod events;
 mod inventory;
+mod pen;
 mod readers;
 mod registry;
 mod runs;
@@ -37,10 +38,7 @@ use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../../../migrations/sqlite/0001_init.sql"),
-    include_str!("../../../migrations/sqlite/0002_latest_by_host.sql"),
-];
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_init.sql")];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
 const QUEUE_JOBS_MAX: usize = 256;

@@ -2,8 +2,8 @@
 
 use hume_core::filter::RunFilter;
 use hume_core::page::{Page, RunCursor};
-use hume_core::run::RunState;
-use hume_core::{AgentId, Seq, Timestamp};
+use hume_core::run::{RunNames, RunState};
+use hume_core::{AgentId, HostName, RunId, Seq, TaskName, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
@@ -20,6 +20,12 @@ const PAGE_EVENTS_MAX: usize = 2 * RUN_EVENTS_MAX;
 /// Gaps told of one run: one is enough to make it incomplete.
 const RUN_GAPS_MAX: usize = 100;
 
+/// What [`record`] reads, from `run` and [`RUN_JOINS`].
+pub(super) const RUN_COLUMNS: &str = "run.no, run.agent_no, agent.id, agent.last_seen_us, run.id, run.events, run.state, \
+     (SELECT name FROM task WHERE no = run.task_no), (SELECT name FROM host WHERE no = run.host_no)";
+/// After `run`.
+pub(super) const RUN_JOINS: &str = "CROSS JOIN agent ON agent.no = run.agent_no";
+
 /// See [`RunReader::runs`](crate::store::RunReader::runs).
 pub(super) fn list(
     question: &Question<'_>,
@@ -31,13 +37,12 @@ pub(super) fn list(
 ) -> Result<RunPage, StoreError> {
     let RunPredicate { from, conditions } = RunPredicate::new(filter, after);
     let sql = format!(
-        "SELECT run.no, run.agent_no, agent.id, agent.last_seen_us, run.state FROM {from} \
-         JOIN agent ON agent.no = run.agent_no WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT ?",
+        "SELECT {RUN_COLUMNS} FROM {from} {RUN_JOINS} WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT ?",
         conditions.text()
     );
     // One more than the page holds, to learn whether another page follows.
     let values = conditions.values.into_iter().chain([Value::Integer(limit as i64 + 1)]);
-    let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
     let mut rows = statement.query(params_from_iter(values)).map_err(read_failed)?;
     let (mut items, mut events) = (Vec::new(), 0);
     while let Some(row) = rows.next().map_err(read_failed)? {
@@ -57,7 +62,7 @@ pub(super) fn list(
 pub(super) fn count(question: &Question<'_>, filter: &RunFilter) -> Result<u64, StoreError> {
     let RunPredicate { from, conditions } = RunPredicate::new(filter, None);
     let sql = format!("SELECT count(*) FROM {from} WHERE {}", conditions.text());
-    let mut statement = question.connection.prepare(&sql).map_err(read_failed)?;
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
     let count: i64 =
         statement.query_row(params_from_iter(conditions.values), |row| row.get(0)).map_err(read_failed)?;
     Ok(count.unsigned_abs())
@@ -67,7 +72,7 @@ fn cursor_of(record: &RunRecord) -> RunCursor {
     RunCursor { started_at: record.state.started_at(), run: record.state.id() }
 }
 
-/// Reads the numbers of run and agent, the agent's id, its last sign of life on disk, and the state.
+/// Reads [`RUN_COLUMNS`].
 pub(super) fn record(
     question: &Question<'_>,
     presence: &Presence,
@@ -78,11 +83,20 @@ pub(super) fn record(
     let agent_no: i64 = row.get(1).map_err(read_failed)?;
     let agent = AgentId::from_bytes(row.get(2).map_err(read_failed)?);
     let on_disk = Timestamp::from_micros(row.get(3).map_err(read_failed)?);
-    let state = parse_state(row.get_ref(4).map_err(read_failed)?.as_str().unwrap_or_default())?;
+    let id: [u8; 16] = row.get(4).map_err(read_failed)?;
+    let events_kept: i64 = row.get(5).map_err(read_failed)?;
+    let text = |column| row.get_ref(column).map(|value| value.as_str().unwrap_or_default());
+    let (task, host) = (text(7).map_err(read_failed)?, text(8).map_err(read_failed)?);
+    let packed = row.get_ref(6).map_err(read_failed)?.as_blob().unwrap_or_default();
+    let state = unpack(&id, Some(agent), task, host, packed)?;
     let gaps = gaps_of(question, agent_no, &state)?;
-    let (events, more_events) = match with_events {
-        RunEvents::Omit => (Vec::new(), 0),
-        RunEvents::Include => events::of_run(question, run_no, RUN_EVENTS_MAX)?,
+    let events = match with_events {
+        RunEvents::Omit => Vec::new(),
+        RunEvents::Include => events::of_run(question, run_no, &state, RUN_EVENTS_MAX)?,
+    };
+    let more_events = match with_events {
+        RunEvents::Omit => 0,
+        RunEvents::Include => events_kept.unsigned_abs().saturating_sub(events.len() as u64),
     };
     let live = presence.of(agent);
     let agent_seen_at = live.as_ref().map_or(on_disk, |live| live.seen_at);
@@ -90,10 +104,23 @@ pub(super) fn record(
     Ok(RunRecord { state, gaps, events, more_events, agent_seen_at, agent_behind_us })
 }
 
-/// The fold as it was stored.
-pub(super) fn parse_state(text: &str) -> Result<RunState, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|error| StoreError::Unreadable { what: format!("the state of a run: {error}") })
+/// Reads the state of a run.
+pub(super) fn unpack(
+    id: &[u8; 16],
+    agent: Option<AgentId>,
+    task: &str,
+    host: &str,
+    packed: &[u8],
+) -> Result<RunState, StoreError> {
+    let id = RunId::from_bytes(*id);
+    let unreadable = |what: &str| StoreError::Unreadable { what: format!("the {what} of run {id}") };
+    let names = RunNames {
+        id,
+        task: TaskName::parse(task).map_err(|_| unreadable("task"))?,
+        host: HostName::parse(host).map_err(|_| unreadable("host"))?,
+        agent,
+    };
+    RunState::unpack(names, packed).ok_or_else(|| unreadable("state"))
 }
 
 fn gaps_of(question: &Question<'_>, agent_no: i64, state: &RunState) -> Result<Vec<Gap>, StoreError> {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hume_core::filter::{EventFilter, Latest, RunFilter};
-use hume_core::{AgentId, Epoch, HostName, Seq, TaskName, Timestamp};
+use hume_core::page::EventCursor;
+use hume_core::{AgentId, Epoch, HostName, Level, Seq, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
 use hume_runtime::sqlite::{SqliteError, SqliteOptions};
@@ -14,7 +15,7 @@ use super::{SqliteStore, Writer, open_writer};
 use crate::metrics::Metrics;
 use crate::store::contract::{Backend, contract};
 use crate::store::error::StoreError;
-use crate::store::predicate::RunPredicate;
+use crate::store::predicate::{Numbers, RunPredicate, Side, Sieve};
 use crate::store::traits::{EventReader as _, EventWriter as _, Inventory as _, Sessions as _};
 use crate::store::types::{Admission, Content, Entrance, Entry, QueueStatus, SessionNo};
 
@@ -31,7 +32,11 @@ impl Started {
     fn at(folder: TempDir) -> Started {
         let path = folder.path().join("store.db");
         let (store, writer) = open(&path).unwrap();
-        let unique = "CREATE UNIQUE INDEX IF NOT EXISTS event_position ON event(epoch_no, seq)";
+        // No place is stored twice, whatever the cursor says.
+        let unique = "CREATE TRIGGER IF NOT EXISTS place_twice BEFORE INSERT ON block \
+            WHEN EXISTS (SELECT 1 FROM block WHERE epoch_no = NEW.epoch_no AND seq < NEW.seq + NEW.events \
+                         AND NEW.seq < seq + events) \
+            BEGIN SELECT RAISE(ABORT, 'a place was stored twice'); END";
         writer.connection.execute_batch(unique).unwrap();
         run(writer);
         Started { store, folder: Arc::new(folder), path }
@@ -73,7 +78,7 @@ fn after_a_fault_the_store_is_not_reopened_on_a_log_that_is_still_read() {
     let path = folder.path().join("store.db");
     let (_store, mut writer) = open(&path).unwrap();
     let reader = hume_runtime::sqlite::open_reader(&path, &SqliteOptions::default()).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM event").unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM block").unwrap();
     writer.connection.execute("INSERT INTO meta(key, value) VALUES ('kept', x'01')", []).unwrap();
     let fault = StoreError::Closed;
     let refused = writer.repair(&fault);
@@ -188,6 +193,43 @@ fn questions_about_runs_begin_with_an_index() {
                 statement.query_map(values, |row| row.get(3)).unwrap().next().unwrap().unwrap();
             assert!(first.contains(expected), "{filter:?}: {first}");
         }
+    }
+}
+
+/// Whatever is asked of the log, blocks come out of an index in the order of the answer, and nothing is sorted.
+#[test]
+fn questions_about_events_read_the_log_in_order() {
+    let started = Started::start();
+    let connection = open_writer(&started.path).unwrap();
+    let sides = [Side::Below(None), Side::Below(Some(EventCursor(7))), Side::Above(EventCursor(7))];
+    for (bits, side) in (0..64).flat_map(|bits| sides.map(|side| (bits, side))) {
+        let has = |bit: u32| bits & (1 << bit) != 0;
+        let filter = EventFilter {
+            level_min: has(0).then_some(Level::Error),
+            since: has(1).then_some(Timestamp::EPOCH),
+            ..EventFilter::default()
+        };
+        let numbers = Numbers {
+            task_no: has(2).then_some(1),
+            host_no: has(3).then_some(1),
+            tag_nos: if has(4) { vec![1, 2] } else { Vec::new() },
+            run_nos: has(5).then(|| vec![1]),
+        };
+        let blocks = Sieve::new(&filter, numbers, side).blocks();
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT block.id FROM {} WHERE {} ORDER BY {}",
+            blocks.from,
+            blocks.conditions.text(),
+            blocks.order
+        );
+        let mut statement = connection.prepare(&sql).unwrap();
+        let values = rusqlite::params_from_iter(blocks.conditions.values);
+        let plan: Vec<String> =
+            statement.query_map(values, |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        let is_sorted = plan.iter().any(|step| step.contains("TEMP B-TREE"));
+        // Only what comes first may be read from its end, and that is narrow.
+        let later_scan = plan.iter().skip(1).any(|step| step.starts_with("SCAN"));
+        assert!(!is_sorted && !later_scan && !plan[0].contains("SCAN mention"), "{sql}: {plan:?}");
     }
 }
 

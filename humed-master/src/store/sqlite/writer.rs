@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admit::admit;
 use super::cache::Cache;
+use super::pen::write_runs;
 use super::{WAL_BYTES_MAX, events, open_writer, registry};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
@@ -147,7 +148,7 @@ impl Writer {
         queue: mpsc::Receiver<Job>,
         metrics: Metrics,
     ) -> Result<Writer, StoreError> {
-        let newest = "SELECT coalesce((SELECT arrived_us FROM event ORDER BY id DESC LIMIT 1), 0)";
+        let newest = "SELECT coalesce((SELECT arrived_us FROM block ORDER BY id DESC LIMIT 1), 0)";
         let arrived_us = connection
             .query_row(newest, [], |row| row.get(0))
             .map_err(|source| StoreError::sqlite("read", source))?;
@@ -306,7 +307,9 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
                     admission.arrived_at = *arrived_at;
                     admit(connection, cache, admission)
                 });
-                admissions.collect::<Result<Vec<_>, _>>()
+                let outcomes = admissions.collect::<Result<Vec<_>, _>>()?;
+                write_runs(connection, cache).map_err(failed)?;
+                Ok(outcomes)
             });
             match outcomes {
                 Ok(outcomes) => Done::Commit(answer, outcomes),
@@ -380,7 +383,7 @@ fn is_fault_of_disk(error: &StoreError) -> bool {
 /// Pages of the log that are not in the database yet.
 fn pages_to_copy(connection: &Connection) -> rusqlite::Result<u64> {
     let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-    let (in_log, copied) = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
+    let (in_log, copied) = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], pages)?;
     Ok(u64::try_from(in_log - copied).unwrap_or(0))
 }
 
