@@ -23,7 +23,7 @@ use super::Desk;
 use super::drop_folder::DropFolder;
 use super::peer::Peer;
 use super::places::Place;
-use crate::runs::{Answers, NotTaken, Receipt, Submission};
+use crate::runs::{Answers, NotTaken, Receipt, Received, Submission};
 
 /// A begun line must be ended within this time.
 const LINE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -120,6 +120,7 @@ async fn read(
         }
         loop {
             let (mut answers, mut submissions) = (Vec::new(), Vec::new());
+            let received = desk.records.receive();
             while answers.len() < GROUP_MAX
                 && let Some(line) = lines.next(ended)
             {
@@ -135,7 +136,7 @@ async fn read(
                 break;
             }
             begun_at = None;
-            if groups.send(submit(answers, submissions, desk)).await.is_err() {
+            if groups.send(submit(answers, submissions, received, desk)).await.is_err() {
                 return;
             }
         }
@@ -172,11 +173,16 @@ fn refused(error: String, field: Option<&str>) -> Result<Submission, Box<AnswerL
 }
 
 /// Puts checked lines in line for the spool.
-fn submit(mut answers: Vec<Option<AnswerLine>>, submissions: Vec<Submission>, desk: &Desk) -> Group {
+fn submit(
+    mut answers: Vec<Option<AnswerLine>>,
+    submissions: Vec<Submission>,
+    received: Received,
+    desk: &Desk,
+) -> Group {
     if submissions.is_empty() {
         return Group { answers, coming: None };
     }
-    match desk.records.submit(submissions) {
+    match desk.records.submit(submissions, received) {
         Ok(coming) => Group { answers, coming: Some(coming) },
         Err(error) => {
             for answer in answers.iter_mut().filter(|answer| answer.is_none()) {

@@ -314,7 +314,8 @@ impl DropFolder {
             },
             chain: caller.chain.take().unwrap_or_else(Chain::default),
         };
-        match self.desk.records.submit(vec![self.desk.submission(draft, reporter)]) {
+        let received = self.desk.records.receive();
+        match self.desk.records.submit(vec![self.desk.submission(draft, reporter)], received) {
             Ok(coming) => Ok(Some((bytes.len(), coming))),
             Err(error) => Err(fate_of(&error)),
         }

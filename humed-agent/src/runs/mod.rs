@@ -19,10 +19,11 @@ use hume_runtime::{clock, random};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
-use crate::spool::{Pending, Received, SpoolError, SpoolReader, SpoolWriter};
+use crate::spool::{Pending, SpoolError, SpoolReader, SpoolWriter};
 use owners::Owners;
 use pulse::BEAT_EVERY;
 
+pub use crate::spool::Received;
 pub use pulse::Pulse;
 pub use table::{Folder, Mint, Moment, Processes, Reporter, RunTable, Stamped, Submission};
 
@@ -82,19 +83,28 @@ pub struct Records {
 }
 
 impl Records {
-    /// Puts submissions in line, in their order; the answers come when they are on disk. This is the moment at which they
-    /// are received.
+    /// Something is about to be received: nothing that comes from now on is claimed to be at the master.
+    pub fn receive(&self) -> Received {
+        self.pending.receive()
+    }
+
+    /// Puts submissions in line, in their order, each received at its own moment since `received`; the answers come when
+    /// they are on disk.
     ///
     /// # Errors
     /// [`NotTaken`] of class `busy` when too many wait, `unavailable` when the agent stops.
-    pub fn submit(&self, mut submissions: Vec<Submission>) -> Result<oneshot::Receiver<Answers>, NotTaken> {
+    pub fn submit(
+        &self,
+        mut submissions: Vec<Submission>,
+        received: Received,
+    ) -> Result<oneshot::Receiver<Answers>, NotTaken> {
         let busy = || NotTaken::new(ErrorClass::Busy, format!("{WAITING_MAX} events wait already"));
         let count = u32::try_from(submissions.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|_| busy())?;
         let (answer, answered) = oneshot::channel();
-        let received = self.pending.receive();
         for submission in &mut submissions {
-            submission.received.time = received.at();
+            // A clock that is set back meanwhile takes back nothing.
+            submission.received.time = submission.received.time.max(received.at());
         }
         match self.waiting.try_send(Waiting { submissions, received, answer, room }) {
             Ok(()) => Ok(answered),
