@@ -27,7 +27,9 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
     fs::create_dir(&copy).with_context(|| format!("could not make {}", copy.display()))?;
     tell(format_args!("growth: copying the store of {} events, to fill the copy", big.events));
     // The store that is kept stays as it is.
+    // Nor does the disk still write the copy while it is filled.
     fs::copy(&big.path, copy.join("store.db"))
+        .and_then(|_| fs::File::open(copy.join("store.db"))?.sync_all())
         .with_context(|| format!("could not copy {}", big.path.display()))?;
     let (mut large, mut empty) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {

@@ -72,13 +72,11 @@ CREATE INDEX run_started ON run(started_us);
 CREATE INDEX run_task ON run(task_no, started_us);
 CREATE INDEX run_host ON run(host_no, started_us, task_no);
 
--- The latest started run of each task on each host.
+-- The latest started run of each task on each host. Narrow, because a batch changes rows all over it.
 CREATE TABLE latest(
     task_no INTEGER NOT NULL REFERENCES task(no),
     host_no INTEGER NOT NULL REFERENCES host(no),
     run_no INTEGER NOT NULL REFERENCES run(no),
-    started_us INTEGER NOT NULL,
-    run_id BLOB NOT NULL,
     PRIMARY KEY(task_no, host_no)
 ) STRICT, WITHOUT ROWID;
 -- The latest runs of one host, and how many tasks a host has.

@@ -10,7 +10,7 @@ use hume_core::{Event, Seq, Timestamp};
 use hume_proto::event::EventBytes;
 
 /// Events of one block. More make the index smaller, and a question for one of them read more in vain.
-pub(super) const BLOCK_EVENTS_MAX: i64 = if cfg!(test) { 4 } else { 64 };
+pub(super) const BLOCK_EVENTS_MAX: i64 = if cfg!(test) { 4 } else { 128 };
 /// A block ends with the event that reaches this size.
 const BLOCK_BYTES_MAX: usize = 32 * 1024;
 /// Blocks whose first ids are the same by so many bits lie in one zone, which knows the bounds of all of them.

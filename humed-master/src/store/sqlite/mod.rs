@@ -45,6 +45,8 @@ const QUEUE_JOBS_MAX: usize = 256;
 /// Page cache of a connection, in KiB.
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
 const READER_CACHE_KIB: u32 = 8 * 1024;
+/// Statements that a connection keeps: all that the writer has, and what is asked again and again.
+const STATEMENTS_MAX: usize = 64;
 /// The write-ahead log may grow to this size before it is emptied by force.
 const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -106,7 +108,9 @@ fn options(cache_kib: u32) -> SqliteOptions {
 }
 
 fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    Ok(sqlite::open_writer(path, &options(WRITER_CACHE_KIB))?)
+    let connection = sqlite::open_writer(path, &options(WRITER_CACHE_KIB))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
 }
 
 fn store_id(connection: &Connection) -> Result<[u8; 16], StoreError> {

@@ -248,9 +248,9 @@ fn open_run(connection: &Connection, agent_no: i64, hot: &HotRun) -> rusqlite::R
         ])?;
     connection
         .prepare_cached(
-            "INSERT INTO latest(task_no, host_no, run_no, started_us, run_id) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT DO UPDATE SET run_no = excluded.run_no, started_us = excluded.started_us, \
-             run_id = excluded.run_id WHERE (excluded.started_us, excluded.run_id) > (started_us, run_id)",
+            "INSERT INTO latest(task_no, host_no, run_no) VALUES (?1, ?2, ?3) \
+             ON CONFLICT DO UPDATE SET run_no = excluded.run_no \
+             WHERE (?4, ?5) > (SELECT started_us, id FROM run WHERE no = run_no)",
         )?
         .execute(params![task_no, host_no, no, started_us, id.as_bytes()])?;
     Ok(())

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::QUESTION_TIME_MAX;
+use super::{QUESTION_TIME_MAX, STATEMENTS_MAX};
 use crate::store::error::StoreError;
 
 /// Questions answered at the same time.
@@ -60,7 +60,12 @@ pub(super) fn read_failed(source: rusqlite::Error) -> StoreError {
 impl Readers {
     /// Opens the connections.
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Readers, StoreError> {
-        let idle = (0..READERS).map(|_| sqlite::open_reader(path, options)).collect::<Result<_, _>>()?;
+        let open = |_| {
+            let connection = sqlite::open_reader(path, options)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+            Ok::<_, StoreError>(connection)
+        };
+        let idle = (0..READERS).map(open).collect::<Result<_, _>>()?;
         Ok(Readers {
             idle: Mutex::new(idle),
             places: Arc::new(Semaphore::new(READERS)),

@@ -26,7 +26,7 @@ use crate::store::types::{Admission, CommitOutcome, Content, Departure, Entered,
 const GROUP_WEIGHT_MAX: usize = 8000;
 /// Pages in the log at which it is copied into the database when nobody waits, and when somebody does.
 const CHECKPOINT_IDLE_PAGES: u64 = 1000;
-const CHECKPOINT_BUSY_PAGES: u64 = 4000;
+const CHECKPOINT_BUSY_PAGES: u64 = 12_000;
 /// After a fault of the disk the log must be emptied; each try waits 100 ms for readers, which may take 10 s.
 const REPAIR_TRIES_MAX: u32 = if cfg!(test) { 3 } else { 150 };
 /// After a reader kept the log from being emptied, it is left alone for this long.
