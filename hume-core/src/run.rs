@@ -254,7 +254,9 @@ impl RunState {
     /// Adds the next event of the run. Events of one run come in order of position.
     pub fn apply(&mut self, stored: &StoredEvent) {
         let StoredEvent { position, event, .. } = stored;
-        let moment = Moment::of(stored);
+        let said = Moment::of(stored);
+        // Nothing of a run happens before its start, whatever a clock that was set back says.
+        let moment = Moment { time: said.time.max(self.started.time), ..said };
         self.extend_span(*position);
         if event.kind != EventKind::Reported {
             if let Some(finding) = event.finding {

@@ -112,6 +112,16 @@ fn nothing_happens_later_than_it_was_known() {
 }
 
 #[test]
+fn nothing_of_a_run_happens_before_its_start() {
+    let run = fold(&[
+        event(5000, 1, Level::Info, START),
+        event(9, 2, Level::Info, Some(Command::CounterReset)),
+        event(5, 3, Level::Info, STOP),
+    ]);
+    assert_eq!((run.ended_at(), shown(&run).duration), (Some(run.started_at()), seconds(0)));
+}
+
+#[test]
 fn an_open_run_before_a_gap_may_have_lost_its_stop_and_an_ended_one_has_not() {
     let gap = |run: &RunState, from, to| {
         let seq = |value| Seq::new(value).unwrap();

@@ -304,6 +304,8 @@ fn a_check_asks_for_its_hosts_and_answers_for_all_of_them() {
     plugin_says(&humequery(&server, "check -t BACKUP --host web1 --host nowhere"), 3);
     plugin_says(&humequery(&server, "check -t BACKUP --quorum 2"), 0);
     plugin_says(&humequery(&server, "check -t BACKUP --quorum 100%"), 1);
+    let too_few = plugin_says(&humequery(&server, "check -t BACKUP --hostname web1 --quorum 3"), 2);
+    assert_eq!(too_few.text, "BACKUP: 1 host, 1 ok, 3 ok needed");
 }
 
 #[test]

@@ -65,7 +65,10 @@ pub(super) fn first(task: &str, checks: &[HostCheck], rules: &Rules) -> First {
     let severity = rules.together(&severities);
     let (text, figures) = match checks {
         [] => (format!("{}: no run on any host", name(task)), Vec::new()),
-        [only] => (describe(task, only, rules), figures(only, rules)),
+        // Where more hosts are needed than there are, that is what is to be said.
+        [only] if rules.quorum.is_none_or(|quorum| quorum.of(1) <= 1) => {
+            (describe(task, only, rules), figures(only, rules))
+        }
         several => (of_several(task, several, &severities, rules), figures_of_several(&severities, rules)),
     };
     First { severity, line: status_line(severity, &text), figures }
@@ -166,7 +169,8 @@ fn details(task: &str, check: &HostCheck, rules: &Rules) -> String {
 
 /// `BACKUP: 14 hosts, 12 ok, 1 critical, 1 unknown; BACKUP@web3 failed: …`
 fn of_several(task: &str, checks: &[HostCheck], severities: &[Severity], rules: &Rules) -> String {
-    let mut text = format!("{}: {} hosts", name(task), checks.len());
+    let hosts = if checks.len() == 1 { "host" } else { "hosts" };
+    let mut text = format!("{}: {} {hosts}", name(task), checks.len());
     for (severity, count) in counts(severities) {
         if count > 0 {
             let _ = write!(text, ", {count} {}", severity.as_str().to_ascii_lowercase());
