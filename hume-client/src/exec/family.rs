@@ -33,17 +33,24 @@ impl Family {
         }
     }
 
+    /// True when one of them still exists.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.iter().any(exists)
+    }
+
     /// Sends a signal to those that still exist.
     pub(super) fn signal(&self, signal: Signal) {
-        for process in &self.0 {
-            if stat(process.pid).is_some_and(|stat| is_alive(*process, &stat))
-                && let Ok(pid) = i32::try_from(process.pid)
-            {
+        for process in self.0.iter().filter(|process| exists(process)) {
+            if let Ok(pid) = i32::try_from(process.pid) {
                 // One that is gone by now, or of another user, is none of ours.
                 let _ = kill(Pid::from_raw(pid), signal);
             }
         }
     }
+}
+
+fn exists(process: &ProcessRef) -> bool {
+    stat(process.pid).is_some_and(|stat| is_alive(*process, &stat))
 }
 
 fn stat(pid: u32) -> Option<String> {

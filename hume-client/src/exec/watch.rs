@@ -81,7 +81,12 @@ impl<'a> Watch<'a> {
     }
 
     fn is_done(&self) -> bool {
-        self.is_over || (self.end.is_some() && self.streams.is_passed_on())
+        self.is_over || (self.end.is_some() && self.streams.is_passed_on() && !self.must_kill())
+    }
+
+    /// The command has had its time and has ended, and something it began goes on until it is made to end.
+    fn must_kill(&self) -> bool {
+        self.end.is_some() && self.course.next().is_some() && self.family.is_there()
     }
 
     fn wait(&self) {
@@ -92,7 +97,8 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         let until_due = self.course.next().map(|due| due.saturating_duration_since(now));
         let until_due = until_due.and_then(|left| Timespec::try_from(left).ok());
-        let patience = if is_blind { Some(LOOK_PERIOD) } else { until_due };
+        // Nobody tells of the end of those that the command left behind.
+        let patience = if is_blind || self.must_kill() { Some(LOOK_PERIOD) } else { until_due };
         // Whatever woke us, everything is looked at.
         let _ = poll(&mut waits, patience.as_ref());
     }
@@ -128,13 +134,10 @@ impl<'a> Watch<'a> {
             self.send(signal);
         }
         self.family.signal(signal);
-        match deed {
+        if deed == Deed::Terminate {
             // One that is stopped would not notice.
-            Deed::Terminate => {
-                self.send(Signal::SIGCONT);
-                self.family.signal(Signal::SIGCONT);
-            }
-            Deed::Kill => {}
+            self.send(Signal::SIGCONT);
+            self.family.signal(Signal::SIGCONT);
         }
     }
 }

@@ -53,3 +53,16 @@ fn children_of_a_silent_job_that_went_well_may_go_on_writing() {
     std::fs::write(go, "go\n").unwrap();
     assert_eq!(std::fs::read_to_string(done).unwrap(), "fine\n", "its write did not fail");
 }
+
+#[test]
+fn what_ignores_the_end_of_a_command_that_had_its_time_is_killed_as_well() {
+    let site = Site::new(Manner::Store);
+    let held = fifo(&site, "held");
+    let job = format!(r#"(trap "" TERM; exec sleep 1000 >{held}) & echo ready; sleep 1000"#);
+    let reader = std::thread::spawn(move || std::fs::read(held).unwrap());
+    let (mut child, mut out) =
+        begun(&site, &["--timeout", "1s", "--kill-after", "200ms", "--", "sh", "-c", &job]);
+    assert_eq!(line_of(&mut out), "ready");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(reader.join().unwrap().is_empty(), "it is gone, or this would never end");
+}
