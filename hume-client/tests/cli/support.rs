@@ -101,10 +101,13 @@ impl Site {
         self.folder.path().join("drop")
     }
 
-    /// `hume`, with nothing in its environment but where this site is.
+    /// `hume`, with nothing in its environment but where this site is. Whoever started the tests may ignore what a terminal
+    /// sends, as a shell does for its jobs in the background.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=INT,QUIT")
+            .arg(program)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HUME", env!("CARGO_BIN_EXE_hume"))
