@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use hume_core::{Seq, Timestamp};
 use hume_proto::event::EventBytes;
-use hume_proto::relay::{Batch, ClockSample, EpochState, Hello, PROTOCOL_MAJOR, SpoolStatus};
+use hume_proto::relay::{
+    Batch, ClockSample, Codec, EpochReason, EpochState, Hello, PROTOCOL_MAJOR, PROTOCOL_MINOR, SpoolStatus,
+};
 use hume_runtime::clock;
 use humed_master::intake::{Intake, Parcel, ReceiptVerdict, SessionNo, Visitor};
 use humed_master::metrics::Metrics;
@@ -127,9 +129,15 @@ impl Feeder {
             acked: Seq::ZERO,
             acked_event: None,
             last_assigned: Seq::ZERO,
+            predecessor: None,
+            restamped_through: Seq::ZERO,
+            reason: EpochReason::Created,
         };
         let hello = Hello {
             protocol_major: PROTOCOL_MAJOR,
+            protocol_minor: PROTOCOL_MINOR,
+            features: Vec::new(),
+            instance: None,
             agent_version: "bench".to_owned(),
             boot: None,
             host: reporter.host.as_str().to_owned(),
@@ -160,7 +168,7 @@ impl Feeder {
             events.extend(self.reporter.run(begin, step_us).iter().map(EventBytes::encode));
         }
         let count = events.len() as u64;
-        let batch = Batch { epoch: self.reporter.epoch, first: self.next, events };
+        let batch = Batch { epoch: self.reporter.epoch, first: self.next, events, codec: Codec::Identity };
         let (last, arrived_at) = (batch.last(), begin.plus_micros(length));
         let parcels = vec![Parcel::Batch(batch)];
         let admitted = intake.admit(self.reporter.agent, self.session, parcels, arrived_at);

@@ -13,14 +13,14 @@ use hume_core::name::{Epoch, Seq};
 use hume_core::{AgentId, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{
-    self, AgentFrame, Batch, ClockSample, EpochState, Hello, MasterFrame, MasterFrames, PROTOCOL_MAJOR,
-    SpoolStatus,
+    self, AgentFrame, Batch, ClockSample, EpochReason, EpochState, FEATURE_ZSTD, Hello, MasterFrame,
+    MasterFrames, PROTOCOL_MAJOR, PROTOCOL_MINOR, SpoolStatus,
 };
 use hume_runtime::pki::{self, Authority};
 use hume_runtime::secret::SecretText;
 use hume_runtime::task_group::TaskGroup;
 use hume_runtime::{clock, random};
-use humed_agent::uplink::session::{Session, Want};
+use humed_agent::uplink::session::{Found, Session, Want};
 use humed_agent::uplink::{Config, connect};
 use tokio::runtime::Runtime;
 use tokio::sync::{Barrier, mpsc};
@@ -172,6 +172,9 @@ impl Member {
             acked: Seq::ZERO,
             acked_event: None,
             last_assigned: self.last(),
+            predecessor: None,
+            restamped_through: Seq::ZERO,
+            reason: EpochReason::Created,
         };
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         outgoing.send(AgentFrame::Hello(self.hello(state, identity.not_after))).await?;
@@ -201,6 +204,9 @@ impl Member {
     fn hello(&self, state: EpochState, certificate_expires_at: Timestamp) -> Hello {
         Hello {
             protocol_major: PROTOCOL_MAJOR,
+            protocol_minor: PROTOCOL_MINOR,
+            features: vec![FEATURE_ZSTD.to_owned()],
+            instance: Some(random::bytes()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: None,
             host: self.host.clone(),
@@ -221,8 +227,13 @@ impl Member {
         while let Some(want) = session.wants() {
             let events = self.batch(want);
             let bytes = events.iter().map(EventBytes::len).sum();
-            session.loaded(want, Some(want.from), events.len(), bytes);
-            let frame = AgentFrame::Batch(Batch { epoch: want.epoch, first: want.from, events });
+            session.loaded(want, Found::Events { events: events.len(), bytes });
+            let frame = AgentFrame::Batch(Batch {
+                epoch: want.epoch,
+                first: want.from,
+                events,
+                codec: session.codec(),
+            });
             loop {
                 tokio::select! {
                     biased;
@@ -252,12 +263,12 @@ impl Member {
 
 fn receive(frame: Option<MasterFrame>, session: &mut Session) -> anyhow::Result<()> {
     match frame.context("the master ended the stream")? {
-        MasterFrame::Ack(cursors) => drop(session.acked(&cursors)?),
+        MasterFrame::Ack(ack) => drop(session.acked(&ack)?),
         MasterFrame::Resync(resync) => session.resync(&resync)?,
         MasterFrame::GoAway(away) => bail!("the master ended the session: {}", away.detail),
         MasterFrame::Quarantined(one) => bail!("the master cannot read an event: {}", one.detail),
         MasterFrame::Welcome(_) => bail!("a second Welcome"),
-        MasterFrame::Throttle(..) | MasterFrame::HeartbeatReply(_) => {}
+        MasterFrame::Throttle(_) | MasterFrame::HeartbeatReply(_) => {}
     }
     Ok(())
 }

@@ -375,6 +375,22 @@ impl RunState {
         }
     }
 
+    /// The events of `from` beyond the place `after` stand in `to` now, each `after` places lower.
+    pub fn restamp(&mut self, from: Epoch, after: Seq, to: Epoch) {
+        let (after, mut moved) = (after.get(), Vec::new());
+        self.spans.retain_mut(|span| {
+            if span.epoch() != from || span.last <= after {
+                return true;
+            }
+            let first = span.first.saturating_sub(after).max(1);
+            moved.push(Span { epoch: *to.as_bytes(), first, last: span.last - after });
+            let stays = span.first <= after;
+            span.last = after;
+            stays
+        });
+        self.spans.extend(moved);
+    }
+
     /// The run.
     pub fn id(&self) -> RunId {
         self.id

@@ -9,7 +9,7 @@ use hume_core::event::Command;
 use hume_core::{Epoch, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{
-    AgentFrame, Batch, Gap, GapReason, GoAwayReason, Heartbeat, Hello, MasterFrame, PROTOCOL_MAJOR,
+    AgentFrame, Batch, Codec, Gap, GapReason, GoAwayReason, Heartbeat, Hello, MasterFrame, PROTOCOL_MAJOR,
     SpoolStatus, Verdict,
 };
 use hume_proto::rest::{AgentList, EventList, RunList, StatusReport};
@@ -43,6 +43,7 @@ async fn what_an_agent_sends_is_acked_and_answered() {
     assert_eq!(resync.cursor, seq(3));
     // Poison takes its place, a gap too.
     let poison = Batch {
+        codec: Codec::Identity,
         epoch: Epoch::from_bytes(EPOCH),
         first: seq(4),
         events: vec![EventBytes::from_raw(vec![0xff])],
@@ -247,7 +248,8 @@ async fn an_agent_that_vanishes_is_said_in_words_of_ours() {
         drop(agent);
     };
     tokio::task::block_in_place(|| std::thread::scope(|scope| scope.spawn(vanish).join().unwrap()));
-    let is_gone = |body: &str| body.contains("disconnected");
+    // That it is gone is known before the reason is on disk.
+    let is_gone = |body: &str| body.contains("disconnected") && !body.contains("\"last_error\":null");
     let body = master.wait_for("/api/v1/agents", "the end of the session", is_gone).await;
     let agents: AgentList = serde_json::from_str(&body).unwrap();
     assert_eq!(agents.agents[0].last_error.as_deref(), Some("the connection broke off"));

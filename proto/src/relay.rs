@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use hume_core::name::{BootId, Epoch, EventId, Seq};
 use hume_core::{ErrorClass, Timestamp};
-use prost::bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,6 +35,14 @@ pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const EPOCHS_MAX: usize = 64;
 /// Longest frame, in bytes; a batch and its envelope fit.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Most features that one end names; further ones are not read.
+pub const FEATURES_MAX: usize = 32;
+/// Longest name of a feature, in bytes; longer ones are not read.
+pub const FEATURE_BYTES_MAX: usize = 64;
+/// The feature that payloads may be compressed. An agent uses it when the master names it as well.
+pub const FEATURE_ZSTD: &str = "zstd";
+/// Payloads below this many bytes are not compressed.
+pub const ZSTD_BYTES_MIN: usize = 1024;
 
 /// What an agent says.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,13 +65,13 @@ pub enum MasterFrame {
     /// Where to go on from; first, once.
     Welcome(Welcome),
     /// Durable up to here.
-    Ack(Vec<EpochCursor>),
+    Ack(Ack),
     /// Send from here.
     Resync(Resync),
     /// Kept, but not understood.
     Quarantined(Quarantined),
-    /// Wait this many milliseconds, and why.
-    Throttle(u32, String),
+    /// Wait.
+    Throttle(Throttle),
     /// The session ends.
     GoAway(GoAway),
     /// Answer to a heartbeat.
@@ -76,8 +83,14 @@ pub enum MasterFrame {
 pub struct Hello {
     /// [`PROTOCOL_MAJOR`] of the agent.
     pub protocol_major: u32,
+    /// [`PROTOCOL_MINOR`] of the agent.
+    pub protocol_minor: u32,
     /// Version of the program.
     pub agent_version: String,
+    /// What it can do beyond the first version: at most [`FEATURES_MAX`] names.
+    pub features: Vec<String>,
+    /// Another one at every start: tells two processes with one identity apart. None of an older agent.
+    pub instance: Option<[u8; 16]>,
     /// The machine's boot.
     pub boot: Option<BootId>,
     /// The agent's host; checked by the master like any name.
@@ -105,6 +118,54 @@ pub struct EpochState {
     pub acked_event: Option<EventId>,
     /// Highest place it gave out.
     pub last_assigned: Seq,
+    /// The epoch it took over from.
+    pub predecessor: Option<Epoch>,
+    /// Events through this place stood in the predecessor before, right after what was acknowledged there.
+    pub restamped_through: Seq,
+    /// Why it began.
+    pub reason: EpochReason,
+}
+
+/// Why an epoch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EpochReason {
+    /// With a new spool.
+    Created,
+    /// The master had another event at its cursor: this spool was put back to an earlier state, or is a copy.
+    Forked,
+    /// The operator wanted it.
+    Operator,
+    /// The spool was damaged, and what could be read of it was kept.
+    Salvaged,
+}
+
+impl EpochReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [EpochReason; 4] =
+        [EpochReason::Created, EpochReason::Forked, EpochReason::Operator, EpochReason::Salvaged];
+
+    /// The stable number used on the wire and in stores.
+    pub fn number(self) -> u8 {
+        match self {
+            EpochReason::Created => 1,
+            EpochReason::Forked => 2,
+            EpochReason::Operator => 3,
+            EpochReason::Salvaged => 4,
+        }
+    }
+
+    /// The reason with this number; [`EpochReason::Created`] of a number that a newer version knows.
+    pub fn from_number(number: i64) -> EpochReason {
+        EpochReason::ALL
+            .into_iter()
+            .find(|reason| i64::from(reason.number()) == number)
+            .unwrap_or(EpochReason::Created)
+    }
+}
+
+/// True when another epoch took over from this one: nothing is added to it any more.
+pub fn is_closed(epoch: Epoch, all: &[EpochState]) -> bool {
+    all.iter().any(|state| state.predecessor == Some(epoch))
 }
 
 /// The master's first answer.
@@ -122,6 +183,8 @@ pub struct Welcome {
     pub heartbeat_ms: u32,
     /// The master's clock.
     pub master_time: Timestamp,
+    /// What it can do beyond the first version: at most [`FEATURES_MAX`] names.
+    pub features: Vec<String>,
 }
 
 /// Where an epoch goes on.
@@ -158,9 +221,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The window of each of so many agents: they share [`WINDOWS_BYTES`].
+    /// The window of each of so many agents: they share [`WINDOWS_BYTES`]. A power of two, so that it changes seldom.
     pub fn shared_by(agents: usize) -> Limits {
-        let window_bytes = (WINDOWS_BYTES / agents.max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+        let share = WINDOWS_BYTES >> agents.max(1).next_power_of_two().trailing_zeros().min(31);
+        let window_bytes = share.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
         Limits { window_bytes, window_events: window_bytes * WINDOW_EVENTS_DEFAULT / WINDOW_BYTES_DEFAULT }
     }
 }
@@ -169,6 +233,35 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits { window_bytes: WINDOW_BYTES_DEFAULT, window_events: WINDOW_EVENTS_DEFAULT }
     }
+}
+
+/// What is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Per epoch the highest place; cumulative.
+    pub cursors: Vec<EpochCursor>,
+    /// How much may be in flight from now on, when that has changed.
+    pub limits: Option<Limits>,
+}
+
+/// The master takes nothing for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// Milliseconds in which nothing should be sent.
+    pub pause_ms: u32,
+    /// How much may be in flight from then on, when that has changed.
+    pub limits: Option<Limits>,
+    /// Why.
+    pub reason: String,
+}
+
+/// How a payload travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// As it is.
+    Identity,
+    /// Compressed, when it is at least [`ZSTD_BYTES_MIN`] long and that makes it shorter.
+    Zstd,
 }
 
 /// Events of one epoch, without a hole.
@@ -180,6 +273,8 @@ pub struct Batch {
     pub first: Seq,
     /// 1 to [`BATCH_EVENTS_MAX`] events, at most [`BATCH_BYTES_MAX`] bytes in all.
     pub events: Vec<EventBytes>,
+    /// How they travel.
+    pub codec: Codec,
 }
 
 impl Batch {
@@ -238,6 +333,10 @@ pub struct SpoolStatus {
     pub oldest_unacked: Option<Timestamp>,
     /// What last went wrong at the agent, and when.
     pub last_error: Option<(String, Timestamp)>,
+    /// Events refused for want of room, since the agent's start.
+    pub refused_events: u64,
+    /// Events that were accepted and are gone before the master had them, since the spool began.
+    pub lost_events: u64,
 }
 
 /// A place in an epoch.
@@ -284,12 +383,19 @@ pub enum GapReason {
     Purged,
     /// The spool was lost.
     LostSpool,
+    /// The event stands in the epoch's predecessor: the master's own finding, which no agent sends.
+    Restamped,
 }
 
 impl GapReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [GapReason; 4] =
-        [GapReason::Corrupt, GapReason::Evicted, GapReason::Purged, GapReason::LostSpool];
+    pub const ALL: [GapReason; 5] = [
+        GapReason::Corrupt,
+        GapReason::Evicted,
+        GapReason::Purged,
+        GapReason::LostSpool,
+        GapReason::Restamped,
+    ];
 
     /// The word used in JSON and stores.
     pub fn as_str(self) -> &'static str {
@@ -298,6 +404,7 @@ impl GapReason {
             GapReason::Evicted => "evicted",
             GapReason::Purged => "purged",
             GapReason::LostSpool => "lost_spool",
+            GapReason::Restamped => "restamped",
         }
     }
 
@@ -547,40 +654,10 @@ pub async fn open(
     Ok(MasterFrames(client.session(frames).await?.into_inner()))
 }
 
+mod codec;
 mod wire;
+
 use wire::{agent_frame, master_frame};
-
-/// Joins encoded events: count × (varint length, bytes).
-fn pack(events: &[EventBytes]) -> Bytes {
-    let mut payload = BytesMut::with_capacity(events.iter().map(|event| event.len() + 4).sum());
-    for event in events {
-        prost::encoding::encode_varint(event.len() as u64, &mut payload);
-        payload.extend_from_slice(event.as_slice());
-    }
-    payload.freeze()
-}
-
-/// Takes them apart again, without copying.
-fn unpack(mut payload: Bytes, count: usize) -> Result<Vec<EventBytes>, FrameError> {
-    if count == 0 || count > BATCH_EVENTS_MAX {
-        return Err(FrameError::Malformed("a batch has 1 to 1000 events"));
-    }
-    let mut events = Vec::with_capacity(count);
-    for _ in 0..count {
-        let length = prost::encoding::decode_varint(&mut payload)
-            .map_err(|_| FrameError::Malformed("a batch ends within a length"))?;
-        match usize::try_from(length) {
-            Ok(length) if length <= payload.len() => {
-                events.push(EventBytes::from_raw(payload.split_to(length)));
-            }
-            Ok(_) | Err(_) => return Err(FrameError::Malformed("a batch ends within an event")),
-        }
-    }
-    if !payload.is_empty() {
-        return Err(FrameError::Malformed("a batch has bytes after its last event"));
-    }
-    Ok(events)
-}
 
 #[cfg(test)]
 mod tests {

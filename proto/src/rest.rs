@@ -169,6 +169,12 @@ pub struct AgentJson {
     pub queued_since: Option<Timestamp>,
     /// Events acknowledged in all.
     pub acked_events: u64,
+    /// Events that were accepted once and will never reach the master: each is in a gap that says why.
+    #[serde(default)]
+    pub lost_events: u64,
+    /// Events that the agent refused for want of room, since its start.
+    #[serde(default)]
+    pub refused_events: u64,
     /// What last went wrong, in words.
     pub last_error: Option<String>,
     /// When that was.

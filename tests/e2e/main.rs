@@ -13,4 +13,5 @@ mod lifecycle;
 mod main_job;
 mod namespaces;
 mod outage;
+mod revert;
 mod trust;

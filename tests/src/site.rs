@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
@@ -102,6 +103,19 @@ impl Site {
         let out = self.folder.path().join(host);
         self.humeconfig_agent(host, &out, self.master.grpc()).ok();
         Agent::new(Arc::clone(&self.folder), host)
+    }
+
+    /// A copy of an agent that does not run: the same certificate, spool and host, in a folder of its own. Not started.
+    pub fn clone_of(&self, agent: &Agent) -> Agent {
+        let name = format!("{}-copy", agent.host());
+        let copied =
+            Command::new("cp").arg("-r").arg(agent.dir()).arg(self.folder.path().join(&name)).status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "the folder of {} cannot be copied",
+            agent.host()
+        );
+        Agent::new(Arc::clone(&self.folder), &name)
     }
 
     /// `humeconfig agent` for this site.

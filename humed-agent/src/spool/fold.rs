@@ -9,7 +9,8 @@ use hume_core::{AgentId, Event, Position, RunId};
 use hume_proto::event::EventBytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::types::{Appended, EpochRow, RunChange, SpoolError, row_of};
+use super::epochs::EpochRow;
+use super::types::{Appended, RunChange, SpoolError, row_of};
 
 /// A run that events are being added to.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ impl Fold<'_> {
         let mut touched: HashMap<RunId, Option<u32>> = HashMap::new();
         let mut bytes = 0;
         let mut insert = connection.prepare_cached(
-            "INSERT INTO event (row, id, received_us, time_us, kind, run_no, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO event (row, id, received_us, time_us, kind, run_no, crc, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         for event in events {
             let body = EventBytes::encode(&event);
@@ -62,6 +63,7 @@ impl Fold<'_> {
                 event.time.as_micros(),
                 event.kind.index() as i64,
                 run_no,
+                crc32fast::hash(body.as_slice()),
                 body.as_slice(),
             ])?;
             epoch.next = epoch.next.next();

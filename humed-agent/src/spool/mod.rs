@@ -6,6 +6,7 @@
 //! Limits: [`config::Config`], [`JOBS_MAX`].
 
 mod config;
+mod epochs;
 mod fold;
 mod query;
 mod reader;
@@ -22,15 +23,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hume_core::AgentId;
-use hume_core::name::Epoch;
 use hume_runtime::sqlite::{self, DirLock, SqliteOptions};
-use hume_runtime::{clock, random, task_group::TaskGroup};
+use hume_runtime::task_group::TaskGroup;
 
 pub use config::{Config, Keeping};
+pub use epochs::EpochRow;
 pub use query::Viewer;
-pub use reader::SpoolReader;
+pub use reader::{SpoolReader, Stretch};
 pub use run_query::{FirstErrorFor, Forgotten, RUN_EVENTS_MAX, RunEvents, RunRecord};
-pub use types::{Appended, EpochRow, FigureValues, Figures, OpenRunRow, RunChange, SpoolError, Tail};
+pub use types::{Appended, FigureValues, Figures, OpenRunRow, RunChange, SpoolError, Tail};
 pub use watermark::{Pending, Received};
 pub use writer::{JOBS_MAX, SpoolWriter};
 
@@ -74,10 +75,7 @@ impl Spool {
         if let Some(agent) = agent {
             types::claim(&connection, dir, agent)?;
         }
-        let epoch = match types::newest_epoch(&connection)? {
-            Some(epoch) => epoch,
-            None => types::create_epoch(&connection, Epoch::from_bytes(random::bytes()), clock::now())?,
-        };
+        let epoch = epochs::newest(&connection)?;
         let reader = SpoolReader::new(path.clone(), options.clone(), agent);
         let questions = SpoolReader::new(path.clone(), options, agent);
         let keeping = config.keeping(agent.is_some());

@@ -10,11 +10,13 @@ use hume_core::correlate::OpenRun;
 use hume_core::name::{Epoch, EventId, Seq};
 use hume_core::{AgentId, HostName, RunId, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
+use hume_proto::relay::{EpochReason, GapReason};
 use hume_runtime::sqlite::{self, SqliteOptions};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::Semaphore;
 
-use super::types::{self, EpochRow, OpenRunRow, SpoolError, id_from, row_of};
+use super::epochs::{self, EpochRow, number_of};
+use super::types::{self, OpenRunRow, SpoolError, id_from, row_of};
 
 /// Reads at once; more wait.
 const READS_MAX: usize = 4;
@@ -22,6 +24,30 @@ const READS_MAX: usize = 4;
 const READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Steps of a statement between two looks at the time.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
+/// Why nothing stands at a place, and through which one.
+fn hole(connection: &Connection, epoch_no: i64, from: Seq) -> Result<Stretch, SpoolError> {
+    let next: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT 1")?
+        .query_row([row_of(epoch_no, from), row_of(epoch_no + 1, Seq::ZERO)], |row| row.get(0))
+        .optional()?;
+    let (given_out, restamped, reason): (i64, i64, i64) = connection
+        .prepare_cached("SELECT next_seq, restamped, reason FROM epoch WHERE no = ?1")?
+        .query_row([epoch_no], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let from_no = from.get() as i64;
+    let through = next.unwrap_or(given_out) - 1;
+    if through < from_no {
+        return Ok(Stretch::Events(Vec::new()));
+    }
+    // Of a damaged file, what moved into this epoch has holes where it could not be read.
+    let was_damaged = EpochReason::from_number(reason) == EpochReason::Salvaged && from_no <= restamped;
+    let (through, reason) = if was_damaged {
+        (through.min(restamped), GapReason::Corrupt)
+    } else {
+        (through, GapReason::Evicted)
+    };
+    Ok(Stretch::Hole { through: Seq::new(through as u64).unwrap_or(from), reason })
+}
 
 fn in_snapshot<T>(
     connection: &Connection,
@@ -33,12 +59,18 @@ fn in_snapshot<T>(
     Ok(answer)
 }
 
-/// The number of an epoch, if it is one of this spool.
-fn number_of(connection: &Connection, epoch: Epoch) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT no FROM epoch WHERE epoch = ?1")?
-        .query_row([epoch.as_bytes()], |row| row.get(0))
-        .optional()
+/// What stands at consecutive places of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stretch {
+    /// An event at each place from the one asked for on. None: nothing was given out from there on.
+    Events(Vec<EventBytes>),
+    /// No event from the place asked for on, through this one.
+    Hole {
+        /// The last of them.
+        through: Seq,
+        /// Why.
+        reason: GapReason,
+    },
 }
 
 /// Answers questions about the spool. Cheap to clone.
@@ -130,41 +162,76 @@ impl SpoolReader {
     /// # Errors
     /// [`SpoolError`] if the file cannot be read.
     pub async fn epochs(&self) -> Result<Vec<EpochRow>, SpoolError> {
-        self.ask(types::epochs).await
+        self.ask(epochs::all).await
     }
 
-    /// Events of `epoch` from `from` on, in order of place: at most `events_max` and, beyond the first, `bytes_max`.
-    /// A hole ends it; empty when nothing is there.
+    /// What stands in `epoch` from `from` on: at most `events_max` events and, beyond the first, `bytes_max` bytes. A hole ends it.
     ///
     /// # Errors
     /// [`SpoolError`] if the file cannot be read.
-    pub async fn batch(
+    pub async fn stretch(
         &self,
         epoch: Epoch,
         from: Seq,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<(Seq, EventBytes)>, SpoolError> {
+    ) -> Result<Stretch, SpoolError> {
         self.ask(move |connection| {
+            let Some(no) = number_of(connection, epoch)? else { return Ok(Stretch::Events(Vec::new())) };
             let mut statement = connection.prepare_cached(
-                "SELECT seq, body FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT ?3",
+                "SELECT seq, body, crc FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT ?3",
             )?;
-            let Some(no) = number_of(connection, epoch)? else { return Ok(Vec::new()) };
             let (first, beyond) = (row_of(no, from), row_of(no + 1, Seq::ZERO));
             let mut rows = statement.query(params![first, beyond, events_max as i64])?;
-            let mut batch: Vec<(Seq, EventBytes)> = Vec::new();
-            let mut bytes = 0;
-            while let Some(row) = rows.next()? {
+            let (mut events, mut bytes, mut next) = (Vec::new(), 0, from);
+            loop {
+                let row = match rows.next() {
+                    Ok(Some(row)) => row,
+                    Ok(None) => break,
+                    // What was read before it goes first; the next look begins here.
+                    Err(error) if types::is_unreadable(&error) && !events.is_empty() => break,
+                    Err(error) => return Err(error.into()),
+                };
                 let seq = Seq::new(row.get::<_, i64>(0)? as u64).unwrap_or(Seq::ZERO);
                 let body: Vec<u8> = row.get(1)?;
                 bytes += body.len();
-                let hole = batch.last().is_some_and(|(last, _)| last.next() != seq);
-                if hole || (!batch.is_empty() && bytes > bytes_max) {
+                if seq != next || (!events.is_empty() && bytes > bytes_max) {
                     break;
                 }
-                batch.push((seq, EventBytes::from_raw(body)));
+                if row.get::<_, u32>(2)? != crc32fast::hash(&body) {
+                    if events.is_empty() {
+                        return Ok(Stretch::Hole { through: seq, reason: GapReason::Corrupt });
+                    }
+                    break;
+                }
+                events.push(EventBytes::from_raw(body));
+                next = next.next();
             }
-            Ok(batch)
+            if events.is_empty() { hole(connection, no, from) } else { Ok(Stretch::Events(events)) }
+        })
+        .await
+    }
+
+    /// The places from `from` on, at most `places_max`, whose rows cannot be read at all; none when the first of them can.
+    /// For when the disk, or the tree of the file, fails below them.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if not even the table of epochs can be read.
+    pub async fn unreadable(
+        &self,
+        epoch: Epoch,
+        from: Seq,
+        places_max: u64,
+    ) -> Result<Option<Stretch>, SpoolError> {
+        self.ask(move |connection| {
+            let Some(no) = number_of(connection, epoch)? else { return Ok(None) };
+            let mut statement = connection.prepare_cached("SELECT body FROM event WHERE row = ?1")?;
+            let mut fails = |seq: &Seq| {
+                let read = statement.query_row([row_of(no, *seq)], |row| row.get::<_, Vec<u8>>(0));
+                matches!(read, Err(error) if types::is_unreadable(&error))
+            };
+            let through = (0..places_max).map(|offset| from.plus(offset)).take_while(|seq| fails(seq)).last();
+            Ok(through.map(|through| Stretch::Hole { through, reason: GapReason::Corrupt }))
         })
         .await
     }

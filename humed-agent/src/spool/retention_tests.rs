@@ -41,7 +41,7 @@ fn file(rows: &[Row], acked: i64) -> Connection {
     for no in 1..=3 {
         connection
             .execute(
-                "INSERT INTO epoch VALUES (?1, ?2, 1000, ?3, NULL, 0)",
+                "INSERT INTO epoch VALUES (?1, ?2, 1000, ?3, NULL, 0, NULL, 0, 1)",
                 params![no, [no as u8; 16], acked],
             )
             .unwrap();
@@ -60,7 +60,7 @@ fn file(rows: &[Row], acked: i64) -> Connection {
         let body = vec![0_u8; row.bytes as usize];
         connection
             .execute(
-                "INSERT INTO event (row, id, received_us, time_us, kind, run_no, body) VALUES (?1, ?2, ?3, 0, 0, ?4, ?5)",
+                "INSERT INTO event (row, id, received_us, time_us, kind, run_no, crc, body) VALUES (?1, ?2, ?3, 0, 0, ?4, 0, ?5)",
                 params![
                     row_of(row.epoch_no, Seq::new(row.seq as u64).unwrap()),
                     id,

@@ -8,7 +8,12 @@ CREATE TABLE epoch (
     next_seq    INTEGER NOT NULL,
     acked_seq   INTEGER NOT NULL,
     acked_event BLOB,
-    created_us  INTEGER NOT NULL
+    created_us  INTEGER NOT NULL,
+    -- The epoch it took over from, and through which place its events stood there before, right after what was acknowledged.
+    -- To an epoch with a successor nothing is added.
+    predecessor BLOB,
+    restamped   INTEGER NOT NULL,
+    reason      INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE event (
@@ -20,6 +25,7 @@ CREATE TABLE event (
     time_us     INTEGER NOT NULL,
     kind        INTEGER NOT NULL,
     run_no      INTEGER,
+    crc         INTEGER NOT NULL,       -- CRC-32 of the body
     body        BLOB    NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX event_by_id ON event (id);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use hume_core::correlate::OpenRun;
 use hume_core::event::{Correlation, EventKind, Finding, Process, RunRef};
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
+use hume_core::name::Epoch;
 use hume_core::page::{After, EventCursor};
 use hume_core::process::Chain;
 use hume_core::run::RunState;
 use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
-use hume_proto::event::EventBytes;
 use hume_proto::relay::EpochCursor;
 use hume_runtime::task_group::TaskGroup;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn event(number: u64) -> Event {
+pub(super) fn event(number: u64) -> Event {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
     Event {
@@ -49,8 +49,8 @@ fn event(number: u64) -> Event {
 }
 
 /// A spool in a folder, with the group its writer lives in.
-struct Open {
-    spool: Spool,
+pub(super) struct Open {
+    pub(super) spool: Spool,
     tasks: TaskGroup,
 }
 
@@ -60,19 +60,19 @@ fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
     Open { spool, tasks }
 }
 
-fn open(dir: &TempDir) -> Open {
+pub(super) fn open(dir: &TempDir) -> Open {
     open_with(dir, &Config::default(), Some(AgentId::from_bytes([7; 16])))
 }
 
 impl Open {
-    async fn close(self) {
+    pub(super) async fn close(self) {
         let Open { spool, tasks } = self;
         let Spool { writer, reader, _lock, .. } = spool;
         drop((writer, reader));
         let _ = tasks.run(async {}, Duration::from_secs(10)).await;
     }
 
-    async fn append(&self, numbers: impl IntoIterator<Item = u64>) -> Appended {
+    pub(super) async fn append(&self, numbers: impl IntoIterator<Item = u64>) -> Appended {
         self.spool.writer.append(numbers.into_iter().map(event).collect(), vec![]).await.unwrap()
     }
 
@@ -93,14 +93,30 @@ impl Open {
 
     async fn places(&self) -> Vec<(u64, EventId)> {
         let epoch = self.spool.reader.epochs().await.unwrap()[0].epoch;
-        let batch = self.spool.reader.batch(epoch, Seq::ZERO, 10_000, usize::MAX).await.unwrap();
-        batch.into_iter().map(|(seq, bytes)| (seq.get(), EventBytes::decode(&bytes).unwrap().id)).collect()
+        self.places_of(epoch).await
+    }
+
+    /// All that stands in an epoch.
+    pub(super) async fn places_of(&self, epoch: Epoch) -> Vec<(u64, EventId)> {
+        let (mut places, mut from) = (Vec::new(), Seq::ZERO.next());
+        loop {
+            match self.spool.reader.stretch(epoch, from, 3, usize::MAX).await.unwrap() {
+                Stretch::Hole { through, .. } => from = through.next(),
+                Stretch::Events(events) if events.is_empty() => return places,
+                Stretch::Events(events) => {
+                    for bytes in events {
+                        places.push((from.get(), bytes.decode().unwrap().id));
+                        from = from.next();
+                    }
+                }
+            }
+        }
     }
 }
 
 use hume_core::name::Seq;
 
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut tick = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..1000 {
         if condition().await {

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use hume_core::correlate::OpenRun;
-use hume_core::name::{Epoch, EventId, Seq};
-use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName, Timestamp};
+use hume_core::name::{Epoch, Seq};
+use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName};
 use hume_runtime::sqlite::{LockError, SqliteError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -67,12 +67,26 @@ pub enum SpoolError {
         /// Who came.
         given: AgentId,
     },
+    /// An epoch that is not one of this spool, or that another took over from already.
+    #[error("the spool has no epoch {epoch} that may grow")]
+    NoEpoch {
+        /// Which.
+        epoch: Epoch,
+    },
     /// The writer's thread could not be started.
     #[error("could not start the spool's writer")]
     Thread(#[source] std::io::Error),
 }
 
 impl SpoolError {
+    /// True when what is on disk could not be read there.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            SpoolError::Sql(error) => is_unreadable(error),
+            _ => false,
+        }
+    }
+
     /// What a caller can do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -85,6 +99,7 @@ impl SpoolError {
             | SpoolError::Sql(_)
             | SpoolError::Damaged { .. }
             | SpoolError::OtherAgent { .. }
+            | SpoolError::NoEpoch { .. }
             | SpoolError::Thread(_) => ErrorClass::Internal,
         }
     }
@@ -93,6 +108,12 @@ impl SpoolError {
 /// True when SQLite ran out of room, by its own bound or the disk's.
 pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// True when what is on disk could not be read, or is no database there.
+pub(super) fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(SystemIoFailure | DatabaseCorrupt | NotADatabase))
 }
 
 /// True when a progress handler ended the statement.
@@ -127,21 +148,6 @@ pub enum RunChange {
     Put(Box<OpenRunRow>),
     /// Nothing joins it any more.
     Remove(RunId),
-}
-
-/// One sequence space of the spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochRow {
-    /// Number in the file; older epochs have lower ones.
-    pub no: i64,
-    /// Its name.
-    pub epoch: Epoch,
-    /// The place after the last.
-    pub next: Seq,
-    /// Highest acknowledged place.
-    pub acked: Seq,
-    /// The event there.
-    pub acked_event: Option<EventId>,
 }
 
 /// Bits of a row's number that hold its seq; the number of its epoch stands above them.
@@ -218,42 +224,6 @@ impl Figures {
 /// The bytes of a stored id as an id.
 pub(super) fn id_from<T>(row: i64, bytes: &[u8], make: impl Fn(&[u8]) -> Option<T>) -> Result<T, SpoolError> {
     make(bytes).ok_or_else(|| SpoolError::Damaged { row, detail: "an id of the wrong length".to_owned() })
-}
-
-pub(super) fn epochs(connection: &Connection) -> Result<Vec<EpochRow>, SpoolError> {
-    let mut statement = connection
-        .prepare_cached("SELECT no, epoch, next_seq, acked_seq, acked_event FROM epoch ORDER BY no")?;
-    let mut rows = statement.query([])?;
-    let mut epochs = Vec::new();
-    while let Some(row) = rows.next()? {
-        let no: i64 = row.get(0)?;
-        let seq = |value: i64| Seq::new(u64::try_from(value).unwrap_or(0)).unwrap_or(Seq::ZERO);
-        epochs.push(EpochRow {
-            no,
-            epoch: id_from(no, row.get_ref(1)?.as_blob().unwrap_or_default(), Epoch::from_slice)?,
-            next: seq(row.get(2)?),
-            acked: seq(row.get(3)?),
-            acked_event: row.get::<_, Option<Vec<u8>>>(4)?.and_then(|id| EventId::from_slice(&id)),
-        });
-    }
-    Ok(epochs)
-}
-
-pub(super) fn newest_epoch(connection: &Connection) -> Result<Option<EpochRow>, SpoolError> {
-    Ok(epochs(connection)?.pop())
-}
-
-pub(super) fn create_epoch(
-    connection: &Connection,
-    epoch: Epoch,
-    now: Timestamp,
-) -> Result<EpochRow, SpoolError> {
-    connection.execute(
-        "INSERT INTO epoch (epoch, next_seq, acked_seq, created_us) VALUES (?1, 1, 0, ?2)",
-        params![epoch.as_bytes(), now.as_micros()],
-    )?;
-    let no = connection.last_insert_rowid();
-    Ok(EpochRow { no, epoch, next: Seq::ZERO.next(), acked: Seq::ZERO, acked_event: None })
 }
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, SpoolError> {

@@ -12,8 +12,9 @@ use hume_proto::relay::EpochCursor;
 use hume_runtime::clock;
 use rusqlite::{Connection, params};
 
+use super::epochs;
 use super::reader::SpoolReader;
-use super::types::{self, SpoolError};
+use super::types::SpoolError;
 
 /// Rows of one epoch that one claim looks at.
 const ROWS_LOOKED_AT_MAX: i64 = if cfg!(test) { 10 } else { 10_000 };
@@ -84,7 +85,7 @@ impl SpoolReader {
     ) -> Result<Timestamp, SpoolError> {
         self.ask(move |connection| {
             let mut before = settled;
-            for row in types::epochs(connection)? {
+            for row in epochs::all(connection)? {
                 let known = cursors.iter().find(|cursor| cursor.epoch == row.epoch);
                 let cursor = known.map_or(0, |cursor| cursor.seq.get() as i64);
                 match oldest_beyond(connection, row.no, cursor)? {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hume_core::name::{Epoch, Seq};
 use hume_core::{AgentId, Event, RunId};
+use hume_proto::relay::EpochReason;
 use hume_runtime::clock;
 use hume_runtime::sqlite::{self, Checkpoint};
 use hume_runtime::task_group::{Stop, TaskGroup};
@@ -19,9 +20,10 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Keeping;
+use super::epochs::{self, EpochRow};
 use super::fold::{Fold, HotRun};
 use super::retention::{self, Forgotten, Round};
-use super::types::{self, Appended, EpochRow, Figures, RunChange, SpoolError, Tail, row_of};
+use super::types::{self, Appended, Figures, RunChange, SpoolError, Tail, row_of};
 use super::watermark::Pending;
 
 /// Most jobs that wait for the writer.
@@ -47,6 +49,8 @@ enum Job {
         changes: Vec<RunChange>,
         answer: oneshot::Sender<Result<Appended, SpoolError>>,
     },
+    /// See [`SpoolWriter::succeed`].
+    Succeed { epoch: Epoch, reason: EpochReason, answer: oneshot::Sender<Result<EpochRow, SpoolError>> },
     /// There is something in [`Acks`].
     Acks,
     /// The stop is set.
@@ -115,6 +119,19 @@ impl SpoolWriter {
             Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
             Err(TrySendError::Disconnected(_)) => Err(SpoolError::Closed),
         }
+    }
+
+    /// Begins an epoch that takes over from this one: what was not acknowledged moves into it. Answers when that is on disk.
+    ///
+    /// # Errors
+    /// [`SpoolError`]: nothing was changed. [`SpoolError::NoEpoch`] when another one took over before.
+    pub async fn succeed(&self, epoch: Epoch, reason: EpochReason) -> Result<EpochRow, SpoolError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.try_send(Job::Succeed { epoch, reason, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => SpoolError::Busy,
+            TrySendError::Disconnected(_) => SpoolError::Closed,
+        })?;
+        answered.await.map_err(|_| SpoolError::Closed)?
     }
 
     /// The end of the spool, as it grows.
@@ -217,7 +234,15 @@ impl Writer {
                 Ok(job) => {
                     let mut group = vec![job];
                     group.extend(waiting.try_iter().take(JOBS_MAX));
+                    let (successions, group): (Vec<Job>, Vec<Job>) =
+                        group.into_iter().partition(|job| matches!(job, Job::Succeed { .. }));
                     self.commit_group(group);
+                    for job in successions {
+                        if let Job::Succeed { epoch, reason, answer } = job {
+                            // The asker may have given up; the epoch stays.
+                            let _ = answer.send(self.succeed(epoch, reason));
+                        }
+                    }
                     self.housekeeping(false);
                 }
                 Err(RecvTimeoutError::Timeout) if stop.is_set() => break,
@@ -390,6 +415,22 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// The new epoch is the one that grows from now on.
+    fn succeed(&mut self, epoch: Epoch, reason: EpochReason) -> Result<EpochRow, SpoolError> {
+        self.take_acks();
+        let transaction = self.connection.transaction()?;
+        write_acks(&transaction, &self.acks)?;
+        let row = epochs::succeed(&transaction, epoch, reason)?;
+        transaction.commit()?;
+        self.acks.clear();
+        // What is known of runs names places.
+        self.folds.clear();
+        self.epoch = row;
+        self.tail.send_replace(Tail { epoch: row.epoch, last: row.last() });
+        warn!(%epoch, successor = %row.epoch, ?reason, moved = row.restamped.get(), "a new epoch took over");
+        Ok(row)
     }
 
     /// Takes what was acknowledged since the last look, and counts it: that needs no commit.

@@ -1,7 +1,8 @@
 //! What is in the spool reaches the master: in order, at least once, by itself after any absence.
 //!
 //! One session at a time. Between sessions it waits a random part of a pause that doubles, which starts anew after a
-//! session of a minute with an acknowledgement. The spool is told what the master acknowledged and nothing else.
+//! session of a minute with an acknowledgement. The spool is told what the master acknowledged and nothing else. When the
+//! master has other events than this spool, a new epoch takes over and the next session goes on with that.
 
 mod config;
 pub mod connect;
@@ -10,25 +11,26 @@ pub mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::name::{AgentId, BootId, Seq};
+use hume_core::name::{AgentId, BootId, Epoch, Seq};
 use hume_core::{ErrorClass, HostName, Timestamp};
 use hume_proto::relay::{
-    self, AgentFrame, Batch, ClockSample, EpochState, FrameError, Heartbeat, Hello, MasterFrame,
-    MasterFrames, PROTOCOL_MAJOR, SpoolStatus, Verdict, Welcome,
+    self, AgentFrame, Batch, ClockSample, EPOCHS_MAX, EpochReason, EpochState, FEATURE_ZSTD, FrameError,
+    Heartbeat, Hello, MasterFrame, MasterFrames, PROTOCOL_MAJOR, PROTOCOL_MINOR, SpoolStatus, Verdict,
+    Welcome,
 };
 use hume_runtime::backoff::Backoff;
 use hume_runtime::clock;
 use hume_runtime::task_group::Stop;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::metrics::{Metrics, UplinkState};
-use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Tail};
+use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Stretch, Tail};
 
 pub use config::Config;
 pub use connect::{ConnectError, identity};
-use session::{Broken, Session};
+use session::{Broken, Found, Session, Want};
 
 /// A session of this length with an acknowledgement makes the pauses start anew.
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
@@ -44,6 +46,10 @@ const JUST_BOOTED_US: u64 = 300 * 1_000_000;
 const HEARTBEAT_SPREAD: f64 = 0.2;
 /// After a refusal that waiting does not cure, the pause is at least this part of the longest.
 const HOPELESS_PART: u32 = 2;
+/// A master that is slow is given this long at most.
+const THROTTLE_TIME_MAX: Duration = Duration::from_mins(1);
+/// Sessions that fail to read the same place of the spool before it is declared a gap.
+const READ_TRIES_MAX: u32 = 3;
 
 /// A session ended.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,33 @@ enum SessionError {
     Ended,
 }
 
+/// What outlives the sessions.
+#[derive(Debug, Default)]
+struct Course {
+    /// The session that goes on has had an acknowledgement.
+    acked: bool,
+    /// The place that could not be read, and how often.
+    unreadable: Option<(Epoch, Seq, u32)>,
+    /// Nothing is sent until then: the master is slow.
+    quiet_until: Option<Instant>,
+}
+
+impl Course {
+    /// Notes that a place could not be read; true when that is to be believed.
+    fn is_lost(&mut self, epoch: Epoch, seq: Seq) -> bool {
+        let tries = match self.unreadable {
+            Some((known, at, tries)) if (known, at) == (epoch, seq) => tries + 1,
+            _ => 1,
+        };
+        self.unreadable = Some((epoch, seq, tries));
+        tries >= READ_TRIES_MAX
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
 /// A session after its Welcome.
 struct Open {
     session: Session,
@@ -80,6 +113,8 @@ pub struct Uplink {
     config: Config,
     host: HostName,
     agent: AgentId,
+    /// Tells this process from a copy of it.
+    instance: [u8; 16],
     writer: SpoolWriter,
     reader: SpoolReader,
     metrics: Arc<Metrics>,
@@ -100,7 +135,7 @@ impl Uplink {
             uplink.since = clock::now();
             uplink.address = Some(config.address.clone());
         });
-        Uplink { config, host, agent, writer, reader, metrics }
+        Uplink { config, host, agent, instance: hume_runtime::random::bytes(), writer, reader, metrics }
     }
 
     /// Holds sessions until the stop is set.
@@ -116,10 +151,12 @@ impl Uplink {
                 return Ok(());
             }
         }
+        let mut course = Course::default();
         loop {
             let began = Instant::now();
-            let mut acked = false;
-            let ended = self.session(&stop, &mut acked).await;
+            course.acked = false;
+            course.quiet_until = None;
+            let ended = self.session(&stop, &mut course).await;
             let state_before = self.metrics.uplink().state;
             let Err(error) = ended else { return Ok(()) };
             self.metrics.update_uplink(|uplink| {
@@ -127,13 +164,17 @@ impl Uplink {
                 uplink.since = clock::now();
                 uplink.last_error = Some((error.to_string(), clock::now()));
             });
-            if acked && began.elapsed() >= HEALTHY_AFTER {
+            if course.acked && began.elapsed() >= HEALTHY_AFTER {
                 backoff.reset();
+            }
+            if let SessionError::Broken(Broken::Forked { epoch, .. }) = error
+                && let Err(failed) = self.writer.succeed(epoch, EpochReason::Forked).await
+            {
+                error!(error = &failed as &dyn std::error::Error, %epoch, "no new epoch could be begun");
             }
             let pause = match &error {
                 SessionError::GoAway { pause, .. } if !pause.is_zero() => *pause,
-                SessionError::Broken(Broken::Forked { .. })
-                | SessionError::Frame(FrameError::Broken {
+                SessionError::Frame(FrameError::Broken {
                     class: ErrorClass::Denied | ErrorClass::Conflict,
                     ..
                 }) => backoff.next_delay().max(longest / HOPELESS_PART),
@@ -160,19 +201,43 @@ impl Uplink {
     }
 
     async fn hello(&self, certificate_expires_at: Timestamp) -> Result<Hello, SpoolError> {
-        let mut epochs = Vec::new();
-        for row in self.reader.epochs().await? {
+        let rows = self.reader.epochs().await?;
+        // The newest grows; and where the events of a successor came from, the master must know until it has them.
+        let is_needed = |epoch: Epoch| {
+            rows.last().is_some_and(|newest| newest.epoch == epoch)
+                || rows.iter().any(|next| next.predecessor == Some(epoch) && next.acked < next.restamped)
+        };
+        let mut epochs = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let first_retained = self.reader.first_retained(row.epoch).await?;
+            // Of an old epoch that is at the master and forgotten here there is nothing to say.
+            if first_retained.is_none() && row.acked == row.last() && !is_needed(row.epoch) {
+                continue;
+            }
             epochs.push(EpochState {
                 epoch: row.epoch,
-                first_retained: self.reader.first_retained(row.epoch).await?,
+                first_retained,
                 acked: row.acked,
                 acked_event: row.acked_event,
-                last_assigned: Seq::new(row.next.get() - 1).unwrap_or(Seq::ZERO),
+                last_assigned: row.last(),
+                predecessor: row.predecessor,
+                restamped_through: row.restamped,
+                reason: row.reason,
             });
+        }
+        if epochs.len() > EPOCHS_MAX {
+            // What waits comes first, oldest first; the newest epoch is where the spool grows.
+            let grows = epochs.pop();
+            epochs.sort_by_key(|state| state.acked == state.last_assigned);
+            epochs.truncate(EPOCHS_MAX - 1);
+            epochs.extend(grows);
         }
         Ok(Hello {
             protocol_major: PROTOCOL_MAJOR,
+            protocol_minor: PROTOCOL_MINOR,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: vec![FEATURE_ZSTD.to_owned()],
+            instance: Some(self.instance),
             boot: clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes())),
             host: self.host.as_str().to_owned(),
             epochs,
@@ -193,11 +258,13 @@ impl Uplink {
                 self.reader.oldest_unacked().await?
             },
             last_error: self.metrics.uplink().last_error,
+            refused_events: 0,
+            lost_events: 0,
         })
     }
 
     /// One session, from the connection to its end. Ok when the stop was set.
-    async fn session(&self, stop: &Stop, acked: &mut bool) -> Result<(), SessionError> {
+    async fn session(&self, stop: &Stop, course: &mut Course) -> Result<(), SessionError> {
         let mut open = tokio::select! {
             () = stop.wait() => return Ok(()),
             open = self.open() => open?,
@@ -205,9 +272,9 @@ impl Uplink {
         // Whatever it waits for, the disk or a master that takes nothing: a stop ends it there.
         tokio::select! {
             () = stop.wait() => {}
-            ended = self.converse(&mut open, acked) => return ended,
+            ended = self.converse(&mut open, course) => return ended,
         }
-        self.goodbye(open, acked).await;
+        self.goodbye(open, course).await;
         Ok(())
     }
 
@@ -252,15 +319,19 @@ impl Uplink {
     }
 
     /// Sends what there is and takes what is answered, until the session breaks. Ok when the spool has closed.
-    async fn converse(&self, open: &mut Open, acked: &mut bool) -> Result<(), SessionError> {
+    async fn converse(&self, open: &mut Open, course: &mut Course) -> Result<(), SessionError> {
         let Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at } = open;
         let mut beat = Instant::now() + spread(*heartbeat_every);
         loop {
             let now = *tail.borrow_and_update();
             session.appended(now.epoch, now.last);
-            self.send_all(session, outgoing, incoming, acked).await?;
+            if !course.is_quiet() {
+                self.send_all(session, outgoing, incoming, course).await?;
+            }
+            let quiet_until = course.quiet_until.filter(|_| course.is_quiet());
             tokio::select! {
-                frame = incoming.next() => self.receive(frame?, session, acked)?,
+                frame = incoming.next() => self.receive(frame?, session, course)?,
+                () = until(quiet_until) => course.quiet_until = None,
                 changed = tail.changed() => if changed.is_err() { return Ok(()) },
                 () = tokio::time::sleep_until(beat) => {
                     let heartbeat = self.heartbeat(session, *certificate_expires_at).await?;
@@ -279,8 +350,9 @@ impl Uplink {
             if !ahead || resume.cursor > state.last_assigned {
                 continue;
             }
+            // Where one of the two has no event to compare, a new epoch costs little and swallows nothing.
             let own = self.reader.at(resume.epoch, resume.cursor).await?.map(|(id, _)| id);
-            if own.is_some() && resume.cursor_event.is_some() && own != resume.cursor_event {
+            if own != resume.cursor_event {
                 return Err(Broken::Forked { epoch: resume.epoch, cursor: resume.cursor }.into());
             }
         }
@@ -293,23 +365,29 @@ impl Uplink {
         session: &mut Session,
         outgoing: &mpsc::Sender<AgentFrame>,
         incoming: &mut MasterFrames,
-        acked: &mut bool,
+        course: &mut Course,
     ) -> Result<(), SessionError> {
-        while let Some(want) = session.wants() {
-            let rows = self.reader.batch(want.epoch, want.from, want.events_max, want.bytes_max).await?;
-            let first = rows.first().map(|(seq, _)| *seq);
-            let events: Vec<_> = rows.into_iter().map(|(_, event)| event).collect();
-            let count = events.len();
-            let bytes = events.iter().map(hume_proto::event::EventBytes::len).sum();
-            let gap = session.loaded(want, first, count, bytes);
-            let mut frames = Vec::with_capacity(2);
-            if let Some(gap) = gap {
-                warn!(epoch = %gap.epoch, from = %gap.from, to = %gap.to, "events the master never had are no longer here");
-                frames.push(AgentFrame::Gap(gap));
-            }
-            if let Some(first) = first {
-                self.metrics.sent.inc_by(count as u64);
-                frames.push(AgentFrame::Batch(Batch { epoch: want.epoch, first, events }));
+        while !course.is_quiet()
+            && let Some(want) = session.wants()
+        {
+            let mut frames = Vec::with_capacity(1);
+            match self.read(want, course).await? {
+                Stretch::Events(events) => {
+                    let bytes = events.iter().map(hume_proto::event::EventBytes::len).sum();
+                    session.loaded(want, Found::Events { events: events.len(), bytes });
+                    if !events.is_empty() {
+                        self.metrics.sent.inc_by(events.len() as u64);
+                        let (epoch, first, codec) = (want.epoch, want.from, session.codec());
+                        frames.push(AgentFrame::Batch(Batch { epoch, first, events, codec }));
+                    }
+                }
+                Stretch::Hole { through, reason } => {
+                    if let Some(gap) = session.loaded(want, Found::Hole { through, reason }) {
+                        let (from, to, reason) = (gap.from, gap.to, reason.as_str());
+                        warn!(epoch = %gap.epoch, %from, %to, reason, "events the master does not have are no longer here");
+                        frames.push(AgentFrame::Gap(gap));
+                    }
+                }
             }
             for frame in frames {
                 loop {
@@ -319,7 +397,7 @@ impl Uplink {
                             permit.map_err(|_| SessionError::Ended)?.send(frame);
                             break;
                         }
-                        answer = incoming.next() => self.receive(answer?, session, acked)?,
+                        answer = incoming.next() => self.receive(answer?, session, course)?,
                     }
                 }
             }
@@ -327,16 +405,28 @@ impl Uplink {
         Ok(())
     }
 
+    /// What the spool has for `want`. A place that cannot be read ends the session, which is tried again; in the end it is a hole.
+    async fn read(&self, want: Want, course: &mut Course) -> Result<Stretch, SessionError> {
+        let Want { epoch, from, events_max, bytes_max } = want;
+        match self.reader.stretch(epoch, from, events_max, bytes_max).await {
+            Err(error) if error.is_unreadable() && course.is_lost(epoch, from) => {
+                let hole = self.reader.unreadable(epoch, from, events_max as u64).await?;
+                Ok(hole.ok_or(error)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
     fn receive(
         &self,
         frame: Option<MasterFrame>,
         session: &mut Session,
-        acked: &mut bool,
+        course: &mut Course,
     ) -> Result<(), SessionError> {
         match frame.ok_or(SessionError::Ended)? {
-            MasterFrame::Ack(cursors) => {
-                *acked = true;
-                for cursor in session.acked(&cursors)? {
+            MasterFrame::Ack(ack) => {
+                course.acked = true;
+                for cursor in session.acked(&ack)? {
                     self.writer.acknowledge(cursor.epoch, cursor.seq)?;
                     self.metrics.acked.inc();
                 }
@@ -352,8 +442,13 @@ impl Uplink {
                 Ok(())
             }
             MasterFrame::GoAway(away) => Err(go_away(away)),
-            MasterFrame::Throttle(pause_ms, reason) => {
+            MasterFrame::Throttle(relay::Throttle { pause_ms, limits, reason }) => {
                 info!(pause_ms, reason, "the master is slow");
+                if let Some(limits) = limits {
+                    session.limit(limits);
+                }
+                let pause = Duration::from_millis(u64::from(pause_ms)).min(THROTTLE_TIME_MAX);
+                course.quiet_until = Some(Instant::now() + pause);
                 Ok(())
             }
             MasterFrame::HeartbeatReply(_) => Ok(()),
@@ -368,7 +463,7 @@ impl Uplink {
     ) -> Result<Heartbeat, SpoolError> {
         // Before the spool is read: what is on disk by now is found there.
         let settled = self.writer.pending().settled();
-        let watermark = if self.writer.figures().get().unacked_events == 0 {
+        let watermark = if self.writer.figures().get().unacked_events == 0 && session.is_drained() {
             // All that is on disk is at the master: the file need not be asked.
             settled.plus_micros(-1)
         } else {
@@ -380,12 +475,12 @@ impl Uplink {
 
     /// Says goodbye and lets the stream end, so that the master can tell a stop from a crash. What it acknowledges
     /// meanwhile need not be sent again at the next start.
-    async fn goodbye(&self, open: Open, acked: &mut bool) {
+    async fn goodbye(&self, open: Open, course: &mut Course) {
         let Open { mut session, outgoing, mut incoming, .. } = open;
         let farewell = async {
             send(&outgoing, AgentFrame::Goodbye("the agent stops".to_owned())).await?;
             while let Some(frame) = incoming.next().await? {
-                self.receive(Some(frame), &mut session, acked)?;
+                self.receive(Some(frame), &mut session, course)?;
             }
             Ok::<_, SessionError>(())
         };
@@ -412,6 +507,14 @@ fn spread(every: Duration) -> Duration {
 
 async fn send(outgoing: &mpsc::Sender<AgentFrame>, frame: AgentFrame) -> Result<(), SessionError> {
     outgoing.send(frame).await.map_err(|_| SessionError::Ended)
+}
+
+/// Completes at this moment; never without one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// True when the stop was set while waiting.

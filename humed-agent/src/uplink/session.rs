@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 
 use hume_core::name::{Epoch, Seq};
-use hume_proto::relay::{EpochCursor, EpochState, Gap, GapReason, Limits, Resync, Verdict, Welcome};
+use hume_proto::relay::{
+    self, Ack, Codec, EpochCursor, EpochState, FEATURE_ZSTD, Gap, GapReason, Limits, Resync, Verdict, Welcome,
+};
 
 /// One epoch within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,25 @@ pub struct Want {
     pub bytes_max: usize,
 }
 
+/// What a read for a [`Want`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// So many events, and bytes of them, from its first place on. None: nothing was given out from there on.
+    Events {
+        /// How many.
+        events: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// No event from its first place through this one.
+    Hole {
+        /// The last of them.
+        through: Seq,
+        /// Why.
+        reason: GapReason,
+    },
+}
+
 /// A session that cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
@@ -55,7 +76,7 @@ pub enum Broken {
     },
     /// Another event stands at the master's cursor: this spool, or the master's store, was put back.
     #[error(
-        "the master has another event at place {cursor} of epoch {epoch}: one of the two was put back to an earlier state"
+        "the master has another event at place {cursor} of epoch {epoch}: this spool was put back to an earlier state, or is a copy"
     )]
     Forked {
         /// Which epoch.
@@ -76,6 +97,7 @@ pub struct Session {
     limits: Limits,
     batch_events_max: usize,
     batch_bytes_max: usize,
+    codec: Codec,
 }
 
 impl Session {
@@ -91,28 +113,42 @@ impl Session {
                 .iter()
                 .find(|resume| resume.epoch == state.epoch)
                 .ok_or(Broken::Incomplete(state.epoch))?;
-            let forked = Broken::Forked { epoch: state.epoch, cursor: resume.cursor };
-            if resume.cursor > state.last_assigned {
-                return Err(forked);
+            let is_forked = resume.verdict == Verdict::Forked || resume.cursor > state.last_assigned;
+            if is_forked && !relay::is_closed(state.epoch, hello) {
+                return Err(Broken::Forked { epoch: state.epoch, cursor: resume.cursor });
             }
-            match resume.verdict {
-                Verdict::Forked => return Err(forked),
-                Verdict::Continue | Verdict::MasterBehind => lanes.push(Lane {
-                    epoch: state.epoch,
-                    acked: resume.cursor,
-                    next: resume.cursor.next(),
-                    sent: resume.cursor,
-                    last: state.last_assigned,
-                }),
-            }
+            // An epoch with a successor holds nothing new: whatever else the master has there is not ours to judge.
+            let cursor = if is_forked { resume.cursor.max(state.last_assigned) } else { resume.cursor };
+            lanes.push(Lane {
+                epoch: state.epoch,
+                acked: cursor,
+                next: cursor.next(),
+                sent: cursor,
+                last: state.last_assigned,
+            });
         }
         Ok(Session {
             lanes,
             flying: VecDeque::new(),
             limits: welcome.limits,
-            batch_events_max: hume_proto::relay::BATCH_EVENTS_MAX,
-            batch_bytes_max: hume_proto::relay::BATCH_BYTES_MAX,
+            batch_events_max: relay::BATCH_EVENTS_MAX,
+            batch_bytes_max: relay::BATCH_BYTES_MAX,
+            codec: if welcome.features.iter().any(|name| name == FEATURE_ZSTD) {
+                Codec::Zstd
+            } else {
+                Codec::Identity
+            },
         })
+    }
+
+    /// How payloads travel.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The master gives another window.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// The spool grew.
@@ -141,25 +177,27 @@ impl Session {
         })
     }
 
-    /// What a read for `want` found: the first place, and events and bytes from there on. Answers the gap to declare first.
-    pub fn loaded(&mut self, want: Want, first: Option<Seq>, events: usize, bytes: usize) -> Option<Gap> {
+    /// What a read for `want` found. Answers the gap to declare.
+    pub fn loaded(&mut self, want: Want, found: Found) -> Option<Gap> {
         let lane = self.lanes.iter_mut().find(|lane| lane.epoch == want.epoch)?;
-        // Nothing there although it was given out: everything up to the end is gone.
-        let found = first.unwrap_or(lane.last.next());
-        let gap = (found > want.from).then(|| Gap {
-            epoch: want.epoch,
-            from: want.from,
-            to: Seq::new(found.get() - 1).unwrap_or(want.from),
-            reason: GapReason::Evicted,
-        });
-        if events > 0 {
-            let last = found.plus(events as u64 - 1);
-            self.flying.push_back(InFlight { epoch: want.epoch, last, events, bytes });
-            lane.next = last.next();
-        } else {
-            lane.next = found;
-        }
-        lane.sent = lane.sent.max(Seq::new(lane.next.get() - 1).unwrap_or(Seq::ZERO));
+        let (last, gap) = match found {
+            Found::Events { events: 0, .. } => {
+                // Nothing was given out there: it is asked for again when the spool has grown.
+                lane.last = lane.last.min(Seq::new(want.from.get() - 1).unwrap_or(Seq::ZERO));
+                return None;
+            }
+            Found::Events { events, bytes } => {
+                let last = want.from.plus(events as u64 - 1);
+                self.flying.push_back(InFlight { epoch: want.epoch, last, events, bytes });
+                (last, None)
+            }
+            Found::Hole { through, reason } => {
+                let through = through.max(want.from);
+                (through, Some(Gap { epoch: want.epoch, from: want.from, to: through, reason }))
+            }
+        };
+        lane.next = last.next();
+        lane.sent = lane.sent.max(last);
         gap
     }
 
@@ -167,9 +205,10 @@ impl Session {
     ///
     /// # Errors
     /// [`Broken::AckBeyond`]
-    pub fn acked(&mut self, cursors: &[EpochCursor]) -> Result<Vec<EpochCursor>, Broken> {
+    pub fn acked(&mut self, ack: &Ack) -> Result<Vec<EpochCursor>, Broken> {
+        self.limits = ack.limits.unwrap_or(self.limits);
         let mut news = Vec::new();
-        for cursor in cursors {
+        for cursor in &ack.cursors {
             let beyond = Broken::AckBeyond { epoch: cursor.epoch, seq: cursor.seq };
             let lane = self.lanes.iter_mut().find(|lane| lane.epoch == cursor.epoch).ok_or(beyond.clone())?;
             // Not compared with what goes out next: an ack may come after a Resync that crossed it on the way.
@@ -199,6 +238,11 @@ impl Session {
         lane.next = resync.cursor.next();
         self.flying.retain(|batch| batch.epoch != resync.epoch);
         Ok(())
+    }
+
+    /// True when the master has all that was given out, also what it had lost.
+    pub fn is_drained(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.acked >= lane.last)
     }
 
     /// Highest place that the master has, per epoch.

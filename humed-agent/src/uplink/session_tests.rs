@@ -2,7 +2,7 @@
 
 use super::*;
 use hume_core::Timestamp;
-use hume_proto::relay::Resume;
+use hume_proto::relay::{EpochReason, Resume};
 use proptest::prelude::*;
 
 fn epoch(number: u8) -> Epoch {
@@ -20,6 +20,9 @@ fn state(number: u8, acked: u64, last: u64) -> EpochState {
         acked: seq(acked),
         acked_event: None,
         last_assigned: seq(last),
+        predecessor: None,
+        restamped_through: Seq::ZERO,
+        reason: EpochReason::Created,
     }
 }
 
@@ -39,6 +42,7 @@ fn welcome(cursors: &[(u8, u64, Verdict)]) -> Welcome {
         limits: Limits { window_bytes: 1000, window_events: 10 },
         heartbeat_ms: 10_000,
         master_time: Timestamp::EPOCH,
+        features: vec![FEATURE_ZSTD.to_owned()],
     }
 }
 
@@ -46,8 +50,16 @@ fn begin(last: u64, cursor: u64) -> Session {
     Session::begin(&[state(1, cursor, last)], &welcome(&[(1, cursor, Verdict::Continue)])).unwrap()
 }
 
-fn ack(value: u64) -> [EpochCursor; 1] {
+fn at(value: u64) -> [EpochCursor; 1] {
     [EpochCursor { epoch: epoch(1), seq: seq(value) }]
+}
+
+fn ack(value: u64) -> Ack {
+    Ack { cursors: at(value).to_vec(), limits: None }
+}
+
+fn events(events: usize) -> Found {
+    Found::Events { events, bytes: events * 10 }
 }
 
 fn resync(value: u64) -> Resync {
@@ -59,9 +71,9 @@ fn a_session_goes_on_after_the_masters_cursor_and_stops_at_the_window() {
     let mut session = begin(100, 5);
     let want = session.wants().unwrap();
     assert_eq!((want.from, want.events_max), (seq(6), 10));
-    assert_eq!(session.loaded(want, Some(seq(6)), 10, 500), None);
+    assert_eq!(session.loaded(want, events(10)), None);
     assert_eq!(session.wants(), None, "ten events are in flight");
-    assert_eq!(session.acked(&ack(15)).unwrap(), ack(15));
+    assert_eq!(session.acked(&ack(15)).unwrap(), at(15));
     assert_eq!(session.wants().unwrap().from, seq(16));
 }
 
@@ -69,7 +81,7 @@ fn a_session_goes_on_after_the_masters_cursor_and_stops_at_the_window() {
 fn an_event_larger_than_the_window_still_goes_alone() {
     let mut session = begin(2, 0);
     let want = session.wants().unwrap();
-    session.loaded(want, Some(seq(1)), 1, 100_000);
+    session.loaded(want, Found::Events { events: 1, bytes: 100_000 });
     assert_eq!(session.wants(), None);
     session.acked(&ack(1)).unwrap();
     assert!(session.wants().is_some());
@@ -79,15 +91,18 @@ fn an_event_larger_than_the_window_still_goes_alone() {
 fn what_the_spool_no_longer_has_is_declared_a_gap() {
     let mut session = begin(9, 0);
     let want = session.wants().unwrap();
-    let gap = session.loaded(want, Some(seq(4)), 2, 10).unwrap();
-    assert_eq!((gap.from, gap.to), (seq(1), seq(3)));
+    let reason = GapReason::Evicted;
+    let gap = session.loaded(want, Found::Hole { through: seq(3), reason }).unwrap();
+    assert_eq!((gap.from, gap.to, gap.reason), (seq(1), seq(3), reason));
     let want = session.wants().unwrap();
-    assert_eq!(want.from, seq(6));
-    let gap = session.loaded(want, None, 0, 0).unwrap();
-    assert_eq!((gap.from, gap.to), (seq(6), seq(9)));
+    assert_eq!((want.from, session.loaded(want, events(2))), (seq(4), None));
+    let want = session.wants().unwrap();
+    let reason = GapReason::Corrupt;
+    let gap = session.loaded(want, Found::Hole { through: seq(9), reason }).unwrap();
+    assert_eq!((gap.from, gap.to, gap.reason), (seq(6), seq(9), reason));
     assert_eq!(session.wants(), None);
-    assert_eq!(session.acked(&ack(9)).unwrap(), ack(9), "a gap is acknowledged like events");
-    assert_eq!(session.cursors(), ack(9));
+    assert_eq!(session.acked(&ack(9)).unwrap(), at(9), "a gap is acknowledged like events");
+    assert_eq!(session.cursors(), at(9));
 }
 
 #[test]
@@ -97,7 +112,7 @@ fn older_epochs_go_first() {
     let mut session = Session::begin(&hello, &both).unwrap();
     let want = session.wants().unwrap();
     assert_eq!(want.epoch, epoch(1));
-    session.loaded(want, Some(seq(1)), 1, 10);
+    session.loaded(want, events(1));
     assert_eq!(session.wants().unwrap().epoch, epoch(2));
 }
 
@@ -121,12 +136,41 @@ fn a_fork_ends_the_session_and_so_does_an_ack_of_what_was_never_sent() {
 }
 
 #[test]
+fn an_epoch_with_a_successor_is_not_judged_but_what_a_master_lost_of_it_is_sent_again() {
+    let successor = EpochState { predecessor: Some(epoch(1)), ..state(2, 0, 3) };
+    let hello = [state(1, 5, 5), successor];
+    for verdict in [Verdict::Forked, Verdict::Continue] {
+        let word = welcome(&[(1, 80, verdict), (2, 0, Verdict::Continue)]);
+        let session = Session::begin(&hello, &word).unwrap();
+        assert_eq!(session.wants().unwrap().epoch, epoch(2), "nothing of the old one: {verdict:?}");
+    }
+    let word = welcome(&[(1, 2, Verdict::MasterBehind), (2, 0, Verdict::Continue)]);
+    let want = Session::begin(&hello, &word).unwrap().wants().unwrap();
+    assert_eq!((want.epoch, want.from), (epoch(1), seq(3)));
+    let forked = Session::begin(&hello, &welcome(&[(1, 5, Verdict::Continue), (2, 9, Verdict::Continue)]));
+    assert_eq!(forked, Err(Broken::Forked { epoch: epoch(2), cursor: seq(9) }));
+}
+
+#[test]
+fn a_window_that_changes_is_kept_and_the_codec_is_one_that_both_know() {
+    let mut session = begin(100, 0);
+    assert_eq!(session.codec(), Codec::Zstd);
+    let limits = Limits { window_bytes: 1000, window_events: 2 };
+    session.acked(&Ack { cursors: Vec::new(), limits: Some(limits) }).unwrap();
+    assert_eq!(session.wants().unwrap().events_max, 2);
+    session.limit(Limits { window_events: 5, ..limits });
+    assert_eq!(session.wants().unwrap().events_max, 5);
+    let old = Welcome { features: Vec::new(), ..welcome(&[(1, 0, Verdict::Continue)]) };
+    assert_eq!(Session::begin(&[state(1, 0, 1)], &old).unwrap().codec(), Codec::Identity);
+}
+
+#[test]
 fn an_ack_may_come_after_a_resync_that_it_met_on_the_way() {
     let mut session = begin(9, 0);
     let want = session.wants().unwrap();
-    session.loaded(want, Some(seq(1)), 6, 10);
+    session.loaded(want, events(6));
     session.resync(&resync(0)).unwrap();
-    assert_eq!(session.acked(&ack(6)).unwrap(), ack(6));
+    assert_eq!(session.acked(&ack(6)).unwrap(), at(6));
     assert_eq!(session.wants().unwrap().from, seq(7), "what the master has is not sent again");
 }
 
@@ -151,9 +195,9 @@ proptest! {
                     session.appended(epoch(1), seq(last));
                 }
                 1 => if let Some(want) = session.wants() {
-                    let events = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
-                    session.loaded(want, Some(want.from), events, events * 10);
-                    wire.push_back((want.from.get(), want.from.get() + events as u64 - 1));
+                    let count = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
+                    session.loaded(want, events(count));
+                    wire.push_back((want.from.get(), want.from.get() + count as u64 - 1));
                 },
                 2 => if let Some((from, to)) = wire.pop_front() {
                     if from > durable + 1 {
@@ -206,9 +250,9 @@ proptest! {
                     session.appended(epoch(1), seq(last));
                 }
                 1 => if let Some(want) = session.wants() {
-                    let events = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
-                    session.loaded(want, Some(want.from), events, events * 10);
-                    to_master.push_back((want.from.get(), want.from.get() + events as u64 - 1));
+                    let count = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
+                    session.loaded(want, events(count));
+                    to_master.push_back((want.from.get(), want.from.get() + count as u64 - 1));
                 },
                 // A batch is read: it is stored, leads to a Resync, or is passed over in silence.
                 2 | 5 => if let Some((from, to)) = to_master.pop_front() {
@@ -234,6 +278,6 @@ proptest! {
             }
         }
         prop_assert_eq!((durable, forgotten), (total, total));
-        prop_assert_eq!(session.cursors(), ack(total));
+        prop_assert_eq!(session.cursors(), at(total));
     }
 }

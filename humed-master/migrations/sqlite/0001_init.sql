@@ -21,7 +21,9 @@ CREATE TABLE agent(
     queued_events INTEGER NOT NULL,
     queued_since_us INTEGER,
     last_error TEXT,
-    last_error_us INTEGER
+    last_error_us INTEGER,
+    refused_events INTEGER NOT NULL,        -- by its own word, as the next one
+    lost_events INTEGER NOT NULL
 ) STRICT;
 
 -- Every sequence space of every agent. Numbers grow in the order in which the epochs were born, so (no, seq) orders
@@ -33,6 +35,10 @@ CREATE TABLE epoch(
     acked INTEGER NOT NULL,                 -- all through this seq is here, declared a gap, or in quarantine
     acked_event_id BLOB,                    -- id of the event there; null after a gap or a quarantined event
     stored INTEGER NOT NULL,                -- events of it that were stored
+    assigned INTEGER NOT NULL,              -- highest place that the agent was ever known to have given out
+    predecessor_no INTEGER,                 -- the epoch it took over from, and the place there after which its first
+    forked_after INTEGER NOT NULL,          -- `restamped` events stood before: some may be here already
+    restamped INTEGER NOT NULL,
     UNIQUE(agent_no, epoch)
 ) STRICT;
 
@@ -121,7 +127,8 @@ CREATE TABLE mention(
     PRIMARY KEY(field, no, block_id)
 ) STRICT, WITHOUT ROWID;
 
--- Places that hold no event and never will.
+-- Places that hold no event and never will. Those of `lost_spool` may lie beyond the cursor: should their agent find them
+-- again after all, it may still bring them. Those of `restamped` hold an event that stands in the predecessor.
 CREATE TABLE gap(
     epoch_no INTEGER NOT NULL REFERENCES epoch(no),
     from_seq INTEGER NOT NULL,

@@ -9,11 +9,11 @@ mod verdict;
 use std::sync::Arc;
 
 use hume_core::{AgentId, BoundError, Epoch, ErrorClass, HostName, Seq, Timestamp};
-use hume_proto::relay::{Heartbeat, Hello, Quarantined, Resume, SpoolStatus};
+use hume_proto::relay::{self, EpochState, Heartbeat, Hello, Quarantined, Resume, SpoolStatus};
 
 use crate::store::{
-    CommitOutcome, Cursor, Departure, Entered, Entrance, EventWriter, QueueStatus, Sessions, Sighting,
-    StoreError,
+    CommitOutcome, Cursor, Departure, Entered, Entrance, EpochClaim, EventWriter, QueueStatus, Sessions,
+    Sighting, StoreError,
 };
 
 pub use self::plan::Parcel;
@@ -118,7 +118,7 @@ impl Intake {
             version: hume_core::fit::cut(&hello.agent_version, VERSION_BYTES_MAX).to_owned(),
             address,
             certificate_expires_at,
-            epochs: hello.epochs.iter().map(|state| state.epoch).collect(),
+            epochs: hello.epochs.iter().map(claim).collect(),
             queue: queue_of(hello.spool),
             at: now,
         };
@@ -127,7 +127,7 @@ impl Intake {
             epoch: state.epoch,
             cursor: cursor.seq,
             cursor_event: cursor.event,
-            verdict: verdict::verdict(state, cursor),
+            verdict: verdict::verdict(state, relay::is_closed(state.epoch, &hello.epochs), cursor),
         });
         Ok(Admitted { session, store_id: self.sessions.store_id(), resume: resume.collect() })
     }
@@ -163,8 +163,9 @@ impl Intake {
     /// Notes that an agent lives, and what it says of itself.
     pub fn seen(&self, agent: AgentId, session: SessionNo, beat: Option<Heartbeat>, now: Timestamp) {
         let behind_us = beat.as_ref().map(|beat| now.micros_since(beat.clock.wall));
-        let queue = beat.map(|beat| queue_of(beat.spool));
-        self.sessions.seen(Sighting { agent, session, queue, behind_us, at: now });
+        let (tails, queue) = beat.map(|beat| (beat.tails, queue_of(beat.spool))).unzip();
+        let tails = tails.unwrap_or_default();
+        self.sessions.seen(Sighting { agent, session, queue, tails, behind_us, at: now });
     }
 
     /// Notes that a session has ended.
@@ -182,7 +183,35 @@ impl Intake {
 }
 
 fn queue_of(spool: SpoolStatus) -> QueueStatus {
-    let SpoolStatus { unacked_events, unacked_bytes: _, oldest_unacked, last_error } = spool;
+    let SpoolStatus {
+        unacked_events,
+        unacked_bytes: _,
+        oldest_unacked,
+        last_error,
+        refused_events,
+        lost_events,
+    } = spool;
     let (last_error, last_error_at) = last_error.unzip();
-    QueueStatus { events: unacked_events, since: oldest_unacked, last_error, last_error_at }
+    QueueStatus {
+        events: unacked_events,
+        since: oldest_unacked,
+        last_error,
+        last_error_at,
+        refused_events,
+        lost_events,
+    }
+}
+
+fn claim(state: &EpochState) -> EpochClaim {
+    let EpochState {
+        epoch,
+        first_retained: _,
+        acked: _,
+        acked_event: _,
+        last_assigned,
+        predecessor,
+        restamped_through: restamped,
+        reason: _,
+    } = *state;
+    EpochClaim { epoch, last_assigned, predecessor, restamped }
 }

@@ -47,7 +47,7 @@ impl Parcel {
 /// The admission of a parcel.
 pub(super) fn plan(agent: AgentId, session: SessionNo, parcel: Parcel, now: Timestamp) -> Admission {
     let (epoch, first, content) = match parcel {
-        Parcel::Batch(Batch { epoch, first, events }) => {
+        Parcel::Batch(Batch { epoch, first, events, codec: _ }) => {
             (epoch, first, Content::Entries(events.into_iter().map(entry).collect()))
         }
         Parcel::Gap(Gap { epoch, from, to, reason }) => (epoch, from, Content::Gap { through: to, reason }),
@@ -89,6 +89,7 @@ pub(super) fn quarantined(admission: &Admission) -> Vec<Quarantined> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hume_proto::relay::Codec;
     use proptest::prelude::*;
 
     proptest! {
@@ -97,7 +98,7 @@ mod tests {
             bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 1..20),
         ) {
             let events: Vec<_> = bodies.iter().cloned().map(EventBytes::from_raw).collect();
-            let batch = Batch { epoch: Epoch::from_bytes([1; 16]), first: Seq::new(5).unwrap(), events };
+            let batch = Batch { epoch: Epoch::from_bytes([1; 16]), first: Seq::new(5).unwrap(), events, codec: Codec::Identity };
             let agent = AgentId::from_bytes([2; 16]);
             let admission = plan(agent, SessionNo(1), Parcel::Batch(batch), Timestamp::EPOCH);
             let set_aside = quarantined(&admission);

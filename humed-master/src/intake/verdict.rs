@@ -5,8 +5,12 @@ use hume_proto::relay::{EpochState, Verdict};
 use crate::store::Cursor;
 
 /// The verdict on what an agent says of an epoch, given the cursor here. When the cursor is beyond what the agent knows as
-/// acknowledged, the agent compares the id at the cursor with its own row.
-pub(super) fn verdict(state: &EpochState, cursor: Cursor) -> Verdict {
+/// acknowledged, the agent compares the id at the cursor with its own row. An epoch that another took over from has nothing
+/// new: only what this store lost of it matters.
+pub(super) fn verdict(state: &EpochState, is_closed: bool, cursor: Cursor) -> Verdict {
+    if is_closed {
+        return if cursor.seq < state.acked { Verdict::MasterBehind } else { Verdict::Continue };
+    }
     if cursor.seq > state.last_assigned {
         // The agent never gave out this place: its disk was set back, or it is a copy.
         return Verdict::Forked;
@@ -25,18 +29,42 @@ pub(super) fn verdict(state: &EpochState, cursor: Cursor) -> Verdict {
 mod tests {
     use super::*;
     use hume_core::{Epoch, EventId, Seq};
+    use hume_proto::relay::EpochReason;
 
-    fn verdict_of(cursor: (u64, Option<u8>), acked: (u64, Option<u8>), last_assigned: u64) -> Verdict {
-        let seq = |value| Seq::new(value).unwrap();
-        let id = |byte: Option<u8>| byte.map(|byte| EventId::from_bytes([byte; 16]));
-        let state = EpochState {
+    fn state(acked: (u64, Option<u8>), last_assigned: u64) -> EpochState {
+        EpochState {
             epoch: Epoch::from_bytes([1; 16]),
             first_retained: None,
             acked: seq(acked.0),
             acked_event: id(acked.1),
             last_assigned: seq(last_assigned),
+            predecessor: None,
+            restamped_through: Seq::ZERO,
+            reason: EpochReason::Created,
+        }
+    }
+
+    fn seq(value: u64) -> Seq {
+        Seq::new(value).unwrap()
+    }
+
+    fn id(byte: Option<u8>) -> Option<EventId> {
+        byte.map(|byte| EventId::from_bytes([byte; 16]))
+    }
+
+    fn verdict_of(cursor: (u64, Option<u8>), acked: (u64, Option<u8>), last_assigned: u64) -> Verdict {
+        let cursor = Cursor { seq: seq(cursor.0), event: id(cursor.1) };
+        verdict(&state(acked, last_assigned), false, cursor)
+    }
+
+    #[test]
+    fn of_an_epoch_with_a_successor_only_what_was_lost_here_matters() {
+        let of = |cursor: (u64, Option<u8>)| {
+            let cursor = Cursor { seq: seq(cursor.0), event: id(cursor.1) };
+            verdict(&state((5, Some(1)), 5), true, cursor)
         };
-        verdict(&state, Cursor { seq: seq(cursor.0), event: id(cursor.1) })
+        assert_eq!((of((5, Some(2))), of((80, Some(2)))), (Verdict::Continue, Verdict::Continue));
+        assert_eq!(of((4, Some(1))), Verdict::MasterBehind);
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use hume_proto::relay::{
-    AgentFrame, AgentFrames, FrameError, GoAwayReason, Limits, MasterFrame, Quarantined,
+    AgentFrame, AgentFrames, FrameError, GoAwayReason, Hello, Limits, MasterFrame, Quarantined,
 };
 use hume_runtime::clock;
 use hume_runtime::task_group::Stop;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::clones::{Clones, Standing};
 use super::directory::{Directory, Place};
 use super::session::{Command, Now, Session, Signal};
 use crate::intake::{Intake, SessionNo, Visitor};
@@ -28,6 +29,7 @@ const RETURN_MIN_MS: u32 = 500;
 pub(super) struct Shared {
     pub(super) intake: Intake,
     pub(super) directory: Directory,
+    pub(super) clones: Clones,
     pub(super) stop: Stop,
     pub(super) metrics: Metrics,
 }
@@ -82,7 +84,8 @@ pub(super) async fn drive(
             () = wake(wake_at) => Signal::Wake,
             frame = frames.next(), if session.wants_frames() => signal_of(frame),
         };
-        let now = Now { instant: Instant::now().into_std(), wall: clock::now() };
+        let limits = Limits::shared_by(drive.shared.directory.len());
+        let now = Now { instant: Instant::now().into_std(), wall: clock::now(), limits };
         for command in session.on(signal, now) {
             if let Err(Over(error)) = drive.act(command).await {
                 drive.end(error).await;
@@ -99,6 +102,10 @@ impl Drive {
     async fn act(&mut self, command: Command) -> Result<(), Over> {
         match command {
             Command::Enter(hello) => {
+                if let Some(why) = self.is_cloned(&hello) {
+                    self.work = Some(Box::pin(std::future::ready(Signal::Cloned(why))));
+                    return Ok(());
+                }
                 let (intake, visitor) = (self.shared.intake.clone(), self.visitor.clone());
                 self.work = Some(Box::pin(async move {
                     match intake.enter(visitor, hello, clock::now()).await {
@@ -138,6 +145,19 @@ impl Drive {
         Ok(())
     }
 
+    /// Why this process is not let in now: another one has its identity, and it is that one's turn.
+    fn is_cloned(&self, hello: &Hello) -> Option<String> {
+        let Visitor { agent, address, .. } = &self.visitor;
+        let standing = self.shared.clones.hello(*agent, hello.instance?, Instant::now().into_std());
+        if standing == Standing::Only {
+            return None;
+        }
+        tracing::error!(%agent, address, host = hello.host, "two processes use one agent's identity; each is heard in turn");
+        let why = "another process uses this agent's identity, and it is that one's turn: give one of the two hosts a \
+                   certificate and a spool of its own";
+        (standing == Standing::OutOfTurn).then(|| why.to_owned())
+    }
+
     /// What the administrator should know of a frame.
     fn tell(&self, frame: &MasterFrame) {
         match frame {
@@ -151,7 +171,7 @@ impl Drive {
             MasterFrame::Welcome(_)
             | MasterFrame::Ack(_)
             | MasterFrame::Resync(_)
-            | MasterFrame::Throttle(..)
+            | MasterFrame::Throttle(_)
             | MasterFrame::GoAway(_)
             | MasterFrame::HeartbeatReply(_) => {}
         }

@@ -2,6 +2,7 @@
 //!
 //! Who an agent is stands in its certificate and nowhere else. Rules are in `session.rs`, I/O in `drive.rs`.
 
+mod clones;
 mod directory;
 mod drive;
 mod peer;
@@ -21,6 +22,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
+use self::clones::Clones;
 use self::directory::Directory;
 use self::drive::Shared;
 use self::peer::AgentStream;
@@ -80,7 +82,13 @@ impl Relay {
     /// If the server itself fails.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
         let Relay { intake, accepted, trust_domain, on_refusal, sessions, metrics } = self;
-        let shared = Shared { intake, directory: Directory::default(), stop: stop.clone(), metrics };
+        let shared = Shared {
+            intake,
+            directory: Directory::default(),
+            clones: Clones::default(),
+            stop: stop.clone(),
+            metrics,
+        };
         let handler = Arc::new(Handler { shared, sessions });
         let connections = ReceiverStream::new(accepted).filter_map(move |accepted| {
             match AgentStream::new(accepted, trust_domain.as_deref()) {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use hume_core::{Epoch, ErrorClass, Seq, Timestamp};
 use hume_proto::relay::{
-    AgentFrame, BATCH_BYTES_MAX, EpochCursor, GoAway, GoAwayReason, Heartbeat, HeartbeatReply, Hello, Limits,
-    MasterFrame, PROTOCOL_MAJOR, Resync, Welcome,
+    Ack, AgentFrame, BATCH_BYTES_MAX, EpochCursor, FEATURE_ZSTD, GoAway, GoAwayReason, Heartbeat,
+    HeartbeatReply, Hello, Limits, MasterFrame, PROTOCOL_MAJOR, Resync, Throttle, Welcome,
 };
 
 use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
@@ -32,6 +32,8 @@ const RESYNC_AGAIN: Duration = Duration::from_secs(10);
 const INCOMPATIBLE_RETRY_MS: (u32, u32) = (3_600_000, 7_200_000);
 /// An agent that broke the protocol comes back after this time.
 const PROTOCOL_RETRY_MS: (u32, u32) = (30_000, 120_000);
+/// Of two processes with one identity each is heard in turn: whoever is not comes back after this time.
+const CLONE_RETRY_MS: (u32, u32) = (60_000, 120_000);
 /// An agent that the store could not let in comes back after this time.
 const UNAVAILABLE_RETRY_MS: (u32, u32) = (THROTTLE_MS, 4 * THROTTLE_MS);
 
@@ -42,6 +44,8 @@ pub(super) struct Now {
     pub(super) instant: Instant,
     /// For frames.
     pub(super) wall: Timestamp,
+    /// How much each agent may have in flight, as many as there are.
+    pub(super) limits: Limits,
 }
 
 /// What happened.
@@ -65,6 +69,8 @@ pub(super) enum Signal {
     NotCommitted(String),
     /// Another session of this agent began.
     Superseded,
+    /// Another process has this agent's identity, and it is that one's turn; in words.
+    Cloned(String),
     /// The master stops; agents come back within this range of milliseconds.
     Stop(u32, u32),
     /// The moment of [`Session::wake_at`] has come.
@@ -122,7 +128,7 @@ pub(super) struct Session {
     /// Bytes of the commit under way, and of those since the last ack: what the agent waits for.
     committing_bytes: usize,
     unacked_bytes: usize,
-    /// How much the agent may have in flight.
+    /// How much the agent may have in flight, as it was told.
     limits: Limits,
     /// Epochs with news since the last ack.
     unacked: BTreeSet<Epoch>,
@@ -220,6 +226,10 @@ impl Session {
                 // Whatever it would still commit is fenced off by the store.
                 self.close(Some(away), None, &mut commands);
             }
+            Signal::Cloned(why) => {
+                let away = farewell(GoAwayReason::CloneSuspected, CLONE_RETRY_MS, &why);
+                self.close(Some(away), Some(why), &mut commands);
+            }
             Signal::Stop(min, max) => {
                 let away = farewell(GoAwayReason::Shutdown, (min, max), "the master stops");
                 self.drain(Some(away), None);
@@ -271,6 +281,7 @@ impl Session {
             limits: self.limits,
             heartbeat_ms: HEARTBEAT_MS,
             master_time: now.wall,
+            features: vec![FEATURE_ZSTD.to_owned()],
         })));
         self.phase = Phase::Open;
     }
@@ -327,7 +338,8 @@ impl Session {
         self.waiting_bytes = 0;
         let until = now.instant + Duration::from_millis(u64::from(THROTTLE_MS));
         self.pause = Some(Pause { until, dropped });
-        commands.push(Command::Send(MasterFrame::Throttle(THROTTLE_MS, why)));
+        let throttle = Throttle { pause_ms: THROTTLE_MS, limits: None, reason: why };
+        commands.push(Command::Send(MasterFrame::Throttle(throttle)));
     }
 
     /// Tells the agent to go on after the cursor, whatever it was told before.
@@ -402,7 +414,9 @@ impl Session {
             let cursor =
                 |epoch: &Epoch| self.cursors.get(epoch).map(|seq| EpochCursor { epoch: *epoch, seq: *seq });
             let cursors = self.unacked.iter().filter_map(cursor).collect();
-            commands.push(Command::Send(MasterFrame::Ack(cursors)));
+            let limits = (now.limits != self.limits).then_some(now.limits);
+            self.limits = now.limits;
+            commands.push(Command::Send(MasterFrame::Ack(Ack { cursors, limits })));
             self.unacked.clear();
             self.unacked_bytes = 0;
             self.ack_from = now.instant + ACK_INTERVAL;

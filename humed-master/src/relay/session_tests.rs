@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hume_proto::event::EventBytes;
-use hume_proto::relay::{Batch, ClockSample, EpochState, Resume, SpoolStatus, Verdict};
+use hume_proto::relay::{Batch, ClockSample, Codec, EpochReason, EpochState, Resume, SpoolStatus, Verdict};
 use proptest::prelude::*;
 
 use super::*;
@@ -30,9 +30,15 @@ fn hello(protocol_major: u32) -> AgentFrame {
         acked: Seq::ZERO,
         acked_event: None,
         last_assigned: seq(1000),
+        predecessor: None,
+        restamped_through: Seq::ZERO,
+        reason: EpochReason::Created,
     };
     AgentFrame::Hello(Hello {
         protocol_major,
+        protocol_minor: 0,
+        features: Vec::new(),
+        instance: None,
         agent_version: "9.9.9".to_owned(),
         boot: None,
         host: "web1".to_owned(),
@@ -50,7 +56,7 @@ fn admitted() -> Admitted {
 
 fn batch(first: u64, count: u64) -> AgentFrame {
     let events = (0..count).map(|_| EventBytes::from_raw(vec![0; 8])).collect();
-    AgentFrame::Batch(Batch { epoch: epoch(), first: seq(first), events })
+    AgentFrame::Batch(Batch { epoch: epoch(), first: seq(first), events, codec: Codec::Identity })
 }
 
 fn heartbeat() -> AgentFrame {
@@ -71,6 +77,7 @@ struct Closed(Option<String>);
 struct Table {
     session: Session,
     now: Instant,
+    limits: Limits,
     cursor: u64,
     welcomed: bool,
     acked: u64,
@@ -85,6 +92,7 @@ impl Table {
         Table {
             session: Session::new(now, Duration::from_hours(1), Limits::default()),
             now,
+            limits: Limits::default(),
             cursor: 0,
             welcomed: false,
             acked: 0,
@@ -103,7 +111,8 @@ impl Table {
     }
 
     fn on(&mut self, signal: Signal) {
-        let commands = self.session.on(signal, Now { instant: self.now, wall: Timestamp::EPOCH });
+        let commands =
+            self.session.on(signal, Now { instant: self.now, wall: Timestamp::EPOCH, limits: self.limits });
         for command in commands {
             assert!(self.closed.is_none(), "{command:?} after the close");
             match command {
@@ -117,8 +126,8 @@ impl Table {
                 Command::Send(frame) => {
                     match &frame {
                         MasterFrame::Welcome(_) => self.welcomed = true,
-                        MasterFrame::Ack(cursors) => {
-                            for cursor in cursors {
+                        MasterFrame::Ack(ack) => {
+                            for cursor in &ack.cursors {
                                 assert!(
                                     cursor.seq.get() <= self.cursor,
                                     "acked {} of {}",
@@ -130,7 +139,7 @@ impl Table {
                         }
                         MasterFrame::Resync(resync) => assert!(resync.cursor.get() <= self.cursor),
                         MasterFrame::Quarantined(_)
-                        | MasterFrame::Throttle(..)
+                        | MasterFrame::Throttle(_)
                         | MasterFrame::GoAway(_)
                         | MasterFrame::HeartbeatReply(_) => {}
                     }
@@ -292,7 +301,7 @@ impl Peer {
         let Some(frame) = self.table.said.get(self.heard) else { return };
         self.heard += 1;
         match frame {
-            MasterFrame::Ack(cursors) => {
+            MasterFrame::Ack(Ack { cursors, .. }) => {
                 self.acked = self.acked.max(cursors[0].seq.get());
                 self.next = self.next.max(self.acked + 1);
                 self.flying.retain(|last| *last > self.acked);
@@ -387,16 +396,40 @@ fn what_arrives_during_a_commit_goes_into_the_next_one_together() {
 }
 
 #[test]
+fn a_window_that_changes_with_the_number_of_agents_is_said_with_the_next_ack_and_once() {
+    let mut table = Table::open();
+    let told = |table: &Table| match table.said.last() {
+        Some(MasterFrame::Ack(Ack { limits, .. })) => *limits,
+        other => panic!("{other:?}"),
+    };
+    let mut send = |table: &mut Table, first| {
+        table.on(Signal::Frame(batch(first, 1)));
+        table.commit();
+        table.now += ACK_INTERVAL;
+        table.on(Signal::Wake);
+    };
+    send(&mut table, 1);
+    assert_eq!(told(&table), None);
+    table.limits = Limits::shared_by(3000);
+    send(&mut table, 2);
+    assert_eq!(told(&table), Some(Limits::shared_by(3000)));
+    send(&mut table, 3);
+    assert_eq!(told(&table), None);
+}
+
+#[test]
 fn a_quarter_of_the_window_is_acked_at_once() {
     let mut table = Table::open();
     let acks = |table: &Table| table.said.iter().filter(|frame| matches!(frame, MasterFrame::Ack(_))).count();
     table.session.limits.window_bytes = 4 * 8;
+    table.limits = table.session.limits;
     for first in 1..=100 {
         table.on(Signal::Frame(batch(first, 1)));
         table.commit();
     }
     assert_eq!(acks(&table), 100);
     table.session.limits.window_bytes = 40 * 8;
+    table.limits = table.session.limits;
     for first in 101..=200 {
         table.on(Signal::Frame(batch(first, 1)));
         table.commit();
@@ -421,7 +454,7 @@ fn reading_stops_when_the_window_is_full() {
     let mut table = Table::open();
     let big = |first| {
         let events = vec![EventBytes::from_raw(vec![0; BATCH_BYTES_MAX])];
-        AgentFrame::Batch(Batch { epoch: epoch(), first: seq(first), events })
+        AgentFrame::Batch(Batch { epoch: epoch(), first: seq(first), events, codec: Codec::Identity })
     };
     let mut read = 0;
     while table.session.wants_frames() {
@@ -457,7 +490,11 @@ fn a_store_that_takes_nothing_throttles_the_agent_and_lets_it_send_again() {
         table.fail();
         assert!(table.under_way.is_none());
         assert!(!table.session.wants_frames(), "what is read now would have to be dropped as well");
-        assert!(matches!(table.said.last(), Some(MasterFrame::Throttle(THROTTLE_MS, _))), "{:?}", table.said);
+        assert!(
+            matches!(table.said.last(), Some(MasterFrame::Throttle(Throttle { pause_ms: THROTTLE_MS, .. }))),
+            "{:?}",
+            table.said
+        );
         assert_eq!(table.session.wake_at(), Some(table.now + THROTTLE));
         table.later(THROTTLE);
         assert_eq!(table.resyncs(), round, "each failure is followed by a Resync");
@@ -536,6 +573,7 @@ fn silence_at_the_start_ends_the_session() {
 fn a_batch_of_an_epoch_nobody_named_ends_the_session() {
     let mut table = Table::open();
     let foreign = Batch {
+        codec: Codec::Identity,
         epoch: Epoch::from_bytes([9; 16]),
         first: seq(1),
         events: vec![EventBytes::from_raw(vec![1])],

@@ -5,6 +5,7 @@
 
 mod folding;
 mod reading;
+mod succession;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,8 +22,8 @@ use proptest::prelude::*;
 
 use super::traits::{EventReader, EventWriter, Inventory, RunReader, Sessions};
 use super::types::{
-    Admission, CommitOutcome, Content, Cursor, Departure, Entrance, Entry, QueueStatus, RunEvents, RunRecord,
-    SessionNo, Sighting,
+    Admission, CommitOutcome, Content, Cursor, Departure, Entrance, Entry, EpochClaim, QueueStatus,
+    RunEvents, RunRecord, SessionNo, Sighting,
 };
 
 /// A backend under test. Dropping it stops it.
@@ -67,10 +68,15 @@ fn entrance(agent: AgentId, host: &str) -> Entrance {
         version: "0.1.0".to_owned(),
         address: "127.0.0.1:1".to_owned(),
         certificate_expires_at: at(9_000_000),
-        epochs: vec![Epoch::from_bytes(EPOCH), Epoch::from_bytes(LATER_EPOCH)],
-        queue: QueueStatus { events: 7, since: Some(at(5)), last_error: None, last_error_at: None },
+        epochs: vec![claim(EPOCH), claim(LATER_EPOCH)],
+        queue: QueueStatus { events: 7, since: Some(at(5)), ..QueueStatus::default() },
         at: at(1_000),
     }
+}
+
+/// An epoch of which nothing is known yet.
+fn claim(epoch: [u8; 16]) -> EpochClaim {
+    EpochClaim::fresh(Epoch::from_bytes(epoch))
 }
 
 /// An event that says little.
@@ -214,6 +220,10 @@ pub(super) use folding::{
 pub(super) use reading::{
     a_list_without_pages_says_when_it_is_cut, a_run_that_does_not_fit_says_how_many_events_are_left_out,
     following_meets_every_event_once, the_end_of_the_log_grows_with_every_commit_of_events,
+};
+pub(super) use succession::{
+    an_epoch_that_is_gone_is_counted_as_lost_until_it_comes_back,
+    another_event_at_the_old_place_is_no_double, what_moved_into_a_successor_is_stored_once,
 };
 
 // What is random.
@@ -521,6 +531,7 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
             agent: agent(AGENT),
             session,
             queue: Some(queue.clone()),
+            tails: Vec::new(),
             behind_us: None,
             at: at(micros),
         };
@@ -627,6 +638,18 @@ macro_rules! contract {
         #[test]
         fn what_is_sent_again_changes_no_run() {
             contract::what_is_sent_again_changes_no_run::<$backend>();
+        }
+        #[test]
+        fn what_moved_into_a_successor_is_stored_once() {
+            contract::what_moved_into_a_successor_is_stored_once::<$backend>();
+        }
+        #[test]
+        fn another_event_at_the_old_place_is_no_double() {
+            contract::another_event_at_the_old_place_is_no_double::<$backend>();
+        }
+        #[test]
+        fn an_epoch_that_is_gone_is_counted_as_lost_until_it_comes_back() {
+            contract::an_epoch_that_is_gone_is_counted_as_lost_until_it_comes_back::<$backend>();
         }
         #[test]
         fn the_state_of_a_task_is_that_of_the_run_that_started_last() {

@@ -18,9 +18,9 @@ pub use error::StoreError;
 pub use sqlite::{SqliteStore, StoreConfig, Writer};
 pub use traits::{BoxFuture, EventReader, EventWriter, Inventory, Reader, RunReader, Sessions};
 pub use types::{
-    Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EventPage,
-    EventStretch, Gap, HostRecord, QueueStatus, Roll, RunEvents, RunPage, RunRecord, SessionNo, Sighting,
-    StoreSize, TaskRecord,
+    Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EpochClaim,
+    EventPage, EventStretch, Gap, HostRecord, QueueStatus, Roll, RunEvents, RunPage, RunRecord, SessionNo,
+    Sighting, StoreSize, TaskRecord,
 };
 
 /// Events answered with one run. Few in tests, so that the suite meets it.

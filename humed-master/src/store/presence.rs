@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hume_core::{AgentId, Timestamp};
+use hume_proto::relay::EpochCursor;
 
 use super::types::{QueueStatus, SessionNo, Sighting};
 
@@ -26,6 +27,8 @@ pub(super) struct Live {
     pub(super) seen_at: Timestamp,
     /// The agent's queue, by its latest word.
     pub(super) queue: QueueStatus,
+    /// Highest places it gave out, by its latest word.
+    pub(super) tails: Vec<EpochCursor>,
     /// By how many microseconds its clock is behind this one, by its latest word.
     pub(super) behind_us: i64,
     written_at: Timestamp,
@@ -34,7 +37,8 @@ pub(super) struct Live {
 impl Presence {
     /// A session begins.
     pub(super) fn enter(&self, agent: AgentId, session: SessionNo, queue: QueueStatus, at: Timestamp) {
-        let live = Live { session, since: at, seen_at: at, queue, behind_us: 0, written_at: at };
+        let live =
+            Live { session, since: at, seen_at: at, queue, tails: Vec::new(), behind_us: 0, written_at: at };
         let mut all = self.all();
         if all.get(&agent).is_none_or(|known| known.session < session) {
             all.insert(agent, live);
@@ -49,19 +53,23 @@ impl Presence {
         if let Some(queue) = sighting.queue {
             live.queue = queue;
         }
+        if !sighting.tails.is_empty() {
+            live.tails = sighting.tails;
+        }
         live.behind_us = sighting.behind_us.unwrap_or(live.behind_us);
         if sighting.at.micros_since(live.written_at) < WRITE_EVERY_US {
             return None;
         }
         live.written_at = sighting.at;
-        Some(Sighting { queue: Some(live.queue.clone()), ..sighting })
+        let (queue, tails) = (Some(live.queue.clone()), live.tails.clone());
+        Some(Sighting { queue, tails, ..sighting })
     }
 
-    /// A session ends; when something of it was last heard.
-    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) -> Option<Timestamp> {
+    /// A session ends; what was last heard of it.
+    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) -> Option<Live> {
         let mut all = self.all();
         let is_live = all.get(&agent).is_some_and(|live| live.session == session);
-        if is_live { all.remove(&agent).map(|live| live.seen_at) } else { None }
+        if is_live { all.remove(&agent) } else { None }
     }
 
     /// The live session of an agent.
@@ -87,6 +95,7 @@ mod tests {
             agent: AgentId::from_bytes(AGENT),
             session: SessionNo(session),
             queue: None,
+            tails: Vec::new(),
             behind_us: None,
             at,
         }

@@ -4,7 +4,7 @@ use hume_core::page::{EventCursor, Page, RunCursor, Stretch};
 use hume_core::run::RunState;
 use hume_core::{AgentId, Epoch, Event, EventId, HostName, Seq, StoredEvent, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
-use hume_proto::relay::GapReason;
+use hume_proto::relay::{EpochCursor, GapReason};
 
 /// Tells one session of an agent from all others; grows with every Hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,11 +113,32 @@ pub struct Entrance {
     /// When its certificate ends.
     pub certificate_expires_at: Timestamp,
     /// Its epochs, oldest first.
-    pub epochs: Vec<Epoch>,
+    pub epochs: Vec<EpochClaim>,
     /// Its queue.
     pub queue: QueueStatus,
     /// Now.
     pub at: Timestamp,
+}
+
+/// What an agent says of one of its epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochClaim {
+    /// Which.
+    pub epoch: Epoch,
+    /// Highest place that it gave out.
+    pub last_assigned: Seq,
+    /// The epoch it took over from.
+    pub predecessor: Option<Epoch>,
+    /// Events through this place may stand in the predecessor, right after what was acknowledged there.
+    pub restamped: Seq,
+}
+
+#[cfg(test)]
+impl EpochClaim {
+    /// An epoch of which nothing was given out yet.
+    pub(crate) fn fresh(epoch: Epoch) -> EpochClaim {
+        EpochClaim { epoch, last_assigned: Seq::ZERO, predecessor: None, restamped: Seq::ZERO }
+    }
 }
 
 /// What an agent says of its queue.
@@ -131,6 +152,10 @@ pub struct QueueStatus {
     pub last_error: Option<String>,
     /// When.
     pub last_error_at: Option<Timestamp>,
+    /// Events that it refused for want of room, since its start.
+    pub refused_events: u64,
+    /// Events that it had accepted and that are gone before they came here, since its spool began.
+    pub lost_events: u64,
 }
 
 /// The store's answer to an [`Entrance`].
@@ -151,6 +176,8 @@ pub struct Sighting {
     pub session: SessionNo,
     /// Its queue, if it spoke of it.
     pub queue: Option<QueueStatus>,
+    /// Highest places that it gave out, if it spoke of them.
+    pub tails: Vec<EpochCursor>,
     /// By how many microseconds its clock is behind this one, if it told the time.
     pub behind_us: Option<i64>,
     /// Now.
@@ -273,6 +300,8 @@ pub struct AgentRecord {
     pub queue: QueueStatus,
     /// Events stored of it.
     pub stored_events: u64,
+    /// Events of it that never came and never will, by the gaps that stand for them.
+    pub missing_events: u64,
 }
 
 /// How large the store is.

@@ -107,6 +107,8 @@ pub(super) fn agent(record: &AgentRecord, now: Timestamp) -> AgentJson {
         queued_events: record.queue.events,
         queued_since: record.queue.since,
         acked_events: record.stored_events,
+        lost_events: record.missing_events,
+        refused_events: record.queue.refused_events,
         last_error: record.queue.last_error.clone(),
         last_error_at: record.queue.last_error_at,
     }
@@ -130,6 +132,7 @@ mod tests {
             certificate_expires_at: Timestamp::EPOCH,
             queue: crate::store::QueueStatus::default(),
             stored_events: 0,
+            missing_events: 0,
         }
     }
 

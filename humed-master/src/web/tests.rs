@@ -20,8 +20,8 @@ use tower::ServiceExt as _;
 use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
 use crate::store::{
-    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, SessionNo, Sessions as _, Sighting,
-    SqliteStore,
+    Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
+    Sighting, SqliteStore,
 };
 
 const AGENT: [u8; 16] = [1; 16];
@@ -71,7 +71,7 @@ async fn site(seen_at: Timestamp) -> Site {
         version: "0.1.0".to_owned(),
         address: "192.0.2.1:1".to_owned(),
         certificate_expires_at: Timestamp::from_micros(1),
-        epochs: vec![Epoch::from_bytes(EPOCH)],
+        epochs: vec![EpochClaim::fresh(Epoch::from_bytes(EPOCH))],
         queue: QueueStatus::default(),
         at: seen_at,
     };
@@ -221,6 +221,7 @@ async fn a_lost_run_is_shown_as_it_is_once_its_agent_is_heard_again() {
     assert_eq!((lost.status.as_str(), lost.phase.as_str()), ("lost", "running"));
     let agent = AgentId::from_bytes(AGENT);
     site.store.seen(Sighting {
+        tails: Vec::new(),
         agent,
         session: site.session,
         queue: None,

@@ -9,8 +9,8 @@ use hume_core::event::{Command, Correlation, EventKind, Process, RunRef};
 use hume_core::{AgentId, Epoch, Event, EventId, HostName, Level, RunId, Seq, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{
-    self, AgentFrame, Batch, ClockSample, EpochState, FrameError, Hello, MasterFrame, MasterFrames,
-    PROTOCOL_MAJOR, SpoolStatus, Welcome,
+    self, Ack, AgentFrame, Batch, ClockSample, Codec, EpochReason, EpochState, FrameError, Hello,
+    MasterFrame, MasterFrames, PROTOCOL_MAJOR, SpoolStatus, Welcome,
 };
 use hume_runtime::pki::{Authority, Issued};
 use hume_runtime::task_group::Stop;
@@ -223,16 +223,23 @@ impl Agent {
 
     pub(crate) async fn send(&self, first: u64, events: &[Event]) {
         let events = events.iter().map(EventBytes::encode).collect();
-        self.say(AgentFrame::Batch(Batch { epoch: Epoch::from_bytes(EPOCH), first: seq(first), events }))
-            .await;
+        self.say(AgentFrame::Batch(Batch {
+            epoch: Epoch::from_bytes(EPOCH),
+            first: seq(first),
+            events,
+            codec: Codec::Zstd,
+        }))
+        .await;
     }
 
     /// Hears until everything through `last` is acknowledged.
     pub(crate) async fn acked(&mut self, last: u64) {
         loop {
             match self.hear().await {
-                Some(MasterFrame::Ack(cursors)) if cursors[0].seq == seq(last) => return,
-                Some(MasterFrame::Ack(cursors)) => assert!(cursors[0].seq < seq(last), "{cursors:?}"),
+                Some(MasterFrame::Ack(Ack { cursors, .. })) if cursors[0].seq == seq(last) => return,
+                Some(MasterFrame::Ack(Ack { cursors, .. })) => {
+                    assert!(cursors[0].seq < seq(last), "{cursors:?}")
+                }
                 other => panic!("{other:?} instead of an ack"),
             }
         }
@@ -254,9 +261,15 @@ pub(crate) fn hello(last_assigned: u64) -> Hello {
         acked: Seq::ZERO,
         acked_event: None,
         last_assigned: seq(last_assigned),
+        predecessor: None,
+        restamped_through: Seq::ZERO,
+        reason: EpochReason::Created,
     };
     Hello {
         protocol_major: PROTOCOL_MAJOR,
+        protocol_minor: 0,
+        features: Vec::new(),
+        instance: None,
         agent_version: "0.1.0".to_owned(),
         boot: None,
         host: "web1".to_owned(),

@@ -351,7 +351,7 @@ fn host(host: &HostJson) -> [String; 6] {
     ]
 }
 
-const AGENT: [&str; 13] = [
+const AGENT: [&str; 15] = [
     "host",
     "agent",
     "state",
@@ -363,11 +363,13 @@ const AGENT: [&str; 13] = [
     "queued_events",
     "queued_since",
     "acked_events",
+    "lost_events",
+    "refused_events",
     "last_error",
     "last_error_at",
 ];
 
-fn agent(agent: &AgentJson) -> [String; 13] {
+fn agent(agent: &AgentJson) -> [String; 15] {
     let AgentJson {
         agent,
         host,
@@ -380,6 +382,8 @@ fn agent(agent: &AgentJson) -> [String; 13] {
         queued_events,
         queued_since,
         acked_events,
+        lost_events,
+        refused_events,
         last_error,
         last_error_at,
     } = agent;
@@ -395,6 +399,8 @@ fn agent(agent: &AgentJson) -> [String; 13] {
         queued_events.to_string(),
         cell(queued_since.as_ref()),
         acked_events.to_string(),
+        lost_events.to_string(),
+        refused_events.to_string(),
         cell(last_error.as_ref()),
         cell(last_error_at.as_ref()),
     ]

@@ -106,6 +106,17 @@ fn open_matters(agent: &AgentJson, times: &Times) -> Vec<Span> {
     if let Some(since) = agent.queued_since {
         facts.push(Span::new(Ink::Warning, &format!("queued since {}", times.text(since))));
     }
+    if agent.lost_events > 0 {
+        let text =
+            format!("{} lost: accepted, and gone before the master had them", counted(agent.lost_events));
+        facts.push(Span::new(Ink::Bad, &text));
+    }
+    if agent.refused_events > 0 {
+        facts.push(Span::new(
+            Ink::Bad,
+            &format!("{} refused for want of room", counted(agent.refused_events)),
+        ));
+    }
     if let Some(error) = &agent.last_error {
         let when = agent.last_error_at.map(|at| format!(" at {}", times.text(at))).unwrap_or_default();
         facts.push(Span::new(Ink::Bad, &format!("last error{when}: {error}")));
@@ -114,6 +125,10 @@ fn open_matters(agent: &AgentJson, times: &Times) -> Vec<Span> {
         facts.push(Span::plain(&format!("last seen {}", times.text(seen))));
     }
     facts
+}
+
+fn counted(events: u64) -> String {
+    format!("{events} {}", if events == 1 { "event" } else { "events" })
 }
 
 /// The same, and what else is known of an agent.

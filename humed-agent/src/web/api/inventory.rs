@@ -100,6 +100,8 @@ async fn own(shared: &Shared) -> Result<AgentJson, SpoolError> {
         queued_events: if waiting { figures.unacked_events } else { 0 },
         queued_since: if waiting { shared.reader.oldest_unacked().await? } else { None },
         acked_events: acked,
+        lost_events: 0,
+        refused_events: 0,
         last_error: uplink.last_error.as_ref().map(|(text, _)| text.clone()),
         last_error_at: uplink.last_error.map(|(_, at)| at),
     })

@@ -4,13 +4,15 @@
 //! nothing twice and a place is never left out.
 
 use hume_core::event::Position;
-use hume_core::{EventId, Seq};
+use hume_core::{EventId, Seq, Timestamp};
+use hume_proto::relay::GapReason;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::cache::Cache;
 use super::pen::Pen;
+use super::restamped::{self, Origin};
 use crate::store::error::StoreError;
-use crate::store::types::{Admission, CommitOutcome, Content, Cursor};
+use crate::store::types::{Admission, CommitOutcome, Content, Cursor, Entry};
 
 /// The row of an epoch, with what its agent's row says of sessions.
 struct EpochRow {
@@ -18,6 +20,7 @@ struct EpochRow {
     agent_no: i64,
     cursor: Cursor,
     session_no: u64,
+    origin: Option<Origin>,
 }
 
 /// Where the places `first..=last` stand to a cursor.
@@ -69,27 +72,28 @@ pub(super) fn admit(
     };
     let (cursor, events, quarantined) = match content {
         Content::Gap { through, reason } => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO gap(epoch_no, from_seq, to_seq, reason, at_us) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )
-                .and_then(|mut insert| {
-                    insert.execute(params![
-                        row.no,
-                        sql_seq(row.cursor.seq.next()),
-                        sql_seq(through),
-                        reason.as_str(),
-                        arrived_at.as_micros()
-                    ])
-                })
-                .map_err(failed)?;
+            let gap = (row.cursor.seq.next(), through);
+            write_gap(connection, row.no, gap, reason, arrived_at).map_err(failed)?;
             (Cursor { seq: through, event: None }, 0, 0)
         }
         Content::Entries(entries) => {
+            let known = restamped::known(connection, row.origin, first.plus(skip), last)?;
+            let mut passed: Vec<(Seq, Seq)> = Vec::new();
             let mut pen = Pen::new(connection, cache, row.no, row.agent_no, arrived_at);
             let (mut events, mut quarantined, mut latest_id) = (0, 0, None);
             for (offset, entry) in (skip..).zip(entries.into_iter().skip(skip as usize)) {
                 let position = Position { agent: Some(agent), epoch, seq: first.plus(offset) };
+                if let Entry::Event { event, .. } = &entry
+                    && known.get(&position.seq) == Some(&event.id)
+                {
+                    pen.pass()?;
+                    latest_id = Some(event.id);
+                    match passed.last_mut() {
+                        Some((_, end)) if end.next() == position.seq => *end = position.seq,
+                        _ => passed.push((position.seq, position.seq)),
+                    }
+                    continue;
+                }
                 latest_id = pen.entry(position, entry)?;
                 match latest_id {
                     Some(_) => events += 1,
@@ -97,11 +101,29 @@ pub(super) fn admit(
                 }
             }
             pen.finish()?;
+            for gap in passed {
+                write_gap(connection, row.no, gap, GapReason::Restamped, arrived_at).map_err(failed)?;
+            }
             (Cursor { seq: last, event: latest_id }, events, quarantined)
         }
     };
     move_cursor(connection, &row, cursor, events).map_err(failed)?;
     Ok(CommitOutcome::Stored { cursor, events, quarantined })
+}
+
+fn write_gap(
+    connection: &Connection,
+    epoch_no: i64,
+    (from, to): (Seq, Seq),
+    reason: GapReason,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO gap(epoch_no, from_seq, to_seq, reason, at_us) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![epoch_no, sql_seq(from), sql_seq(to), reason.as_str(), at.as_micros()])?;
+    Ok(())
 }
 
 fn epoch_row(
@@ -111,7 +133,7 @@ fn epoch_row(
 ) -> rusqlite::Result<Option<EpochRow>> {
     connection
         .prepare_cached(
-            "SELECT epoch.no, agent_no, acked, acked_event_id, session_no FROM epoch \
+            "SELECT epoch.no, agent_no, acked, acked_event_id, session_no, predecessor_no, forked_after, restamped FROM epoch \
              JOIN agent ON agent.no = agent_no WHERE agent.id = ?1 AND epoch = ?2",
         )?
         .query_row([agent, epoch], |row| {
@@ -121,6 +143,13 @@ fn epoch_row(
                 agent_no: row.get(1)?,
                 cursor: Cursor { seq: seq_of(row.get(2)?), event },
                 session_no: row.get::<_, i64>(4)?.unsigned_abs(),
+                origin: match row.get::<_, Option<i64>>(5)? {
+                    Some(epoch_no) => {
+                        let (after, restamped) = (seq_of(row.get(6)?), seq_of(row.get(7)?));
+                        Some(Origin { epoch_no, after, restamped })
+                    }
+                    None => None,
+                },
             })
         })
         .optional()

@@ -16,7 +16,9 @@ use crate::store::types::{AgentRecord, HostRecord, QueueStatus, Roll, RunEvents,
 /// Ends with the columns that [`agent_record`] reads.
 const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, version, address, certificate_expires_us, \
      queued_events, queued_since_us, last_error, last_error_us, \
-     (SELECT coalesce(sum(stored), 0) FROM epoch WHERE epoch.agent_no = agent.no)";
+     (SELECT coalesce(sum(stored), 0) FROM epoch WHERE epoch.agent_no = agent.no), refused_events, lost_events, \
+     (SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM epoch JOIN gap ON epoch_no = epoch.no \
+      WHERE epoch.agent_no = agent.no AND reason <> 'restamped')";
 
 /// Every task on every host, by name.
 pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Roll<TaskRecord>, StoreError> {
@@ -93,6 +95,8 @@ fn agent_record(presence: &Presence, row: &Row<'_>, first: usize) -> Result<Agen
         since: time(8).map_err(read_failed)?,
         last_error: row.get(first + 9).map_err(read_failed)?,
         last_error_at: time(10).map_err(read_failed)?,
+        refused_events: count(row, first + 12)?,
+        lost_events: count(row, first + 13)?,
     };
     Ok(AgentRecord {
         agent,
@@ -108,6 +112,7 @@ fn agent_record(presence: &Presence, row: &Row<'_>, first: usize) -> Result<Agen
         certificate_expires_at: time(6).map_err(read_failed)?.unwrap_or_default(),
         queue: live.map_or(queue, |live| live.queue),
         stored_events: count(row, first + 11)?,
+        missing_events: count(row, first + 14)?,
     })
 }
 

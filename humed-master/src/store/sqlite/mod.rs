@@ -10,6 +10,7 @@ mod inventory;
 mod pen;
 mod readers;
 mod registry;
+mod restamped;
 mod runs;
 mod writer;
 
@@ -155,8 +156,10 @@ impl Sessions for SqliteStore {
 
     fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let seen_at = self.presence.leave(departure.agent, departure.session);
-            self.ask(|answer| Job::Leave { departure, seen_at, answer }).await?
+            let live = self.presence.leave(departure.agent, departure.session);
+            let (seen_at, tails) = live.map(|live| (live.seen_at, live.tails)).unzip();
+            let tails = tails.unwrap_or_default();
+            self.ask(|answer| Job::Leave { departure, seen_at, tails, answer }).await?
         })
     }
 }

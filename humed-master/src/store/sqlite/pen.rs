@@ -72,6 +72,12 @@ impl Pen<'_> {
         }
     }
 
+    /// The next place holds an event that is stored elsewhere.
+    pub(super) fn pass(&mut self) -> Result<(), StoreError> {
+        // The events of a block have no place between them.
+        self.end_block().map_err(write_failed)
+    }
+
     fn event(&mut self, stored: &StoredEvent, body: &EventBytes) -> Result<(), StoreError> {
         let event = &stored.event;
         let task_no = self.cache.task_no(self.connection, &event.task).map_err(write_failed)?;

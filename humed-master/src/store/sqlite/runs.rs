@@ -127,8 +127,8 @@ fn gaps_of(question: &Question<'_>, agent_no: i64, state: &RunState) -> Result<V
     let mut statement = question
         .connection
         .prepare_cached(
-            "SELECT from_seq, to_seq, reason FROM gap \
-             WHERE epoch_no = (SELECT no FROM epoch WHERE agent_no = ?1 AND epoch = ?2) ORDER BY from_seq",
+            "SELECT from_seq, to_seq, reason FROM gap WHERE reason <> 'restamped' \
+             AND epoch_no = (SELECT no FROM epoch WHERE agent_no = ?1 AND epoch = ?2) ORDER BY from_seq",
         )
         .map_err(read_failed)?;
     let mut gaps = Vec::new();

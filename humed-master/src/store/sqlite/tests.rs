@@ -17,7 +17,7 @@ use crate::store::contract::{Backend, contract};
 use crate::store::error::StoreError;
 use crate::store::predicate::{Numbers, RunPredicate, Side, Sieve};
 use crate::store::traits::{EventReader as _, EventWriter as _, Inventory as _, Sessions as _};
-use crate::store::types::{Admission, Content, Entrance, Entry, QueueStatus, SessionNo};
+use crate::store::types::{Admission, Content, Entrance, Entry, EpochClaim, QueueStatus, SessionNo};
 
 contract!(Started);
 
@@ -256,7 +256,7 @@ async fn a_file_of_an_older_version_is_brought_up_to_date_and_keeps_its_content(
     let path = folder.path().join("store.db");
     let mut connection = open_writer(&path).unwrap();
     hume_runtime::sqlite::migrate(&mut connection, super::APPLICATION_ID, &super::MIGRATIONS[..1]).unwrap();
-    let content = "INSERT INTO agent VALUES (1, zeroblob(16), 'web1', 1, '', '', 0, 0, 0, NULL, 0, NULL, NULL, NULL); \
+    let content = "INSERT INTO agent VALUES (1, zeroblob(16), 'web1', 1, '', '', 0, 0, 0, NULL, 0, NULL, NULL, NULL, 0, 0); \
                    INSERT INTO host VALUES (1, 'web1', 1, 7);";
     connection.execute_batch(content).unwrap();
     drop(connection);
@@ -272,7 +272,10 @@ async fn a_file_of_an_older_version_is_brought_up_to_date_and_keeps_its_content(
 async fn a_job_that_fails_is_rolled_back_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (store, writer) = open(&folder.path().join("store.db")).unwrap();
-    writer.connection.execute_batch("DROP TABLE gap").unwrap();
+    writer
+        .connection
+        .execute_batch("CREATE TRIGGER no_gap BEFORE INSERT ON gap BEGIN SELECT raise(ABORT, 'no'); END")
+        .unwrap();
     let (good, bad) = ([1; 16], [2; 16]);
     let handed_in = async {
         let (first, second) = tokio::join!(store.enter(entrance(good)), store.enter(entrance(bad)));
@@ -347,7 +350,7 @@ fn entrance(agent: [u8; 16]) -> Entrance {
         version: String::new(),
         address: String::new(),
         certificate_expires_at: Timestamp::EPOCH,
-        epochs: vec![Epoch::from_bytes([3; 16])],
+        epochs: vec![EpochClaim::fresh(Epoch::from_bytes([3; 16]))],
         queue: QueueStatus::default(),
         at: Timestamp::EPOCH,
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hume_core::Timestamp;
 use hume_core::page::EventCursor;
+use hume_proto::relay::EpochCursor;
 use hume_runtime::sqlite::{self, Checkpoint, CheckpointReport, SqliteError};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -42,6 +43,7 @@ pub(super) enum Job {
     Leave {
         departure: Departure,
         seen_at: Option<Timestamp>,
+        tails: Vec<EpochCursor>,
         answer: oneshot::Sender<Result<(), StoreError>>,
     },
     /// See [`Sessions::seen`](crate::store::Sessions::seen); nobody waits.
@@ -325,9 +327,9 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
                 Err(error) => refused(answer, error),
             }
         }
-        Job::Leave { departure, seen_at, answer } => {
+        Job::Leave { departure, seen_at, tails, answer } => {
             let left = saved(transaction, cache, |connection, _| {
-                registry::leave(connection, &departure, seen_at).map_err(failed)
+                registry::leave(connection, &departure, seen_at, &tails).map_err(failed)
             });
             match left {
                 Ok(()) => Done::Leave(answer),
