@@ -74,8 +74,10 @@ impl Overlap {
 
 /// A duration in a configuration: `90s`, `1h30m`, `2d`, or `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Span {
+pub enum Span {
+    /// `never`
     Never,
+    /// So long; never nothing.
     Of(Duration),
 }
 

@@ -4,6 +4,10 @@
 pub const OK: u8 = 0;
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
+/// What was given to work with is not what it should be.
+pub const DATA: u8 = 65;
+/// What was given to work with is not there.
+pub const NO_INPUT: u8 = 66;
 /// A service that was needed is away.
 pub const UNAVAILABLE: u8 = 69;
 /// A fault in hume itself.

@@ -1,4 +1,4 @@
-//! The command line: one file to read, and at most one thing to do with it.
+//! The command line: one file to read, and at most one thing to do instead of running.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,8 @@ Examples:
   humed-master --config /etc/hume/master.toml
   humed-master check-config --config /etc/hume/master.toml
   HUME_LOG=info,humed_master::relay=debug humed-master --config master.toml
+  humed-master backup --to /backup/hume-$(date +%F).db
+  humed-master restore --from /backup/hume-2026-11-26.db
 
 Signals:
   SIGTERM, SIGINT  end it cleanly within 10 seconds: agents are told when to come back. A second one
@@ -24,13 +26,15 @@ Environment:
   NOTIFY_SOCKET    set by systemd, which is told when the master is ready
 
 Exit codes:
-  0   stopped as asked, or check-config found nothing wrong
+  0   stopped as asked, or check-config found nothing wrong, or the copy is made
   64  the command line is wrong
+  65  restore: the file is damaged, no backup of a master, or of a newer version
+  66  there is no such backup, or no store to be copied
   69  a port cannot be had
   70  a fault of the program
-  73  the socket cannot be made
+  73  the socket cannot be made; backup: the file exists already
   74  the disk failed
-  75  another master has the store
+  75  another master has the store; there is no room for the copy
   78  the configuration or a certificate is wrong";
 
 /// Gathers what agents report, keeps it, and answers.
@@ -54,11 +58,53 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
+const BACKUP_MORE: &str = "\
+The master may run meanwhile, and goes on taking events. The copy is of one moment, and is checked
+before it has its name; until then it is a hidden file beside it. Afterwards one line on standard
+output says how many events and bytes it has, and when the newest of them came.
+
+Examples:
+  humed-master backup --to /backup/hume-$(date +%F).db
+  humed-master backup --config /etc/hume/master.toml --to /backup/hume.db --force";
+
+const RESTORE_MORE: &str = "\
+Stop the master first. The file is checked before anything is changed, and stays as it is. The store
+that was there is kept beside the new one as store.db.replaced-TIME; remove it when all is well. The
+agents notice when the master is back, and send again what came after the backup, as far as they
+still have it (spool.acked_hours and spool.acked_bytes_max in agent.toml).
+
+Examples:
+  humed-master restore --from /backup/hume-2026-11-26.db
+  sudo -u hume-master humed-master restore --from /backup/hume.db && systemctl start humed-master";
+
 /// Something else than to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Read configuration and certificates, say what is wrong, and exit (0 or 78)
     CheckConfig,
+    /// Copy the store to a file, also while the master runs
+    #[command(after_help = BACKUP_MORE)]
+    Backup {
+        /// The file to be made, for its owner alone (0600)
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup in the place of the store, while the master does not run
+    #[command(after_help = RESTORE_MORE)]
+    Restore {
+        /// The backup
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "Example: humed-master completions bash >/etc/bash_completion.d/humed-master")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[cfg(test)]
@@ -72,6 +118,10 @@ mod tests {
         for part in ["Usage:", "Examples:", "SIGHUP", "Environment:", "HUME_LOG", "Exit codes:", "  78  "] {
             assert!(help.contains(part), "{part}: {help}");
         }
+        for command in Args::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        }
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 
@@ -80,5 +130,8 @@ mod tests {
         Args::command().debug_assert();
         let args = Args::try_parse_from(["humed-master", "check-config", "--config", "x.toml"]).unwrap();
         assert_eq!((args.command, args.config), (Some(Command::CheckConfig), PathBuf::from("x.toml")));
+        let args = Args::try_parse_from(["humed-master", "backup", "--to", "b.db"]).unwrap();
+        assert_eq!(args.command, Some(Command::Backup { to: PathBuf::from("b.db"), force: false }));
+        assert!(Args::try_parse_from(["humed-master", "restore"]).is_err(), "it must be said from where");
     }
 }

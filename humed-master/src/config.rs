@@ -8,7 +8,7 @@ use hume_runtime::log::LogConfig;
 use serde::Deserialize;
 
 use crate::relay::RelayConfig;
-use crate::store::StoreConfig;
+use crate::store::{RetentionConfig, StoreConfig};
 use crate::web::WebConfig;
 
 /// The whole file.
@@ -23,6 +23,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where events are kept.
     pub store: StoreConfig,
+    /// What of them may go.
+    pub retention: RetentionConfig,
     /// What is expected of the runs of tasks.
     pub runs: Policies,
     /// What is logged.
@@ -59,21 +61,22 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 }
 
 fn resolve(file: &Path, config: Config) -> Config {
-    let Config { relay, mut web, tls, store, runs, log } = config;
+    let Config { relay, mut web, tls, store, retention, runs, log } = config;
     let path = |path: &Path| config::resolve(file, path);
     web.socket = path(&web.socket);
     let tls = TlsConfig { ca: path(&tls.ca), certificate: path(&tls.certificate), key: path(&tls.key) };
     let store = StoreConfig { path: path(&store.path) };
-    Config { relay, web, tls, store, runs, log }
+    Config { relay, web, tls, store, retention, runs, log }
 }
 
 /// Sections that differ and take effect only after a restart, by name.
 pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { relay, web, tls: _, store, runs, log } = running;
+    let Config { relay, web, tls: _, store, retention, runs, log } = running;
     let differing = [
         ("relay", *relay != new.relay),
         ("web", *web != new.web),
         ("store", *store != new.store),
+        ("retention", *retention != new.retention),
         ("runs", *runs != new.runs),
         ("log", *log != new.log),
     ];

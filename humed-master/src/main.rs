@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use hume_runtime::log::{self, LogError};
 use hume_runtime::{exit, limits, signal, tls};
 use humed_master::args::{Args, Command};
 use humed_master::config::{self, Config};
-use humed_master::master::{self, Master, MasterError};
+use humed_master::master::{self, CopiesError, Master, MasterError, Taken};
 
 /// Threads that still answer a question may take this long at the end.
 const RUNTIME_GRACE: Duration = Duration::from_millis(500);
@@ -20,6 +20,9 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return usage(&error),
     };
+    if let Some(Command::Completions { shell }) = args.command {
+        return completions(shell);
+    }
     let mut config = match config::load(&args.config) {
         Ok(config) => config,
         Err(error) => return before_log(&error.into()),
@@ -28,8 +31,14 @@ fn main() -> ExitCode {
         config.log.level.clone_from(level);
     }
     tls::install_provider();
-    if args.command == Some(Command::CheckConfig) {
-        return check_config(&args, &config);
+    match &args.command {
+        Some(Command::CheckConfig) => return check_config(&args, &config),
+        Some(Command::Backup { to, force }) => {
+            let taken = if *force { Taken::Replace } else { Taken::Refuse };
+            return copied(master::backup(&config, to, taken));
+        }
+        Some(Command::Restore { from }) => return copied(master::restore(&config, from)),
+        Some(Command::Completions { .. }) | None => {}
     }
     if let Err(error) = log::init(&config.log) {
         let error: LogError = error;
@@ -42,6 +51,28 @@ fn main() -> ExitCode {
             let code = error.downcast_ref::<MasterError>().map_or(exit::SOFTWARE, MasterError::exit_code);
             ExitCode::from(code)
         }
+    }
+}
+
+/// How a backup or a restore ended. What it did it has said.
+fn copied(ended: Result<(), CopiesError>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            say_error(&error.into());
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    use std::io::Write as _;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "humed-master", &mut script);
+    match std::io::stdout().lock().write_all(&script) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => exit::IO.into(),
     }
 }
 
@@ -98,7 +129,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Without a log there is only stderr.
 fn before_log(error: &anyhow::Error) -> ExitCode {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr().lock(), "humed-master: {error:#}");
+    say_error(error);
     ExitCode::from(exit::CONFIG)
+}
+
+fn say_error(error: &anyhow::Error) {
+    use std::io::Write as _;
+    // Without stderr there is nobody left to tell.
+    let _ = writeln!(std::io::stderr().lock(), "humed-master: {error:#}");
 }

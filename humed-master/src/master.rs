@@ -3,6 +3,8 @@
 //! On SIGTERM: no new connections, sessions commit what they have read, ack it and say goodbye, questions at hand are
 //! answered, the store is emptied into its file. All of it within `STOP_GRACE` and `STORE_GRACE`.
 
+mod copies;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,11 +21,13 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
+pub use self::copies::{CopiesError, backup, restore};
 use crate::config::{self, Config, TlsConfig};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
-use crate::store::{SqliteStore, StoreError, Writer};
+pub use crate::store::Taken;
+use crate::store::{Keeper, SqliteStore, StoreError, Writer};
 use crate::web::{self, Guard, WebState};
 
 /// After the stop the rooms get this long to finish.
@@ -209,6 +213,9 @@ impl Master {
 
         let mut rooms = TaskGroup::new();
         let handle = Arc::new(store.clone());
+        let (path, keeping, policies) = (&config.store.path, config.retention.clone(), config.runs.clone());
+        let keeper = Keeper::new(handle.clone(), path, keeping, policies, metrics.clone());
+        rooms.spawn("retention", |stop| keeper.run(stop));
         let relay = Relay {
             intake: Intake::new(handle.clone(), handle.clone()),
             accepted: relay_port.accepted,

@@ -70,6 +70,7 @@ struct Figures {
     started_at: Timestamp,
     ingested: Counter,
     quarantined: Counter,
+    forgotten: Counter,
     refused: Family<Reason, Counter>,
     commit_seconds: Histogram,
     agents: Family<State, Gauge>,
@@ -78,6 +79,8 @@ struct Figures {
     uptime_seconds: Gauge,
     /// Why the store refused what it was last given, if it did.
     store_refuses: Mutex<Option<String>>,
+    /// What keeps the retention from what it should do, if anything does.
+    retention_trouble: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -103,6 +106,7 @@ impl Metrics {
             started_at,
             ingested: Counter::default(),
             quarantined: Counter::default(),
+            forgotten: Counter::default(),
             refused: Family::default(),
             commit_seconds,
             agents: Family::default(),
@@ -110,6 +114,7 @@ impl Metrics {
             store_events: Gauge::default(),
             uptime_seconds: Gauge::default(),
             store_refuses: Mutex::default(),
+            retention_trouble: Mutex::default(),
         };
         // Every series is there from the start, so that the first refusal is an increase.
         let reasons = RefusalKind::ALL.iter().map(|kind| kind.as_str());
@@ -130,6 +135,11 @@ impl Metrics {
             "hume_master_quarantined_events",
             "Events kept raw because they could not be decoded",
             figures.quarantined.clone(),
+        );
+        registry.register(
+            "hume_master_forgotten_events",
+            "Events that the retention let go",
+            figures.forgotten.clone(),
         );
         registry.register("hume_master_refused", "Connections and requests refused", figures.refused.clone());
         registry.register(
@@ -170,6 +180,21 @@ impl Metrics {
     /// Why the store refused what it was last given, if it did.
     pub fn store_trouble(&self) -> Option<String> {
         self.0.store_refuses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts what the retention let go.
+    pub fn forgotten(&self, events: u64) {
+        self.0.forgotten.inc_by(events);
+    }
+
+    /// Notes what keeps the retention from what it should do, or that nothing does.
+    pub fn retention_says(&self, what: Option<String>) {
+        *self.0.retention_trouble.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What keeps the retention from what it should do, if anything does.
+    pub fn retention_trouble(&self) -> Option<String> {
+        self.0.retention_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts a refused handshake.

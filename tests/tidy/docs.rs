@@ -58,7 +58,7 @@ struct Keys {
     files: &'static [&'static str],
 }
 
-const SECTIONS: [Keys; 14] = [
+const SECTIONS: [Keys; 15] = [
     Keys { path: "humed-agent/src/config.rs", structure: "Config", section: "", files: &[AGENT] },
     Keys {
         path: "humed-agent/src/intake/config.rs",
@@ -93,6 +93,12 @@ const SECTIONS: [Keys; 14] = [
         path: "humed-master/src/store/sqlite/mod.rs",
         structure: "StoreConfig",
         section: "store",
+        files: &[MASTER],
+    },
+    Keys {
+        path: "humed-master/src/store/retention.rs",
+        structure: "RetentionConfig",
+        section: "retention",
         files: &[MASTER],
     },
     Keys { path: "hume-core/src/policy.rs", structure: "Section", section: "runs", files: &[AGENT, MASTER] },

@@ -20,6 +20,22 @@ pub fn migrate(
     application_id: i32,
     migrations: &[&str],
 ) -> Result<(), SqliteError> {
+    let version = check_schema(connection, application_id, migrations)?;
+    for (version, sql) in (1..).zip(migrations).skip(version as usize) {
+        apply(connection, application_id, version, sql)
+            .map_err(|source| SqliteError::Migrate { version, source })?;
+    }
+    Ok(())
+}
+
+/// The schema version of the file, if it is one that [`migrate`] takes. Changes nothing.
+/// # Errors
+/// [`SqliteError::Foreign`], [`SqliteError::Newer`].
+pub fn check_schema(
+    connection: &Connection,
+    application_id: i32,
+    migrations: &[&str],
+) -> Result<u32, SqliteError> {
     let read = |source| SqliteError::Step { step: "read the schema version of", source };
     let version: u32 = pragma(connection, "user_version").map_err(read)?;
     let found: i32 = pragma(connection, "application_id").map_err(read)?;
@@ -30,11 +46,7 @@ pub fn migrate(
     if version > known {
         return Err(SqliteError::Newer { found: version, known, needed: written_by(connection, version) });
     }
-    for (version, sql) in (1..).zip(migrations).skip(version as usize) {
-        apply(connection, application_id, version, sql)
-            .map_err(|source| SqliteError::Migrate { version, source })?;
-    }
-    Ok(())
+    Ok(version)
 }
 
 fn apply(connection: &mut Connection, application_id: i32, version: u32, sql: &str) -> rusqlite::Result<()> {

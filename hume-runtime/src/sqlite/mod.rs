@@ -3,6 +3,7 @@
 //! What each setting answers is read back, because `SQLite` ignores what it does not know. Files are for their owner
 //! alone (0600 in a folder made 0700), the folder and its new ancestors are synced. One daemon per folder: [`lock`].
 
+mod copy;
 mod lock;
 mod migrate;
 
@@ -15,8 +16,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 
+pub use self::copy::{CopyProgress, copy, open_still};
 pub use self::lock::{DirLock, LockError, lock};
-pub use self::migrate::migrate;
+pub use self::migrate::{check_schema, migrate};
 use crate::files::{self, FileError};
 
 /// Older ones can lose a commit when the WAL is reset while another process reads.

@@ -175,3 +175,69 @@ fn an_old_library_and_a_network_folder_are_refused() {
     assert_eq!(network_kind(0x6969), Some("NFS"));
     assert_eq!(network_kind(0xef53), None);
 }
+
+/// Content of many pages, so that a copy takes several steps.
+fn fill(writer: &Connection, rows: u32) {
+    let sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ?1) \
+               INSERT INTO event(body) SELECT zeroblob(60000) FROM n";
+    writer.execute(sql, [rows]).unwrap();
+}
+
+fn rows(connection: &Connection) -> i64 {
+    connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_copy_is_one_moment_and_one_file_while_others_go_on_writing() {
+    let (dir, path) = database();
+    let mut writer = writer(&path);
+    migrate(&mut writer, ID, &[ONE]).unwrap();
+    fill(&writer, 200);
+    let reader = open_reader(&path, &SqliteOptions::default()).unwrap();
+    let moment = reader.unchecked_transaction().unwrap();
+    assert_eq!(rows(&moment), 200);
+    let to = dir.path().join("a copy?%23.db");
+    let mut steps = Vec::new();
+    copy::<SqliteError>(&moment, &to, |progress| {
+        steps.push(progress);
+        fill(&writer, 1);
+        Ok(())
+    })
+    .unwrap();
+    assert!(steps.len() >= 2 && steps.is_sorted_by_key(|step| step.copied_bytes), "{steps:?}");
+    assert_eq!(rows(&writer), 200 + steps.len() as i64);
+    let still = open_still(&to).unwrap();
+    assert_eq!((rows(&still), ask::<i32>(&still, "application_id")), (200, ID));
+    quick_check(&still).unwrap();
+    assert!(still.execute("DELETE FROM event", []).is_err());
+    assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o600);
+    let beside = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(beside.filter(|name| name.to_string_lossy().starts_with("a copy")).count(), 1);
+}
+
+#[test]
+fn a_copy_ends_when_it_is_told_to_and_takes_no_name_that_is_taken() {
+    let (dir, path) = database();
+    let mut writer = writer(&path);
+    migrate(&mut writer, ID, &[ONE]).unwrap();
+    fill(&writer, 100);
+    let to = dir.path().join("copy.db");
+    let told = || SqliteError::Damaged("told to".to_owned());
+    let ended = copy(&writer, &to, |_| Err(told())).unwrap_err();
+    assert_eq!(ended.to_string(), told().to_string());
+    let taken = copy::<SqliteError>(&writer, &to, |_| Ok(())).unwrap_err();
+    assert!(matches!(taken, SqliteError::File(_)), "{taken}");
+}
+
+#[test]
+fn a_file_with_a_log_beside_it_is_read_with_its_log() {
+    let (dir, path) = database();
+    let mut writer = writer(&path);
+    migrate(&mut writer, ID, &[ONE]).unwrap();
+    fill(&writer, 3);
+    let other = dir.path().join("other.db");
+    std::fs::copy(&path, &other).unwrap();
+    std::fs::copy(path.with_file_name("spool.db-wal"), dir.path().join("other.db-wal")).unwrap();
+    assert_eq!(rows(&open_still(&other).unwrap()), 3);
+    assert!(open_still(&dir.path().join("missing.db")).is_err());
+}

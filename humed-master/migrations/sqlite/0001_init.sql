@@ -68,7 +68,7 @@ CREATE TABLE run(
     host_no INTEGER NOT NULL REFERENCES host(no),
     started_us INTEGER NOT NULL,
     ended_us INTEGER,
-    events INTEGER NOT NULL,                -- of every kind
+    events INTEGER NOT NULL,                -- of every kind, as far as they are still here
     state BLOB NOT NULL,                    -- the fold of its events, packed; can be made anew from them
     UNIQUE(id, agent_no)
 ) STRICT;
@@ -82,15 +82,16 @@ CREATE INDEX run_host ON run(host_no, started_us, task_no);
 CREATE TABLE latest(
     task_no INTEGER NOT NULL REFERENCES task(no),
     host_no INTEGER NOT NULL REFERENCES host(no),
-    run_no INTEGER NOT NULL REFERENCES run(no),
+    run_no INTEGER NOT NULL,                -- no reference: it is never forgotten, and a run that is would be looked for here
     PRIMARY KEY(task_no, host_no)
 ) STRICT, WITHOUT ROWID;
 -- The latest runs of one host, and how many tasks a host has.
 CREATE INDEX latest_host ON latest(host_no, task_no);
 
--- The log, in blocks: a few dozen events that follow each other in one epoch and came together. Ids count events and have no hole:
--- a block has the id of its first event, and the next one begins where it ends. There is no unique index on places: the
--- cursor of the epoch is the authority. This table is narrow, so that looking for the right blocks reads few pages.
+-- The log, in blocks: a few dozen events that follow each other in one epoch and came together. Ids count events: a block has
+-- the id of its first event, and the next one begins where it ends. Holes are where the retention has forgotten blocks, and where
+-- a restore broke the log off; the newest block always stays. There is no unique index on places: the cursor of the epoch is the
+-- authority. This table is narrow, so that looking for the right blocks reads few pages.
 CREATE TABLE block(
     id INTEGER PRIMARY KEY,
     events INTEGER NOT NULL,
@@ -126,6 +127,21 @@ CREATE TABLE mention(
     block_id INTEGER NOT NULL,
     PRIMARY KEY(field, no, block_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Events of a run that the retention has forgotten while the run itself is still here: between these two places.
+CREATE TABLE forgotten(
+    run_no INTEGER NOT NULL,
+    epoch_no INTEGER NOT NULL,
+    from_seq INTEGER NOT NULL,
+    to_seq INTEGER NOT NULL,
+    PRIMARY KEY(run_no, epoch_no, from_seq)
+) STRICT, WITHOUT ROWID;
+
+-- Where a restore broke the log off: it goes on with the second id. Borders between the two are of the store that was replaced.
+CREATE TABLE restored(
+    end_id INTEGER PRIMARY KEY,
+    next_id INTEGER NOT NULL
+) STRICT;
 
 -- Places that hold no event and never will. Those of `lost_spool` may lie beyond the cursor: should their agent find them
 -- again after all, it may still bring them. Those of `restamped` hold an event that stands in the predecessor.

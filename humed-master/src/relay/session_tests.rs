@@ -402,7 +402,7 @@ fn a_window_that_changes_with_the_number_of_agents_is_said_with_the_next_ack_and
         Some(MasterFrame::Ack(Ack { limits, .. })) => *limits,
         other => panic!("{other:?}"),
     };
-    let mut send = |table: &mut Table, first| {
+    let send = |table: &mut Table, first| {
         table.on(Signal::Frame(batch(first, 1)));
         table.commit();
         table.now += ACK_INTERVAL;

@@ -17,7 +17,7 @@ const BLOCK_BYTES_MAX: usize = 32 * 1024;
 pub(super) const ZONE_BITS: u32 = if cfg!(test) { 3 } else { 12 };
 
 /// What events are found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Field {
     Task,
     Host,

@@ -4,6 +4,7 @@
 //! test refuses a second event at one position where it can, so a double could not hide.
 
 mod folding;
+mod forgetting;
 mod reading;
 mod succession;
 
@@ -20,7 +21,7 @@ use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
 use proptest::prelude::*;
 
-use super::traits::{EventReader, EventWriter, Inventory, RunReader, Sessions};
+use super::traits::{EventReader, EventWriter, Inventory, Retention, RunReader, Sessions};
 use super::types::{
     Admission, CommitOutcome, Content, Cursor, Departure, Entrance, Entry, EpochClaim, QueueStatus,
     RunEvents, RunRecord, SessionNo, Sighting,
@@ -29,7 +30,7 @@ use super::types::{
 /// A backend under test. Dropping it stops it.
 pub(super) trait Backend: Sized {
     /// Its handle.
-    type Store: EventWriter + Sessions + EventReader + RunReader + Inventory + Clone;
+    type Store: EventWriter + Sessions + EventReader + RunReader + Inventory + Retention + Clone;
 
     /// An empty one.
     fn start() -> Self;
@@ -80,7 +81,7 @@ fn claim(epoch: [u8; 16]) -> EpochClaim {
 }
 
 /// An event that says little.
-fn event(number: u64) -> Event {
+pub(super) fn event(number: u64) -> Event {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
     Event {
@@ -123,6 +124,8 @@ struct Sender<S> {
     agent: AgentId,
     session: SessionNo,
     cursors: HashMap<Epoch, u64>,
+    /// When what is sent next arrives.
+    arrived_at: Timestamp,
     /// In the order of the commits.
     ledger: Vec<StoredEvent>,
 }
@@ -135,13 +138,14 @@ impl<S: EventWriter + Sessions> Sender<S> {
             agent: agent(id),
             session: entered.session,
             cursors: HashMap::new(),
+            arrived_at: at(1_000_000),
             ledger: Vec::new(),
         }
     }
 
     fn admission(&self, epoch: [u8; 16], first: u64, content: Content) -> Admission {
         let epoch = Epoch::from_bytes(epoch);
-        let arrived_at = at(1_000_000);
+        let arrived_at = self.arrived_at;
         Admission { agent: self.agent, session: self.session, epoch, first: seq(first), arrived_at, content }
     }
 
@@ -165,7 +169,8 @@ impl<S: EventWriter + Sessions> Sender<S> {
         for (seq_no, event) in (cursor + 1..).zip(events) {
             let position =
                 Position { agent: Some(self.agent), epoch: Epoch::from_bytes(epoch), seq: seq(seq_no) };
-            self.ledger.push(StoredEvent { position, arrived_at: Some(at(1_000_000)), event: event.clone() });
+            let arrived_at = Some(self.arrived_at);
+            self.ledger.push(StoredEvent { position, arrived_at, event: event.clone() });
         }
     }
 }
@@ -216,6 +221,10 @@ fn fold(events: &[StoredEvent]) -> Vec<RunState> {
 
 pub(super) use folding::{
     the_state_of_a_task_is_that_of_the_run_that_started_last, what_is_sent_again_changes_no_run,
+};
+pub(super) use forgetting::{
+    a_gap_is_never_forgotten, answers_after_the_retention_are_those_over_what_stays,
+    the_last_failed_runs_stay_and_so_does_what_is_open,
 };
 pub(super) use reading::{
     a_list_without_pages_says_when_it_is_cut, a_run_that_does_not_fit_says_how_many_events_are_left_out,
@@ -634,6 +643,18 @@ macro_rules! contract {
         #[test]
         fn an_agent_cannot_touch_the_runs_of_another() {
             contract::an_agent_cannot_touch_the_runs_of_another::<$backend>();
+        }
+        #[test]
+        fn answers_after_the_retention_are_those_over_what_stays() {
+            contract::answers_after_the_retention_are_those_over_what_stays::<$backend>();
+        }
+        #[test]
+        fn the_last_failed_runs_stay_and_so_does_what_is_open() {
+            contract::the_last_failed_runs_stay_and_so_does_what_is_open::<$backend>();
+        }
+        #[test]
+        fn a_gap_is_never_forgotten() {
+            contract::a_gap_is_never_forgotten::<$backend>();
         }
         #[test]
         fn what_is_sent_again_changes_no_run() {

@@ -8,15 +8,21 @@ mod block;
 #[cfg(test)]
 mod contract;
 mod error;
+mod keeper;
 mod predicate;
 mod presence;
+mod retention;
 mod sqlite;
 mod traits;
 mod types;
 
 pub use error::StoreError;
-pub use sqlite::{SqliteStore, StoreConfig, Writer};
-pub use traits::{BoxFuture, EventReader, EventWriter, Inventory, Reader, RunReader, Sessions};
+pub use keeper::Keeper;
+pub use retention::{Bounds, Forgotten, RetentionConfig, Round};
+pub use sqlite::{
+    BackupError, CopyReport, Restored, SqliteStore, StoreConfig, Taken, Writer, backup, restore,
+};
+pub use traits::{BoxFuture, EventReader, EventWriter, Inventory, Reader, Retention, RunReader, Sessions};
 pub use types::{
     Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EpochClaim,
     EventPage, EventStretch, Gap, HostRecord, QueueStatus, Roll, RunEvents, RunPage, RunRecord, SessionNo,

@@ -5,11 +5,13 @@
 
 use std::pin::Pin;
 
+use hume_core::Timestamp;
 use hume_core::filter::{EventFilter, RunFilter};
 use hume_core::page::{After, EventCursor, RunCursor};
 use tokio::sync::watch;
 
 use super::error::StoreError;
+use super::retention::{Bounds, Forgotten, Round};
 use super::types::{
     Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
     Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
@@ -39,6 +41,21 @@ pub trait Sessions: Send + Sync {
 
     /// Notes the end of a session. Ignored for a session that is not the newest.
     fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// For the one who decides what is forgotten.
+pub trait Retention: Send + Sync {
+    /// The time by which the retention last went, before this process; else when the newest event had come.
+    fn last_look(&self) -> Option<Timestamp>;
+
+    /// One small step of a round, oldest first: what may go by `bounds` goes, with all its consequences. With `looked_at` that
+    /// is noted as the time by which the retention goes.
+    fn forget(
+        &self,
+        bounds: Bounds,
+        round: Round,
+        looked_at: Option<Timestamp>,
+    ) -> BoxFuture<'_, Result<Forgotten, StoreError>>;
 }
 
 /// For rooms that list events.

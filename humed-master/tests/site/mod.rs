@@ -238,7 +238,7 @@ impl Agent {
             match self.hear().await {
                 Some(MasterFrame::Ack(Ack { cursors, .. })) if cursors[0].seq == seq(last) => return,
                 Some(MasterFrame::Ack(Ack { cursors, .. })) => {
-                    assert!(cursors[0].seq < seq(last), "{cursors:?}")
+                    assert!(cursors[0].seq < seq(last), "{cursors:?}");
                 }
                 other => panic!("{other:?} instead of an ack"),
             }

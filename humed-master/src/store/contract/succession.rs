@@ -26,6 +26,7 @@ async fn enter<S: EventWriter + Sessions + Clone>(
         session: entered.session,
         cursors: HashMap::new(),
         ledger: Vec::new(),
+        arrived_at: at(1_000_000),
     };
     (sender, cursors)
 }

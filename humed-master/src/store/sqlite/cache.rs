@@ -9,6 +9,8 @@ use hume_core::run::RunState;
 use hume_core::{HostName, RunId, Tag, TaskName};
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
+use super::events::NEXT_ID;
+
 /// Names remembered; with more, all are forgotten and read again.
 const NAMES_MAX: usize = 4096;
 /// Runs remembered; with more, those that ended go, and those that nothing was added to for long.
@@ -61,6 +63,18 @@ impl Cache {
         *self = Cache::default();
     }
 
+    /// To be called when names went that nothing mentions any more.
+    pub(super) fn forget_names(&mut self) {
+        self.tasks.clear();
+        self.hosts.clear();
+        self.tags.clear();
+    }
+
+    /// To be called when rows of runs changed or went.
+    pub(super) fn forget_runs(&mut self, is_meant: impl Fn(i64) -> bool) {
+        self.runs.retain(|_, run| !is_meant(run.no));
+    }
+
     /// To be called between transactions.
     pub(super) fn trim(&mut self) {
         if self.runs.len() > RUNS_MAX {
@@ -74,9 +88,7 @@ impl Cache {
             self.runs.clear();
         }
         if self.tasks.len() > NAMES_MAX || self.hosts.len() > NAMES_MAX || self.tags.len() > NAMES_MAX {
-            self.tasks.clear();
-            self.hosts.clear();
-            self.tags.clear();
+            self.forget_names();
         }
     }
 
@@ -118,8 +130,7 @@ impl Cache {
 
     /// The id for the first of so many new events.
     pub(super) fn next_event_id(&mut self, connection: &Connection, events: i64) -> rusqlite::Result<i64> {
-        let sql = "SELECT coalesce((SELECT id + events FROM block ORDER BY id DESC LIMIT 1), 1)";
-        take_next(&mut self.next_event_id, connection, sql, events)
+        take_next(&mut self.next_event_id, connection, NEXT_ID, events)
     }
 }
 

@@ -48,18 +48,29 @@ pub(super) fn stretch(
     let from = match after {
         After::Start => EventCursor::START,
         After::Now => end,
-        After::Cursor(border) if border > end => return Err(StoreError::Beyond),
+        After::Cursor(border) if border > end || is_replaced(question, border)? => {
+            return Err(StoreError::Beyond);
+        }
         After::Cursor(border) => border,
     };
     let (items, left) = some(question, filter, limit, Side::Above(from))?;
     Ok(EventStretch { items, next: left.map_or(end, EventCursor::above), at_end: left.is_none() })
 }
 
+/// The id of the next event: one more than the newest has, or where a restore has the log go on.
+pub(super) const NEXT_ID: &str = "SELECT max(coalesce((SELECT id + events FROM block ORDER BY id DESC LIMIT 1), 1), \
+     coalesce((SELECT max(next_id) FROM restored), 1))";
+
 /// The border above the newest event.
 pub(super) fn end(connection: &Connection) -> rusqlite::Result<EventCursor> {
-    connection
-        .prepare_cached("SELECT coalesce((SELECT id + events FROM block ORDER BY id DESC LIMIT 1), 1)")?
-        .query_row([], |row| Ok(EventCursor(row.get(0)?)))
+    connection.prepare_cached(NEXT_ID)?.query_row([], |row| Ok(EventCursor(row.get(0)?)))
+}
+
+/// Whether the border is one of a store that a restore has replaced.
+fn is_replaced(question: &Question<'_>, EventCursor(border): EventCursor) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM restored WHERE end_id < ?1 AND ?1 < next_id)";
+    let mut statement = question.connection.prepare_cached(sql).map_err(read_failed)?;
+    statement.query_row([border], |row| row.get(0)).map_err(read_failed)
 }
 
 /// Events on one side of a border, and the id up to which it was looked at if something is left.

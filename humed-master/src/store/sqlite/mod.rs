@@ -4,13 +4,17 @@
 //! the last handle is dropped; whatever was handed in before is on disk then.
 
 mod admit;
+mod backup;
 mod cache;
+mod doomed;
 mod events;
+mod forget;
 mod inventory;
 mod pen;
 mod readers;
 mod registry;
 mod restamped;
+mod restore;
 mod runs;
 mod writer;
 
@@ -18,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hume_core::Timestamp;
 use hume_core::filter::{EventFilter, RunFilter};
 use hume_core::page::{After, EventCursor, RunCursor};
 use hume_runtime::sqlite::{self, SqliteOptions};
@@ -25,12 +30,15 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::backup::{BackupError, CopyReport, Taken, backup};
 use self::readers::Readers;
+pub use self::restore::{Restored, restore};
 use self::writer::Job;
 pub use self::writer::Writer;
 use super::error::StoreError;
 use super::presence::Presence;
-use super::traits::{BoxFuture, EventReader, EventWriter, Inventory, RunReader, Sessions};
+use super::retention::{Bounds, Forgotten, Round};
+use super::traits::{BoxFuture, EventReader, EventWriter, Inventory, Retention, RunReader, Sessions};
 use super::types::{
     Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
     Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
@@ -49,7 +57,7 @@ const READER_CACHE_KIB: u32 = 8 * 1024;
 /// Statements that a connection keeps: all that the writer has, and what is asked again and again.
 const STATEMENTS_MAX: usize = 64;
 /// The write-ahead log may grow to this size before it is emptied by force.
-const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const WAL_BYTES_MAX: u64 = if cfg!(test) { 256 * 1024 } else { 64 * 1024 * 1024 };
 
 /// The section `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -73,6 +81,7 @@ pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
     readers: Arc<Readers>,
     presence: Arc<Presence>,
+    last_look: Option<Timestamp>,
     end: watch::Receiver<EventCursor>,
 }
 
@@ -84,11 +93,13 @@ impl SqliteStore {
         let mut connection = open_writer(path)?;
         sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
         let id = store_id(&connection)?;
+        let last_look =
+            forget::last_look(&connection).map_err(|source| StoreError::sqlite("read", source))?;
         let readers = Arc::new(Readers::open(path, &options(READER_CACHE_KIB))?);
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let writer = Writer::new(connection, path.to_owned(), queue, metrics)?;
         let (presence, end) = (Arc::default(), writer.end());
-        Ok((SqliteStore { id, path: path.into(), jobs, readers, presence, end }, writer))
+        Ok((SqliteStore { id, path: path.into(), jobs, readers, presence, last_look, end }, writer))
     }
 
     /// Lets the writer finish what was handed in, and end. Whoever comes later is told that the store is closed.
@@ -160,6 +171,28 @@ impl Sessions for SqliteStore {
             let (seen_at, tails) = live.map(|live| (live.seen_at, live.tails)).unzip();
             let tails = tails.unwrap_or_default();
             self.ask(|answer| Job::Leave { departure, seen_at, tails, answer }).await?
+        })
+    }
+}
+
+impl Retention for SqliteStore {
+    fn last_look(&self) -> Option<Timestamp> {
+        self.last_look
+    }
+
+    fn forget(
+        &self,
+        bounds: Bounds,
+        round: Round,
+        looked_at: Option<Timestamp>,
+    ) -> BoxFuture<'_, Result<Forgotten, StoreError>> {
+        Box::pin(async move {
+            let doomed = self.readers.ask(move |question| doomed::look(question, &bounds, round)).await?;
+            if doomed.is_nothing() && looked_at.is_none() {
+                // Nobody is disturbed, and no disk is woken.
+                return Ok(doomed.without_blocks());
+            }
+            self.ask(|answer| Job::Forget { doomed: Box::new(doomed), looked_at, answer }).await?
         })
     }
 }
@@ -241,5 +274,9 @@ impl Inventory for SqliteStore {
 /// Times of a question, so that the suite need not wait for the real ones.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
 
+#[cfg(test)]
+mod copies_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,12 @@
 use hume_core::filter::RunFilter;
 use hume_core::page::{Page, RunCursor};
 use hume_core::run::{RunNames, RunState};
-use hume_core::{AgentId, HostName, RunId, Seq, TaskName, Timestamp};
+use hume_core::{AgentId, Epoch, HostName, RunId, Seq, TaskName, Timestamp};
+use hume_proto::relay::GapReason;
 use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
+use super::admit::seq_of;
 use super::events;
 use super::readers::{Question, read_failed};
 use crate::store::RUN_EVENTS_MAX;
@@ -89,7 +91,8 @@ pub(super) fn record(
     let (task, host) = (text(7).map_err(read_failed)?, text(8).map_err(read_failed)?);
     let packed = row.get_ref(6).map_err(read_failed)?.as_blob().unwrap_or_default();
     let state = unpack(&id, Some(agent), task, host, packed)?;
-    let gaps = gaps_of(question, agent_no, &state)?;
+    let mut gaps = gaps_of(question, agent_no, &state)?;
+    gaps.extend(forgotten_of(question, run_no, RUN_GAPS_MAX - gaps.len())?);
     let events = match with_events {
         RunEvents::Omit => Vec::new(),
         RunEvents::Include => events::of_run(question, run_no, &state, RUN_EVENTS_MAX)?,
@@ -146,4 +149,20 @@ fn gaps_of(question: &Question<'_>, agent_no: i64, state: &RunState) -> Result<V
         }
     }
     Ok(gaps)
+}
+
+/// What the retention has forgotten of a run that is still here.
+fn forgotten_of(question: &Question<'_>, run_no: i64, limit: usize) -> Result<Vec<Gap>, StoreError> {
+    let mut statement = question
+        .connection
+        .prepare_cached(
+            "SELECT epoch.epoch, from_seq, to_seq FROM forgotten JOIN epoch ON epoch.no = epoch_no \
+             WHERE run_no = ?1 ORDER BY epoch_no, from_seq LIMIT ?2",
+        )
+        .map_err(read_failed)?;
+    let gaps = statement.query_map(params![run_no, limit as i64], |row| {
+        let (epoch, from, to) = (Epoch::from_bytes(row.get(0)?), seq_of(row.get(1)?), seq_of(row.get(2)?));
+        Ok(Gap { epoch, from, to, reason: GapReason::Evicted.as_str().to_owned() })
+    });
+    gaps.map_err(read_failed)?.collect::<Result<_, _>>().map_err(read_failed)
 }

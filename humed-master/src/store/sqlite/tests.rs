@@ -43,11 +43,11 @@ impl Started {
     }
 }
 
-fn open(path: &Path) -> Result<(SqliteStore, Writer), StoreError> {
+pub(super) fn open(path: &Path) -> Result<(SqliteStore, Writer), StoreError> {
     SqliteStore::open(path, Metrics::new(Timestamp::EPOCH))
 }
 
-fn run(writer: Writer) -> std::thread::JoinHandle<Result<(), StoreError>> {
+pub(super) fn run(writer: Writer) -> std::thread::JoinHandle<Result<(), StoreError>> {
     std::thread::spawn(|| writer.run())
 }
 
@@ -343,7 +343,7 @@ async fn a_full_disk_takes_nothing_and_everything_again_once_there_is_room() {
     thread.join().unwrap().unwrap();
 }
 
-fn entrance(agent: [u8; 16]) -> Entrance {
+pub(super) fn entrance(agent: [u8; 16]) -> Entrance {
     Entrance {
         agent: AgentId::from_bytes(agent),
         host: HostName::parse("web1").unwrap(),
@@ -356,7 +356,7 @@ fn entrance(agent: [u8; 16]) -> Entrance {
     }
 }
 
-fn admission(agent: [u8; 16], session: SessionNo, content: Content) -> Admission {
+pub(super) fn admission(agent: [u8; 16], session: SessionNo, content: Content) -> Admission {
     Admission {
         agent: AgentId::from_bytes(agent),
         session,
@@ -365,4 +365,18 @@ fn admission(agent: [u8; 16], session: SessionNo, content: Content) -> Admission
         arrived_at: Timestamp::EPOCH,
         content,
     }
+}
+
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Consecutive events of no run, from this number on.
+pub(super) fn entries(first: u64, count: u64, message: &str) -> Content {
+    let entry = |number: u64| {
+        let event = contract::event(number);
+        let event = hume_core::Event { message: message.to_owned(), ..event };
+        Entry::Event { body: EventBytes::encode(&event), event: Box::new(event) }
+    };
+    Content::Entries((first..first + count).map(entry).collect())
 }

@@ -17,21 +17,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admit::admit;
 use super::cache::Cache;
+use super::doomed::Doomed;
 use super::pen::write_runs;
-use super::{WAL_BYTES_MAX, events, open_writer, registry};
+use super::{WAL_BYTES_MAX, events, forget, open_writer, registry};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
+use crate::store::retention::Forgotten;
 use crate::store::types::{Admission, CommitOutcome, Content, Departure, Entered, Entrance, Sighting};
 
 /// Entries and other jobs of one transaction; what is queued beyond waits for the next.
 const GROUP_WEIGHT_MAX: usize = 8000;
+/// What one step of the retention counts for.
+const FORGET_WEIGHT: usize = 1000;
 /// Pages in the log at which it is copied into the database when nobody waits, and when somebody does.
 const CHECKPOINT_IDLE_PAGES: u64 = 1000;
 const CHECKPOINT_BUSY_PAGES: u64 = 12_000;
 /// After a fault of the disk the log must be emptied; each try waits 100 ms for readers, which may take 10 s.
 const REPAIR_TRIES_MAX: u32 = if cfg!(test) { 3 } else { 150 };
 /// After a reader kept the log from being emptied, it is left alone for this long.
-const TRUNCATE_PAUSE: Duration = Duration::from_secs(10);
+const TRUNCATE_PAUSE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(10) };
 
 /// What is to be written, and where the answer goes.
 pub(super) enum Job {
@@ -46,6 +50,12 @@ pub(super) enum Job {
         tails: Vec<EpochCursor>,
         answer: oneshot::Sender<Result<(), StoreError>>,
     },
+    /// See [`Retention::forget`](crate::store::Retention::forget).
+    Forget {
+        doomed: Box<Doomed>,
+        looked_at: Option<Timestamp>,
+        answer: oneshot::Sender<Result<Forgotten, StoreError>>,
+    },
     /// See [`Sessions::seen`](crate::store::Sessions::seen); nobody waits.
     Seen(Sighting),
     /// Write no more; nobody waits.
@@ -56,6 +66,7 @@ impl Job {
     fn weight(&self) -> usize {
         match self {
             Job::Commit { admissions, .. } => admissions.iter().map(weight_of).sum(),
+            Job::Forget { .. } => FORGET_WEIGHT,
             Job::Enter { .. } | Job::Leave { .. } | Job::Seen(_) | Job::Close => 1,
         }
     }
@@ -66,6 +77,7 @@ impl Job {
             Job::Commit { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Enter { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Leave { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Forget { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Seen(_) | Job::Close => {}
         }
     }
@@ -83,6 +95,7 @@ enum Done {
     Commit(oneshot::Sender<Result<Vec<CommitOutcome>, StoreError>>, Vec<CommitOutcome>),
     Enter(oneshot::Sender<Result<Entered, StoreError>>, Entered),
     Leave(oneshot::Sender<Result<(), StoreError>>),
+    Forget(oneshot::Sender<Result<Forgotten, StoreError>>, Forgotten),
     /// Nobody waits.
     Unasked,
     /// Failed, rolled back and told so.
@@ -101,6 +114,7 @@ impl Done {
             }
             Done::Enter(answer, entered) => drop(answer.send(result.map(|()| entered))),
             Done::Leave(answer) => drop(answer.send(result)),
+            Done::Forget(answer, forgotten) => drop(answer.send(result.map(|()| forgotten))),
             Done::Unasked | Done::Refused(_) => {}
         }
     }
@@ -108,7 +122,7 @@ impl Done {
     fn refused(&self) -> Option<&StoreError> {
         match self {
             Done::Refused(error) => Some(error),
-            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Unasked => None,
+            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Forget(..) | Done::Unasked => None,
         }
     }
 
@@ -116,7 +130,9 @@ impl Done {
     fn cause(&self) -> StoreError {
         match self {
             Done::Refused(error) => error.clone(),
-            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Unasked => StoreError::Closed,
+            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Forget(..) | Done::Unasked => {
+                StoreError::Closed
+            }
         }
     }
 }
@@ -255,6 +271,13 @@ impl Writer {
         let result = if sqlite::wal_bytes(&self.path) > WAL_BYTES_MAX && self.may_truncate() {
             sqlite::checkpoint(&self.connection, Checkpoint::Truncate).map(|report| {
                 self.truncate_again = report.busy.then(|| Instant::now() + TRUNCATE_PAUSE);
+                if report.busy {
+                    let log_bytes = sqlite::wal_bytes(&self.path);
+                    tracing::warn!(
+                        log_bytes,
+                        "the log of the store grows: something reads an old moment of it"
+                    );
+                }
             })
         } else {
             let limit = if self.queue.is_empty() { CHECKPOINT_IDLE_PAGES } else { CHECKPOINT_BUSY_PAGES };
@@ -333,6 +356,16 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
             });
             match left {
                 Ok(()) => Done::Leave(answer),
+                Err(error) => refused(answer, error),
+            }
+        }
+        Job::Forget { doomed, looked_at, answer } => {
+            let forgotten = saved(transaction, cache, |connection, cache| {
+                looked_at.map_or(Ok(()), |at| forget::note_look(connection, at)).map_err(failed)?;
+                forget::forget(connection, cache, *doomed).map_err(failed)
+            });
+            match forgotten {
+                Ok(forgotten) => Done::Forget(answer, forgotten),
                 Err(error) => refused(answer, error),
             }
         }

@@ -8,6 +8,7 @@ use hume_runtime::clock;
 
 use super::super::shapes;
 use super::super::state::WebState;
+use crate::metrics::Metrics;
 use crate::store::Roll;
 
 pub(super) async fn tasks(
@@ -46,12 +47,18 @@ pub(super) async fn status(
         source: state.source(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: state.metrics.started_at(),
-        state: state.metrics.store_trouble().unwrap_or_else(|| "ready".to_owned()),
+        state: condition(&state.metrics),
         events: size.events,
         store_bytes: size.bytes,
         agents,
         truncated,
     }))
+}
+
+/// In words what is wrong, or `ready`.
+fn condition(metrics: &Metrics) -> String {
+    let wrong: Vec<String> = metrics.store_trouble().into_iter().chain(metrics.retention_trouble()).collect();
+    if wrong.is_empty() { "ready".to_owned() } else { wrong.join("; ") }
 }
 
 async fn agents_now(state: &WebState) -> Result<Roll<AgentJson>, Refusal> {
