@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn event(number: u64) -> Event {
+pub(super) fn event(number: u64) -> Event {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
     Event {
@@ -49,30 +49,30 @@ fn event(number: u64) -> Event {
 }
 
 /// A spool in a folder, with the group its writer lives in.
-struct Open {
-    spool: Spool,
+pub(super) struct Open {
+    pub(super) spool: Spool,
     tasks: TaskGroup,
 }
 
-fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
+pub(super) fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
     let mut tasks = TaskGroup::new();
     let spool = Spool::open(dir.path(), config, agent, &mut tasks).unwrap();
     Open { spool, tasks }
 }
 
-fn open(dir: &TempDir) -> Open {
+pub(super) fn open(dir: &TempDir) -> Open {
     open_with(dir, &Config::default(), Some(AgentId::from_bytes([7; 16])))
 }
 
 impl Open {
-    async fn close(self) {
+    pub(super) async fn close(self) {
         let Open { spool, tasks } = self;
         let Spool { writer, reader, _lock, .. } = spool;
         drop((writer, reader));
         let _ = tasks.run(async {}, Duration::from_secs(10)).await;
     }
 
-    async fn append(&self, numbers: impl IntoIterator<Item = u64>) -> Appended {
+    pub(super) async fn append(&self, numbers: impl IntoIterator<Item = u64>) -> Appended {
         self.spool.writer.append(numbers.into_iter().map(event).collect(), vec![]).await.unwrap()
     }
 
@@ -100,7 +100,7 @@ impl Open {
 
 use hume_core::name::Seq;
 
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut tick = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..1000 {
         if condition().await {
