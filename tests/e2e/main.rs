@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod correlation;
+mod disk;
 mod follow;
 mod kill9;
 mod lifecycle;
