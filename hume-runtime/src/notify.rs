@@ -2,6 +2,8 @@
 //!
 //! A message that cannot be sent is logged and otherwise ignored: a daemon that works must not end over a status line.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// The daemon has bound its sockets and serves.
@@ -12,6 +14,11 @@ pub fn ready() {
 /// The daemon has begun to stop.
 pub fn stopping() {
     send(&NotifyState::Stopping);
+}
+
+/// The start takes so much longer, counted from now.
+pub fn more_time(time: Duration) {
+    send(&NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)));
 }
 
 /// One line for `systemctl status`.
@@ -33,6 +40,7 @@ mod tests {
     fn without_a_service_manager_nothing_happens() {
         ready();
         status("serving");
+        more_time(Duration::from_secs(1));
         stopping();
     }
 }

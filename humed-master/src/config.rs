@@ -65,7 +65,7 @@ fn resolve(file: &Path, config: Config) -> Config {
     let path = |path: &Path| config::resolve(file, path);
     web.socket = path(&web.socket);
     let tls = TlsConfig { ca: path(&tls.ca), certificate: path(&tls.certificate), key: path(&tls.key) };
-    let store = StoreConfig { path: path(&store.path) };
+    let store = StoreConfig { path: path(&store.path), ..store };
     Config { relay, web, tls, store, retention, runs, log }
 }
 

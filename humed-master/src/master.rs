@@ -156,6 +156,7 @@ impl Master {
         let lock = sqlite::lock(path.parent().unwrap_or(Path::new(".")))?;
         let (store, writer) = SqliteStore::open(path, metrics.clone())
             .map_err(|source| MasterError::Store { path: path.clone(), source })?;
+        let writer = writer.with_ballast(config.store.ballast_bytes);
         let (relay, relay_config) = watch::channel(relay);
         let (web, web_config) = watch::channel(web);
         let limits = AcceptLimits { connections_max: relay::SESSIONS_MAX, ..AcceptLimits::default() };

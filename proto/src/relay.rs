@@ -335,7 +335,7 @@ pub struct SpoolStatus {
     pub last_error: Option<(String, Timestamp)>,
     /// Events refused for want of room, since the agent's start.
     pub refused_events: u64,
-    /// Events that were accepted and are gone before the master had them, since the spool began.
+    /// Events that were accepted and are gone before the master had them, since the agent's start.
     pub lost_events: u64,
 }
 

@@ -169,7 +169,7 @@ pub struct AgentJson {
     pub queued_since: Option<Timestamp>,
     /// Events acknowledged in all.
     pub acked_events: u64,
-    /// Events that were accepted once and will never reach the master: each is in a gap that says why.
+    /// Events that were accepted once and will never reach the master: at the master, places of gaps; at the agent, since its start.
     #[serde(default)]
     pub lost_events: u64,
     /// Events that the agent refused for want of room, since its start.

@@ -8,6 +8,7 @@
 mod backup;
 mod bad_input;
 mod correlation;
+mod disk;
 mod follow;
 mod kill9;
 mod lifecycle;

@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 63] = [
+const LIMITS: [Limit; 65] = [
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -49,7 +49,9 @@ const LIMITS: [Limit; 63] = [
     (LOCAL, "begun line", "humed-agent/src/intake/connection.rs", "IDLE_TIME_MAX"),
     (LOCAL, "events waiting for the spool", "humed-agent/src/runs/mod.rs", "WAITING_MAX"),
     (LOCAL, "acknowledgement", "humed-agent/src/spool/writer.rs", "ACK_WAIT"),
-    (LOCAL, "acknowledgement", "humed-agent/src/spool/writer.rs", "RETENTION_EVERY"),
+    (LOCAL, "acknowledgement", "humed-agent/src/spool/housekeeping.rs", "RETENTION_EVERY"),
+    (LOCAL, "between two repairs", "humed-agent/src/spool/disk.rs", "REPAIR_EVERY"),
+    (LOCAL, "between two repairs", "humed-master/src/store/sqlite/disk.rs", "REPAIR_EVERY"),
     (LOCAL, "Unix socket path", "hume-runtime/src/socket.rs", "SOCKET_PATH_BYTES_MAX"),
     (LOCAL, "configuration file", "hume-runtime/src/config.rs", "CONFIG_BYTES_MAX"),
     (LOCAL, "configuration file", "hume-runtime/src/secret.rs", "SECRET_BYTES_MAX"),

@@ -3,9 +3,14 @@
 //! What each setting answers is read back, because `SQLite` ignores what it does not know. Files are for their owner
 //! alone (0600 in a folder made 0700), the folder and its new ancestors are synced. One daemon per folder: [`lock`].
 
+mod ballast;
+mod clean_stop;
 mod copy;
+mod fault;
 mod lock;
+mod log_check;
 mod migrate;
+mod repair;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -16,10 +21,16 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 
+pub use self::ballast::Ballast;
+pub use self::clean_stop::{leave_clean_stop, take_clean_stop};
 pub use self::copy::{CopyProgress, copy, open_still};
+pub use self::fault::{Fault, cause};
 pub use self::lock::{DirLock, LockError, lock};
+pub use self::log_check::check_log;
 pub use self::migrate::{check_schema, migrate};
+pub use self::repair::empty_log;
 use crate::files::{self, FileError};
+use crate::notify;
 
 /// Older ones can lose a commit when the WAL is reset while another process reads.
 const VERSION_MIN: i32 = 3_051_003;
@@ -30,6 +41,12 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// A checkpoint waits this long for readers before it reports that it could not finish.
 const TRUNCATE_WAIT: Duration = Duration::from_millis(100);
+
+/// Databases larger than this are told of before they are looked through.
+const LARGE_BYTES: u64 = 256 * 1024 * 1024;
+/// The service manager is asked for so much time for that, which is enough on a disk ten times slower than usual.
+const CHECK_TIME_MIN: Duration = Duration::from_secs(90);
+const CHECK_TIME_PER_GIB: Duration = Duration::from_secs(10);
 
 /// What differs between the databases of hume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +59,8 @@ pub struct SqliteOptions {
     pub pages_max: Option<u32>,
     /// How long to wait for a lock that another connection holds.
     pub busy_timeout: Duration,
+    /// Open it on a network file system too: whoever says so answers for its locks and syncs.
+    pub allow_network: bool,
 }
 
 impl Default for SqliteOptions {
@@ -52,6 +71,7 @@ impl Default for SqliteOptions {
             wal_keep_bytes: 16 * 1024 * 1024,
             pages_max: None,
             busy_timeout: Duration::from_secs(5),
+            allow_network: false,
         }
     }
 }
@@ -129,6 +149,12 @@ pub enum SqliteError {
     /// The file is damaged.
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    /// After a fault of the disk readers kept the log from being emptied: nothing may be appended to it.
+    #[error("the log of the database could not be emptied in {tries} tries: it is still being read")]
+    LogInUse {
+        /// So often it was tried.
+        tries: u32,
+    },
     /// A checkpoint or a check failed.
     #[error("could not {step} the database")]
     Step {
@@ -140,14 +166,37 @@ pub enum SqliteError {
     },
 }
 
+impl SqliteError {
+    /// True when the file is no database any more, or one that is damaged.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            SqliteError::Damaged(_) => true,
+            SqliteError::Open { source, .. }
+            | SqliteError::Migrate { source, .. }
+            | SqliteError::Step { source, .. } => Fault::of(source) == Some(Fault::Damaged),
+            SqliteError::Version { .. }
+            | SqliteError::File(_)
+            | SqliteError::Network { .. }
+            | SqliteError::Setting { .. }
+            | SqliteError::Foreign { .. }
+            | SqliteError::Newer { .. }
+            | SqliteError::LogInUse { .. } => false,
+        }
+    }
+}
+
 /// Opens the only connection that writes; makes the file if it is missing.
 pub fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connection, SqliteError> {
     check_version(rusqlite::version_number(), rusqlite::version())?;
     let folder = path.parent().unwrap_or(Path::new("."));
     files::create_dir(folder, FOLDER_MODE)?;
-    check_local(folder)?;
+    if !options.allow_network {
+        check_local(folder)?;
+    }
     make_private(path)?;
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Its end would otherwise be a checkpoint, also into a file that was found to be damaged, or to stand elsewhere by now.
+    keep_log(&connection, path)?;
     let settings = Settings { connection: &connection, path };
     // These two take effect only before the first table.
     settings.set("page_size", PAGE_BYTES)?;
@@ -180,10 +229,28 @@ pub fn open_reader(path: &Path, options: &SqliteOptions) -> Result<Connection, S
     settings.common(options)?;
     settings.set("query_only", true)?;
     settings.must_be("query_only", &1)?;
+    keep_log(&connection, path)?;
+    Ok(connection)
+}
+
+/// Opens what is left of a damaged database, to read what can be read. Nothing of it is changed, not even at the end.
+pub fn open_damaged(path: &Path) -> Result<Connection, SqliteError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let settings = Settings { connection: &connection, path };
+    // Checked before anything is read of the file.
+    settings.set("cell_size_check", true)?;
+    settings.set("mmap_size", 0)?;
+    settings.set("query_only", true)?;
+    keep_log(&connection, path)?;
+    Ok(connection)
+}
+
+/// Lets the end of the connection leave the log, and its name, alone.
+fn keep_log(connection: &Connection, path: &Path) -> Result<(), SqliteError> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        .map_err(|source| SqliteError::Open { path: path.to_owned(), source })?;
-    Ok(connection)
+        .map(|_| ())
+        .map_err(|source| SqliteError::Open { path: path.to_owned(), source })
 }
 
 /// How thorough a checkpoint is.
@@ -229,9 +296,14 @@ pub fn checkpoint(connection: &Connection, kind: Checkpoint) -> Result<Checkpoin
 
 /// Bytes of the WAL file beside the database; 0 if there is none.
 pub fn wal_bytes(path: &Path) -> u64 {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    std::fs::metadata(PathBuf::from(wal)).map_or(0, |metadata| metadata.len())
+    std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len())
+}
+
+/// The file whose name is that of the database and this.
+pub fn beside(path: &Path, tail: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(tail);
+    PathBuf::from(name)
 }
 
 /// Reads through the whole file. For the start after an unclean stop; takes about a second per GiB.
@@ -242,6 +314,29 @@ pub fn quick_check(connection: &Connection) -> Result<(), SqliteError> {
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|source| SqliteError::Step { step: "check", source })?;
     if finding == "ok" { Ok(()) } else { Err(SqliteError::Damaged(finding)) }
+}
+
+/// [`quick_check`] of a file that its last daemon did not close, whose log is then emptied. What takes long is told, to the
+/// service manager too.
+///
+/// The log may hold commits whose sync failed: in memory they look written. What is appended behind them would be lost with
+/// them; copied into the database they are written again. A full disk may keep them in the log: nothing is lost by that.
+/// # Errors
+/// The same, and [`SqliteError::Step`] or [`SqliteError::LogInUse`].
+pub fn check_unclosed(path: &Path, connection: &Connection) -> Result<(), SqliteError> {
+    let bytes = std::fs::metadata(path).map_or(0, |about| about.len());
+    if bytes > LARGE_BYTES {
+        let path = path.display();
+        tracing::info!(%path, bytes, "looking through a database that was not closed; this takes about a second per GiB");
+        notify::more_time(
+            CHECK_TIME_MIN + CHECK_TIME_PER_GIB * u32::try_from(bytes >> 30).unwrap_or(u32::MAX),
+        );
+    }
+    quick_check(connection)?;
+    match empty_log(connection) {
+        Err(SqliteError::Step { source, .. }) if Fault::of(&source) == Some(Fault::Full) => Ok(()),
+        emptied => emptied,
+    }
 }
 
 struct Settings<'a> {

@@ -137,6 +137,8 @@ pub struct Recorder {
     pulse: Pulse,
     /// The end of a run could not be recorded the last time.
     is_failing: bool,
+    /// The table knows of events that were not kept, and what is on disk could not be read since: nothing may be placed.
+    is_stale: bool,
 }
 
 struct Ids;
@@ -202,6 +204,7 @@ pub async fn open(
             held_version: 0,
             pulse,
             is_failing: false,
+            is_stale: false,
         },
     ))
 }
@@ -210,7 +213,7 @@ impl Recorder {
     /// Records until the stop is set and nothing waits.
     ///
     /// # Errors
-    /// When the open runs cannot be read after a failed append: going on could place events wrongly.
+    /// None today: what cannot be recorded is refused.
     pub async fn run(mut self, stop: Stop) -> anyhow::Result<()> {
         let mut beat = tokio::time::interval(BEAT_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -223,7 +226,7 @@ impl Recorder {
                 next_sweep = self.next_sweep();
             }
             if std::mem::take(&mut must_sweep) {
-                self.sweep().await?;
+                self.sweep().await;
                 next_sweep = self.next_sweep();
                 continue;
             }
@@ -231,7 +234,7 @@ impl Recorder {
                 first = self.waiting.recv() => match first {
                     Some(first) => {
                         let group = self.gather(first);
-                        self.record(group).await?;
+                        self.record(group).await;
                     }
                     None => return Ok(()),
                 },
@@ -259,7 +262,10 @@ impl Recorder {
         tokio::time::Instant::now().checked_add(wait)
     }
 
-    async fn sweep(&mut self) -> anyhow::Result<()> {
+    async fn sweep(&mut self) {
+        if self.refresh().await.is_err() {
+            return;
+        }
         let folder = *self.folder.borrow_and_update();
         // Until it is on disk: nothing of now may be claimed to be at the master.
         let received = self.writer.pending().receive();
@@ -267,7 +273,7 @@ impl Recorder {
         let events = self.table.sweep(now, folder, &mut Ids, &self.owners);
         let changes = self.table.take_changes();
         if events.is_empty() && changes.is_empty() {
-            return Ok(());
+            return;
         }
         match self.writer.append(events, changes).await {
             Ok(_) => self.is_failing = false,
@@ -276,10 +282,9 @@ impl Recorder {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     error!(error = %whole(&error), "could not record that runs ended; trying again");
                 }
-                self.reload().await?;
+                self.is_stale = true;
             }
         }
-        Ok(())
     }
 
     /// What waits, as far as it goes into one group.
@@ -296,18 +301,24 @@ impl Recorder {
     }
 
     /// Stamps a group, appends it in one go, answers all. What is known already is answered from the spool.
-    async fn record(&mut self, group: Vec<Waiting>) -> anyhow::Result<()> {
+    async fn record(&mut self, group: Vec<Waiting>) {
         let submissions = group.iter().flat_map(|waiting| &waiting.submissions);
         let ids = submissions.map(|submission| submission.draft.id).collect();
-        let known = match self.reader.known(ids).await {
+        let known = match self.refresh().await {
+            Ok(()) => self.reader.known(ids).await,
+            Err(error) => Err(error),
+        };
+        let known = match known {
             Ok(known) => known,
             Err(error) => {
-                error!(error = %whole(&error), "could not look up events in the spool");
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    error!(error = %whole(&error), "could not look up events in the spool");
+                }
                 let refusal = || Err(NotTaken::new(error.class(), error.to_string()));
                 for Waiting { submissions, answer, .. } in group {
                     let _ = answer.send(submissions.iter().map(|_| refusal()).collect());
                 }
-                return Ok(());
+                return;
             }
         };
         let known: HashMap<EventId, Receipt> =
@@ -359,15 +370,15 @@ impl Recorder {
             let _ = answer.send(ids.iter().map(told).collect());
             drop(received);
         }
-        match appended {
-            Some(Err(_)) => self.reload().await,
-            Some(Ok(_)) | None => Ok(()),
-        }
+        self.is_stale |= matches!(appended, Some(Err(_)));
     }
 
-    /// Goes back to what is on disk.
-    async fn reload(&mut self) -> anyhow::Result<()> {
-        self.table.reload(self.reader.open_runs().await?);
+    /// Goes back to what is on disk, after something was not kept.
+    async fn refresh(&mut self) -> Result<(), SpoolError> {
+        if self.is_stale {
+            self.table.reload(self.reader.open_runs().await?);
+            self.is_stale = false;
+        }
         Ok(())
     }
 }

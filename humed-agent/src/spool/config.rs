@@ -11,8 +11,15 @@ use serde::Deserialize;
 pub struct Config {
     /// Folder of the spool.
     pub dir: PathBuf,
-    /// The spool's file may have this many bytes; then new events are refused as `full`.
+    /// The spool's file may have this many bytes; at 95 % of them new events are refused as `full`.
     pub bytes_max: u64,
+    /// What gives way when it has: the newcomer, or the oldest that the master does not have.
+    pub when_full: WhenFull,
+    /// Room that is held beside the spool, and given up when the disk is full, so that acknowledgements and trims go on.
+    /// 0 for none.
+    pub ballast_bytes: u64,
+    /// Use a network file system all the same: whoever says so answers for its locks and syncs.
+    pub allow_network: bool,
     /// Acknowledged events are kept this long for local questions and for a master that lost some.
     pub acked_hours: u64,
     /// At most this many bytes of acknowledged events are kept.
@@ -23,13 +30,34 @@ pub struct Config {
     pub alone_bytes_max: u64,
 }
 
+/// What gives way in a full spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// New events are refused. Nothing that was accepted is lost.
+    #[default]
+    Refuse,
+    /// The oldest events are removed, also those that the master does not have: it is told which ones are missing.
+    Evict,
+}
+
 const MIB: u64 = 1024 * 1024;
+/// Of `bytes_max`: here new events are refused, so that acknowledgements, trims and the small tables still fit.
+pub(super) const REFUSE_PERCENT: u64 = 95;
+/// Of `bytes_max`: eviction goes on down to this, so that it is not asked for again at once.
+pub(super) const EVICT_TO_PERCENT: u64 = 90;
+/// Holds the log of one small trim in the worst case, 200 events on pages of their own in each of four trees (3.2 MiB),
+/// and some acknowledgements.
+const BALLAST_BYTES: u64 = 4 * MIB;
 
 impl Default for Config {
     fn default() -> Config {
         Config {
             dir: PathBuf::from("/var/lib/humed-agent"),
             bytes_max: 2048 * MIB,
+            when_full: WhenFull::Refuse,
+            ballast_bytes: BALLAST_BYTES,
+            allow_network: false,
             acked_hours: 72,
             acked_bytes_max: 256 * MIB,
             alone_days: 30,

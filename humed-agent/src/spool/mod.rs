@@ -1,21 +1,30 @@
 //! Events accepted on this host: those the master does not have yet, and a tail of those it has.
 //!
 //! `append` answers once the rows are on disk, so "accepted" survives a power cut. A row that was not acknowledged is
-//! removed only on a host without a master, by its retention. One thread writes; it gathers what waits into one
-//! transaction. Readers have connections of their own. A spool belongs to the agent that first opened it with an id.
-//! Limits: [`config::Config`], [`JOBS_MAX`].
+//! removed only on a host without a master, by its retention, or where the operator chose so for a full spool. One thread
+//! writes; it gathers what waits into one transaction. Readers have connections of their own. A spool belongs to the agent
+//! that first opened it with an id. Limits: [`config::Config`], [`JOBS_MAX`].
 
+mod acks;
 mod config;
+mod disk;
 mod epochs;
 mod fold;
+mod housekeeping;
+mod opening;
 mod query;
 mod reader;
+mod repair;
+mod rescue;
 mod retention;
 mod run_query;
+mod salvage;
 mod types;
 mod watermark;
 mod writer;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;
 
@@ -26,12 +35,15 @@ use hume_core::AgentId;
 use hume_runtime::sqlite::{self, DirLock, SqliteOptions};
 use hume_runtime::task_group::TaskGroup;
 
-pub use config::{Config, Keeping};
+use disk::Disk;
+use reader::Renewals;
+
+pub use config::{Config, Keeping, WhenFull};
 pub use epochs::EpochRow;
 pub use query::Viewer;
 pub use reader::{SpoolReader, Stretch};
 pub use run_query::{FirstErrorFor, Forgotten, RUN_EVENTS_MAX, RunEvents, RunRecord};
-pub use types::{Appended, FigureValues, Figures, OpenRunRow, RunChange, SpoolError, Tail};
+pub use types::{Appended, FigureValues, Figures, OpenRunRow, RunChange, SpoolError, Tail, Trouble};
 pub use watermark::{Pending, Received};
 pub use writer::{JOBS_MAX, SpoolWriter};
 
@@ -68,18 +80,33 @@ impl Spool {
         let pages = config.bytes_max / u64::from(sqlite::PAGE_BYTES);
         let options = SqliteOptions {
             pages_max: Some(u32::try_from(pages).unwrap_or(u32::MAX)),
+            allow_network: config.allow_network,
             ..SqliteOptions::default()
         };
-        let mut connection = sqlite::open_writer(&path, &options)?;
-        sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
+        let figures = Arc::new(Figures::default());
+        let (connection, rescued) = opening::open(&path, &options, agent)?;
+        if let Some(rescued) = &rescued {
+            repair::tell(rescued, &figures);
+        }
+        figures.update(|values| values.set_aside = rescue::count_aside(&path));
         if let Some(agent) = agent {
             types::claim(&connection, dir, agent)?;
         }
         let epoch = epochs::newest(&connection)?;
-        let reader = SpoolReader::new(path.clone(), options.clone(), agent);
-        let questions = SpoolReader::new(path.clone(), options, agent);
-        let keeping = config.keeping(agent.is_some());
-        let writer = writer::start(tasks, connection, &path, epoch, agent, keeping)?;
+        let renewals = Renewals::default();
+        let reader = SpoolReader::new(path.clone(), options.clone(), agent, renewals.clone());
+        let questions = SpoolReader::new(path.clone(), options.clone(), agent, renewals.clone());
+        let beginning = writer::Beginning {
+            connection,
+            disk: Disk::new(&path, options, config),
+            epoch,
+            agent,
+            keeping: config.keeping(agent.is_some()),
+            when_full: config.when_full,
+            renewals,
+            figures,
+        };
+        let writer = writer::start(tasks, beginning)?;
         Ok(Spool { writer, reader, questions, _lock: lock })
     }
 

@@ -3,6 +3,7 @@
 //! At most [`READS_MAX`] reads go on at once, each for at most [`READ_TIME_MAX`]: an old snapshot holds up checkpoints.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,22 +74,45 @@ pub enum Stretch {
     },
 }
 
+/// How often a new file has taken the place of the spool's: connections to the one before answer for it alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Renewals(Arc<AtomicU64>);
+
+impl Renewals {
+    /// A new file is in place.
+    pub(super) fn renew(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// Answers questions about the spool. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SpoolReader {
     path: PathBuf,
     options: SqliteOptions,
     agent: Option<AgentId>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    renewals: Renewals,
+    /// Each with the count of renewals when it was opened.
+    idle: Arc<Mutex<Vec<(u64, Connection)>>>,
     places: Arc<Semaphore>,
 }
 
 impl SpoolReader {
-    pub(super) fn new(path: PathBuf, options: SqliteOptions, agent: Option<AgentId>) -> SpoolReader {
+    pub(super) fn new(
+        path: PathBuf,
+        options: SqliteOptions,
+        agent: Option<AgentId>,
+        renewals: Renewals,
+    ) -> SpoolReader {
         SpoolReader {
             path,
             options,
             agent,
+            renewals,
             idle: Arc::default(),
             places: Arc::new(Semaphore::new(READS_MAX)),
         }
@@ -111,8 +135,8 @@ impl SpoolReader {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| SpoolError::Closed)?;
         let answer = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let kept = reader.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = match kept {
+            let renewed = reader.renewals.count();
+            let mut connection = match reader.kept(renewed) {
                 Some(connection) => connection,
                 None => sqlite::open_reader(&reader.path, &reader.options)?,
             };
@@ -120,7 +144,7 @@ impl SpoolReader {
             let overdue = move || started.elapsed() > READ_TIME_MAX;
             connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(overdue))?;
             let answer = in_snapshot(&connection, question);
-            reader.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            reader.idle.lock().unwrap_or_else(PoisonError::into_inner).push((renewed, connection));
             match answer {
                 Err(SpoolError::Sql(error)) if types::is_ended(&error) => {
                     Err(SpoolError::TooSlow { seconds: READ_TIME_MAX.as_secs() })
@@ -129,6 +153,13 @@ impl SpoolReader {
             }
         });
         answer.await.map_err(|_| SpoolError::Closed)?
+    }
+
+    /// A connection to the file that is in place now.
+    fn kept(&self, renewed: u64) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(opened, _)| *opened == renewed);
+        idle.pop().map(|(_, connection)| connection)
     }
 
     /// Of these ids, those that are kept, with place and run.

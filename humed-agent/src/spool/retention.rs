@@ -1,8 +1,8 @@
 //! Which rows may be forgotten: acknowledged ones that are old or too many; on a host without a master, the oldest.
 //!
 //! Events of open runs come last, and only for want of room: the answer about a run that goes on should be whole, but a
-//! spool that takes nothing more helps nobody. One step looks at no more than [`ROWS_PER_STEP`] rows, found by index, so
-//! that appends are never held up for long; a [`Round`] remembers where the next one goes on.
+//! spool that takes nothing more helps nobody. One step looks at a bounded number of rows, found by index, so that appends
+//! are never held up for long; a [`Round`] remembers where the next one goes on.
 
 use std::collections::HashSet;
 
@@ -13,15 +13,18 @@ use super::config::Keeping;
 use super::types::SpoolError;
 
 /// Rows that one step looks at.
-const ROWS_PER_STEP: usize = if cfg!(test) { 7 } else { 2000 };
+pub(super) const ROWS_PER_STEP: usize = if cfg!(test) { 7 } else { 2000 };
+/// The same on a full disk, where the log of a step must fit into what the ballast held.
+pub(super) const ROWS_PER_SMALL_STEP: usize = if cfg!(test) { 3 } else { 200 };
 
 /// With a master: acknowledged rows of one epoch, in order of place.
 const ACKED: &str = "SELECT row, seq, length(body), received_us, run_no,
-    EXISTS (SELECT 1 FROM run JOIN open_run USING (id) WHERE no = run_no) FROM event
+    EXISTS (SELECT 1 FROM run JOIN open_run USING (id) WHERE no = run_no), 0 FROM event
   WHERE row > (?1 << 40 | ?2) AND row <= (?1 << 40 | (SELECT acked_seq FROM epoch WHERE no = ?1)) ORDER BY row LIMIT ?3";
-/// Without one: all rows.
+/// Without one, or where the oldest must give way: all rows.
 const ALL: &str = "SELECT row, row, length(body), received_us, run_no,
-    EXISTS (SELECT 1 FROM run JOIN open_run USING (id) WHERE no = run_no) FROM event
+    EXISTS (SELECT 1 FROM run JOIN open_run USING (id) WHERE no = run_no),
+    seq > (SELECT acked_seq FROM epoch WHERE no = row >> 40) FROM event
   WHERE row > ?2 ORDER BY row LIMIT ?3";
 const NEXT_EPOCH: &str = "SELECT min(no) FROM epoch WHERE no > ?1";
 const DELETE_EVENT: &str = "DELETE FROM event WHERE row = ?1";
@@ -34,6 +37,8 @@ pub(super) struct Forgotten {
     pub(super) bytes: u64,
     /// How many of the events were of runs that are still open.
     pub(super) of_open_runs: u64,
+    /// How many of the events the master did not have, and their bytes.
+    pub(super) unacked: (u64, u64),
     /// True when the round goes on.
     pub(super) more: bool,
 }
@@ -85,13 +90,14 @@ fn fate(stage: Stage, candidate: Candidate, excess: u64) -> Fate {
     }
 }
 
-/// One step. `bytes` is what the rows that may go take up together.
+/// One step, which looks at `rows_max` rows. `bytes` is what the rows that may go take up together.
 pub(super) fn forget(
     connection: &mut Connection,
     keeping: Keeping,
     bytes: u64,
     now: Timestamp,
     round: &mut Round,
+    rows_max: usize,
 ) -> Result<Forgotten, SpoolError> {
     let old_before = now.plus_micros(-i64::try_from(keeping.age_max.as_micros()).unwrap_or(i64::MAX));
     let mut excess = bytes.saturating_sub(keeping.bytes_max);
@@ -100,18 +106,20 @@ pub(super) fn forget(
     let mut at = *round;
     let mut looked_at = 0;
     forgotten.more = loop {
-        let rows_max = ROWS_PER_STEP - looked_at;
-        if rows_max == 0 {
+        let rows_left = rows_max - looked_at;
+        if rows_left == 0 {
             break true;
         }
-        let look = look(&transaction, keeping, at, Limits { rows_max, old_before }, &mut excess)?;
+        let look = look(&transaction, keeping, at, Limits { rows_max: rows_left, old_before }, &mut excess)?;
         remove(&transaction, &look)?;
         looked_at += look.looked_at;
         at.after = look.after;
         forgotten.events += look.rows.len() as u64;
         forgotten.bytes += look.bytes;
         forgotten.of_open_runs += look.of_open_runs;
-        if look.all_stay || (look.looked_at < rows_max && !next_part(&transaction, keeping, &mut at)?) {
+        forgotten.unacked.0 += look.unacked.0;
+        forgotten.unacked.1 += look.unacked.1;
+        if look.all_stay || (look.looked_at < rows_left && !next_part(&transaction, keeping, &mut at)?) {
             // What is left of this stage stays; for want of room the next one looks at the rest.
             let is_over = excess == 0 || at.stage == Stage::Open;
             at = if is_over { Round::default() } else { Round { stage: Stage::Open, ..Round::default() } };
@@ -154,6 +162,7 @@ struct Look {
     runs: HashSet<i64>,
     bytes: u64,
     of_open_runs: u64,
+    unacked: (u64, u64),
 }
 
 fn look(
@@ -183,6 +192,9 @@ fn look(
                 *excess = excess.saturating_sub(bytes);
                 look.bytes += bytes;
                 look.of_open_runs += u64::from(candidate.is_of_open_run);
+                if row.get::<_, Option<bool>>(6)?.unwrap_or(true) {
+                    look.unacked = (look.unacked.0 + 1, look.unacked.1 + bytes);
+                }
                 look.rows.push(row.get(0)?);
                 look.runs.extend(row.get::<_, Option<i64>>(4)?);
             }

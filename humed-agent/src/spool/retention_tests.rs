@@ -80,14 +80,24 @@ fn places(connection: &Connection) -> Vec<(i64, i64)> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
+/// Events that the master does not have, and their bytes.
+fn unacked(connection: &Connection) -> (u64, u64) {
+    let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM event JOIN epoch ON no = epoch_no WHERE seq > acked_seq";
+    let two = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+    connection.query_row(sql, [], two).unwrap()
+}
+
 /// A whole round; the steps it took.
 fn round(connection: &mut Connection, keeping: Keeping, mut bytes: u64) -> usize {
     let mut round = Round::default();
     for step in 1..1000 {
         let now = Timestamp::from_micros(OLD_BEFORE + 50);
         let before = places(connection).len();
-        let forgotten = forget(connection, keeping, bytes, now, &mut round).unwrap();
+        let unacked = unacked(connection);
+        let forgotten = forget(connection, keeping, bytes, now, &mut round, ROWS_PER_STEP).unwrap();
         assert_eq!(before - places(connection).len(), forgotten.events as usize);
+        let (events, bytes_less) = self::unacked(connection);
+        assert_eq!((unacked.0 - events, unacked.1 - bytes_less), forgotten.unacked);
         bytes -= forgotten.bytes;
         if !forgotten.more {
             assert_eq!(round, Round::default(), "the next round begins at the beginning");

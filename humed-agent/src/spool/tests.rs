@@ -54,7 +54,7 @@ pub(super) struct Open {
     tasks: TaskGroup,
 }
 
-fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
+pub(super) fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
     let mut tasks = TaskGroup::new();
     let spool = Spool::open(dir.path(), config, agent, &mut tasks).unwrap();
     Open { spool, tasks }

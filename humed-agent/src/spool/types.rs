@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hume_core::correlate::OpenRun;
 use hume_core::name::{Epoch, Seq};
-use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName};
+use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName, Timestamp};
 use hume_runtime::sqlite::{LockError, SqliteError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -19,6 +19,15 @@ pub enum SpoolError {
     Full {
         /// Size of the file.
         used_bytes: u64,
+    },
+    /// No room on the disk, whoever took it.
+    #[error("the disk of the spool is full")]
+    DiskFull,
+    /// The disk fails: nothing is written until it was repaired.
+    #[error("the disk of the spool fails: {cause}")]
+    Failing {
+        /// In a few words.
+        cause: &'static str,
     },
     /// More waits for the writer than it takes.
     #[error("the spool is busy: {JOBS_MAX} jobs wait", JOBS_MAX = super::JOBS_MAX)]
@@ -90,11 +99,12 @@ impl SpoolError {
     /// What a caller can do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            SpoolError::Full { .. } => ErrorClass::Full,
+            SpoolError::Full { .. } | SpoolError::DiskFull => ErrorClass::Full,
             SpoolError::Busy | SpoolError::TooSlow { .. } => ErrorClass::Busy,
             SpoolError::Beyond => ErrorClass::Conflict,
             SpoolError::Closed => ErrorClass::Unavailable,
-            SpoolError::Lock(_)
+            SpoolError::Failing { .. }
+            | SpoolError::Lock(_)
             | SpoolError::Open(_)
             | SpoolError::Sql(_)
             | SpoolError::Damaged { .. }
@@ -103,11 +113,6 @@ impl SpoolError {
             | SpoolError::Thread(_) => ErrorClass::Internal,
         }
     }
-}
-
-/// True when SQLite ran out of room, by its own bound or the disk's.
-pub(super) fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 /// True when what is on disk could not be read, or is no database there.
@@ -194,6 +199,31 @@ pub struct FigureValues {
     pub commit_us: u64,
     /// True when the newest events were refused for want of room.
     pub full: bool,
+    /// True when the disk has no room: the ballast is given up.
+    pub disk_full: bool,
+    /// What is wrong with the disk, while nothing is written.
+    pub trouble: Option<Trouble>,
+    /// Events refused for want of room since the start.
+    pub refused: u64,
+    /// Events removed for want of room that the master did not have, since the start.
+    pub evicted: u64,
+    /// Repairs after a fault of the disk since the start.
+    pub repairs: u64,
+    /// Spools that were set aside and still lie beside this one.
+    pub set_aside: u64,
+    /// Events saved from such ones since the start.
+    pub saved: u64,
+    /// Events of such ones that the master does not have and that could not be saved, since the start.
+    pub unreadable: u64,
+}
+
+/// Why nothing is written to the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In a few words.
+    pub cause: &'static str,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 impl FigureValues {

@@ -258,8 +258,8 @@ impl Uplink {
                 self.reader.oldest_unacked().await?
             },
             last_error: self.metrics.uplink().last_error,
-            refused_events: 0,
-            lost_events: 0,
+            refused_events: figures.refused,
+            lost_events: figures.evicted + figures.unreadable,
         })
     }
 

@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hume_core::ErrorClass;
 use hume_proto::web::Refusal;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -26,6 +27,12 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Refusal> {
     shared.reader.epochs().await?;
     Ok("ready\n")
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter = Counter::<u64, AtomicU64>::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
@@ -65,9 +72,31 @@ pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Re
     );
     let bytes = ConstGauge::new(figures.file_bytes as f64);
     registry.register_with_unit("hume_agent_spool", "Size of the spool", Unit::Bytes, bytes);
-    let commits = prometheus_client::metrics::counter::Counter::<u64, AtomicU64>::default();
-    commits.inc_by(figures.commits);
-    registry.register("hume_agent_spool_commits", "Commits since the start", commits);
+    counter(&mut registry, "hume_agent_spool_commits", "Commits since the start", figures.commits);
+    counter(&mut registry, "hume_agent_spool_refused", "Events refused for want of room", figures.refused);
+    counter(
+        &mut registry,
+        "hume_agent_spool_evicted",
+        "Events removed for want of room that the master did not have",
+        figures.evicted,
+    );
+    counter(&mut registry, "hume_agent_spool_repairs", "Repairs after a fault of the disk", figures.repairs);
+    counter(&mut registry, "hume_agent_spool_saved", "Events saved from damaged spools", figures.saved);
+    counter(
+        &mut registry,
+        "hume_agent_spool_unreadable",
+        "Events of damaged spools that were lost",
+        figures.unreadable,
+    );
+    let is_failing = if figures.trouble.is_some() { 1.0 } else { 0.0 };
+    gauge(
+        &mut registry,
+        "hume_agent_spool_failing",
+        "1 while the disk of the spool fails, else 0",
+        is_failing,
+    );
+    let is_full = if figures.full || figures.disk_full { 1.0 } else { 0.0 };
+    gauge(&mut registry, "hume_agent_spool_full", "1 while there is no room, else 0", is_full);
     let spent = ConstGauge::new(figures.commit_us as f64 / 1e6);
     registry.register_with_unit(
         "hume_agent_spool_commit_time",

@@ -44,12 +44,21 @@ pub enum StoreError {
         /// Which row or column, and why.
         what: String,
     },
-    /// After a fault of the disk readers kept the log from being emptied: nothing may be appended to it.
-    #[error("the log of the store could not be emptied in {tries} tries: it is still being read")]
-    LogInUse {
-        /// So often it was tried.
-        tries: u32,
+    /// No room on the disk for what is not needed to make some: the ballast is given up.
+    #[error("the store is full: its disk has no room")]
+    DiskFull,
+    /// The disk fails: nothing is written until it was repaired.
+    #[error("the disk of the store fails: {cause}")]
+    Failing {
+        /// In a few words.
+        cause: &'static str,
     },
+    /// The file is damaged.
+    #[error(
+        "the store is damaged, and is not used: put a backup in its place with `humed-master restore`; the agents keep what \
+         they have, and send again what the backup lacks"
+    )]
+    Damaged(#[source] Arc<SqliteError>),
     /// It could not be opened.
     #[error("could not open the store")]
     Open(#[source] Arc<SqliteError>),
@@ -69,13 +78,14 @@ impl StoreError {
     /// What a caller can do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            StoreError::Full(_) => ErrorClass::Full,
+            StoreError::Full(_) | StoreError::DiskFull => ErrorClass::Full,
             StoreError::Busy { .. } | StoreError::Deadline { .. } => ErrorClass::Busy,
             StoreError::Beyond => ErrorClass::Conflict,
             StoreError::Closed => ErrorClass::Unavailable,
             StoreError::Sqlite { .. }
             | StoreError::Unreadable { .. }
-            | StoreError::LogInUse { .. }
+            | StoreError::Failing { .. }
+            | StoreError::Damaged(_)
             | StoreError::Open(_) => ErrorClass::Internal,
         }
     }
@@ -83,6 +93,8 @@ impl StoreError {
 
 impl From<SqliteError> for StoreError {
     fn from(error: SqliteError) -> StoreError {
-        StoreError::Open(Arc::new(error))
+        let is_damage = error.is_damage();
+        let error = Arc::new(error);
+        if is_damage { StoreError::Damaged(error) } else { StoreError::Open(error) }
     }
 }

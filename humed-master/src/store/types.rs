@@ -154,7 +154,7 @@ pub struct QueueStatus {
     pub last_error_at: Option<Timestamp>,
     /// Events that it refused for want of room, since its start.
     pub refused_events: u64,
-    /// Events that it had accepted and that are gone before they came here, since its spool began.
+    /// Events that it had accepted and that are gone before they came here, since its start.
     pub lost_events: u64,
 }
 

@@ -13,7 +13,7 @@ use hume_runtime::clock;
 use super::super::state::{Caller, Shared};
 use super::{now, runs};
 use crate::metrics::{Uplink, UplinkState};
-use crate::spool::{FigureValues, RunEvents, RunRecord, SpoolError, Viewer};
+use crate::spool::{FigureValues, RunEvents, RunRecord, SpoolError, Trouble, Viewer};
 
 /// Items of a list that has no pages. Few in tests, so that they meet it.
 const LIST_ITEMS_MAX: usize = if cfg!(test) { 8 } else { hume_proto::rest::LIST_ITEMS_MAX };
@@ -100,8 +100,8 @@ async fn own(shared: &Shared) -> Result<AgentJson, SpoolError> {
         queued_events: if waiting { figures.unacked_events } else { 0 },
         queued_since: if waiting { shared.reader.oldest_unacked().await? } else { None },
         acked_events: acked,
-        lost_events: 0,
-        refused_events: 0,
+        lost_events: figures.evicted + figures.unreadable,
+        refused_events: figures.refused,
         last_error: uplink.last_error.as_ref().map(|(text, _)| text.clone()),
         last_error_at: uplink.last_error.map(|(_, at)| at),
     })
@@ -134,8 +134,21 @@ pub(super) async fn status(
 /// `ready`, or what is wrong.
 fn condition(figures: &FigureValues, uplink: &Uplink) -> String {
     let mut wrong = Vec::new();
+    if let Some(Trouble { cause, since }) = figures.trouble {
+        wrong.push(format!("the disk of the spool fails since {since}, new events are refused: {cause}"));
+    }
     if figures.full {
         wrong.push("the spool is full, new events are refused".to_owned());
+    }
+    if figures.disk_full {
+        wrong.push("the disk of the spool is full, new events are refused".to_owned());
+    }
+    if figures.set_aside > 0 {
+        let FigureValues { set_aside, saved, unreadable, .. } = figures;
+        wrong.push(format!(
+            "{set_aside} damaged spools lie beside the one in use; since the start {saved} events were saved from them and \
+             {unreadable} were lost"
+        ));
     }
     match uplink.state {
         UplinkState::Alone | UplinkState::Connected => {}
@@ -162,6 +175,21 @@ mod tests {
         assert_eq!(
             condition(&figures(true), &uplink(UplinkState::Disconnected)),
             "the spool is full, new events are refused; no connection to the master since 1970-01-01T00:00:00.000000Z"
+        );
+        let trouble = Some(Trouble { cause: "disk I/O error", since: Timestamp::EPOCH });
+        let bad = FigureValues {
+            trouble,
+            disk_full: true,
+            set_aside: 2,
+            saved: 7,
+            unreadable: 3,
+            ..figures(false)
+        };
+        assert_eq!(
+            condition(&bad, &uplink(UplinkState::Alone)),
+            "the disk of the spool fails since 1970-01-01T00:00:00.000000Z, new events are refused: disk I/O error; \
+             the disk of the spool is full, new events are refused; 2 damaged spools lie beside the one in use; \
+             since the start 7 events were saved from them and 3 were lost"
         );
     }
 }

@@ -6,6 +6,7 @@
 mod admit;
 mod backup;
 mod cache;
+mod disk;
 mod doomed;
 mod events;
 mod forget;
@@ -59,17 +60,22 @@ const STATEMENTS_MAX: usize = 64;
 /// The write-ahead log may grow to this size before it is emptied by force.
 const WAL_BYTES_MAX: u64 = if cfg!(test) { 256 * 1024 } else { 64 * 1024 * 1024 };
 
+/// The log of some steps of the retention, which change pages all over the store.
+const BALLAST_BYTES: u64 = 16 * 1024 * 1024;
+
 /// The section `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
     /// The database file. Its folder belongs to this daemon alone.
     pub path: PathBuf,
+    /// Room that is held beside it, and given up when the disk is full, so that sessions and the retention go on. 0 for none.
+    pub ballast_bytes: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
-        StoreConfig { path: PathBuf::from("/var/lib/humed-master/store.db") }
+        StoreConfig { path: PathBuf::from("/var/lib/humed-master/store.db"), ballast_bytes: BALLAST_BYTES }
     }
 }
 
@@ -88,9 +94,13 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, making or migrating it. Nothing is written until [`Writer::run`] runs on a thread of its own.
     /// # Errors
-    /// [`StoreError::Open`]: another program's file, one of a newer version, a damaged or an unreachable one.
+    /// [`StoreError::Open`]: another program's file, one of a newer version or an unreachable one. [`StoreError::Damaged`].
     pub fn open(path: &Path, metrics: Metrics) -> Result<(SqliteStore, Writer), StoreError> {
+        let is_closed = sqlite::take_clean_stop(path).map_err(sqlite::SqliteError::File)?;
         let mut connection = open_writer(path)?;
+        if !is_closed {
+            sqlite::check_unclosed(path, &connection)?;
+        }
         sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
         let id = store_id(&connection)?;
         let last_look =
@@ -119,7 +129,7 @@ fn options(cache_kib: u32) -> SqliteOptions {
     SqliteOptions { cache_kib, wal_keep_bytes: WAL_BYTES_MAX, ..SqliteOptions::default() }
 }
 
-fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+fn open_writer(path: &Path) -> Result<Connection, sqlite::SqliteError> {
     let connection = sqlite::open_writer(path, &options(WRITER_CACHE_KIB))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)

@@ -80,11 +80,10 @@ fn after_a_fault_the_store_is_not_reopened_on_a_log_that_is_still_read() {
     let reader = hume_runtime::sqlite::open_reader(&path, &SqliteOptions::default()).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM block").unwrap();
     writer.connection.execute("INSERT INTO meta(key, value) VALUES ('kept', x'01')", []).unwrap();
-    let fault = StoreError::Closed;
-    let refused = writer.repair(&fault);
-    assert!(matches!(refused, Err(StoreError::LogInUse { .. })), "{refused:?}");
+    let refused = writer.try_repair();
+    assert!(matches!(refused, Err(SqliteError::LogInUse { .. })), "{refused:?}");
     reader.execute_batch("COMMIT").unwrap();
-    writer.repair(&fault).unwrap();
+    writer.try_repair().unwrap();
     let kept: i64 = writer
         .connection
         .query_row("SELECT count(*) FROM meta WHERE key = 'kept'", [], |row| row.get(0))
@@ -341,6 +340,53 @@ async fn a_full_disk_takes_nothing_and_everything_again_once_there_is_room() {
     store.commit(vec![Admission { first, ..admission([1; 16], session, large(2)) }]).await.unwrap();
     store.close().await;
     thread.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_may_not_be_written_to_refuses_answers_and_goes_on_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let metrics = Metrics::new(Timestamp::EPOCH);
+    let (store, writer) = SqliteStore::open(&path, metrics.clone()).unwrap();
+    writer.connection.pragma_update(None, "query_only", true).unwrap();
+    let thread = run(writer);
+    let refused = store.enter(entrance([1; 16])).await;
+    assert!(matches!(refused, Err(StoreError::Sqlite { .. })), "{refused:?}");
+    // The repair opened the file anew.
+    store.enter(entrance([1; 16])).await.unwrap();
+    store.close().await;
+    thread.join().unwrap().unwrap();
+    assert!(hume_runtime::sqlite::take_clean_stop(&path).unwrap(), "and it was closed as ever");
+}
+
+#[tokio::test]
+async fn without_ballast_events_are_refused_and_sessions_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(&folder.path().join("store.db")).unwrap();
+    // More than any disk has: as if it had been given up.
+    writer.disk.hold(1 << 60);
+    assert!(writer.disk.is_full());
+    let thread = run(writer);
+    let session = store.enter(entrance([1; 16])).await.unwrap().session;
+    let gap = Content::Gap { through: Seq::new(3).unwrap(), reason: GapReason::Purged };
+    let refused = store.commit(vec![admission([1; 16], session, gap)]).await;
+    assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");
+    store.close().await;
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_damaged_store_is_refused_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let (store, writer) = open(&path).unwrap();
+    drop(store);
+    writer.run().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[5 * 4096..6 * 4096].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let Err(error @ StoreError::Damaged(_)) = open(&path) else { panic!("a damaged store was opened") };
+    assert!(error.to_string().contains("humed-master restore"), "{error}");
 }
 
 pub(super) fn entrance(agent: [u8; 16]) -> Entrance {

@@ -1,9 +1,7 @@
 //! The one thread that writes: it drains the queue, writes all of it in one transaction, and answers after the commit.
 //!
 //! No timer gathers jobs: while one group is being synced the next gathers by itself. A job that fails is rolled back
-//! alone; when the commit fails, every job of the group is told so. After a failed sync the pages in memory may be
-//! cleaner than the disk, so nothing is appended to that log: it is emptied into the database and reopened, or the
-//! daemon ends.
+//! alone; when the commit fails, every job of the group is told so. What happens after a fault of the disk: see `disk`.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,15 +9,16 @@ use std::time::{Duration, Instant};
 use hume_core::Timestamp;
 use hume_core::page::EventCursor;
 use hume_proto::relay::EpochCursor;
-use hume_runtime::sqlite::{self, Checkpoint, CheckpointReport, SqliteError};
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use hume_runtime::sqlite::{self, Checkpoint, Fault, SqliteError};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admit::admit;
 use super::cache::Cache;
+use super::disk::Disk;
 use super::doomed::Doomed;
 use super::pen::write_runs;
-use super::{WAL_BYTES_MAX, events, forget, open_writer, registry};
+use super::{WAL_BYTES_MAX, events, forget, registry};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
 use crate::store::retention::Forgotten;
@@ -32,8 +31,8 @@ const FORGET_WEIGHT: usize = 1000;
 /// Pages in the log at which it is copied into the database when nobody waits, and when somebody does.
 const CHECKPOINT_IDLE_PAGES: u64 = 1000;
 const CHECKPOINT_BUSY_PAGES: u64 = 12_000;
-/// After a fault of the disk the log must be emptied; each try waits 100 ms for readers, which may take 10 s.
-const REPAIR_TRIES_MAX: u32 = if cfg!(test) { 3 } else { 150 };
+/// Without ballast the log is emptied at this size: it takes the room that the ballast held.
+const WAL_BYTES_SMALL: u64 = 1024 * 1024;
 /// After a reader kept the log from being emptied, it is left alone for this long.
 const TRUNCATE_PAUSE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(10) };
 
@@ -148,13 +147,13 @@ fn count(outcomes: &[CommitOutcome], metrics: &Metrics) {
 /// The body of the writing thread.
 pub struct Writer {
     pub(super) connection: Connection,
-    path: PathBuf,
+    pub(super) disk: Disk,
     queue: mpsc::Receiver<Job>,
-    cache: Cache,
+    pub(super) cache: Cache,
     /// Times of arrival never run backwards within a store.
     arrived_at: Timestamp,
     truncate_again: Option<Instant>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// The end of the log, for those who wait for the next event.
     end: watch::Sender<EventCursor>,
 }
@@ -174,7 +173,7 @@ impl Writer {
         let end = events::end(&connection).map_err(|source| StoreError::sqlite("read", source))?;
         Ok(Writer {
             connection,
-            path,
+            disk: Disk::new(path),
             queue,
             cache: Cache::default(),
             arrived_at,
@@ -195,40 +194,89 @@ impl Writer {
         self.end.send_if_modified(|known| std::mem::replace(known, end) != end);
     }
 
+    /// Holds so many bytes of the disk for bad times; see [`sqlite::Ballast`].
+    #[must_use]
+    pub fn with_ballast(mut self, bytes: u64) -> Writer {
+        self.disk.hold(bytes);
+        self
+    }
+
     /// Writes until the store is closed or its last handle dropped, then empties the log.
     /// # Errors
-    /// The disk cannot be trusted any more.
+    /// The log could not be emptied: the next start does it.
     pub fn run(mut self) -> Result<(), StoreError> {
         while let Some(first) = self.queue.blocking_recv() {
-            let mut weight = first.weight();
-            let mut group = vec![first];
-            while weight < GROUP_WEIGHT_MAX {
-                let Ok(job) = self.queue.try_recv() else { break };
-                weight += job.weight();
-                group.push(job);
-            }
+            let group = self.gather(first);
             if group.iter().any(|job| matches!(job, Job::Close)) {
                 // Whatever is queued by now is still written; then the queue is empty for good.
                 self.queue.close();
             }
+            let group = self.admitted(group);
+            if group.is_empty() {
+                continue;
+            }
             let started = Instant::now();
             let written = self.write(group);
             self.metrics.committed(started.elapsed());
-            if let Err(error) = written {
+            match written {
+                Ok(()) => self.disk.wrote(),
                 // Whoever waited has been told; here only the file itself is at stake.
-                self.cache.forget();
-                if is_fault_of_disk(&error) {
-                    self.repair(&error)?;
-                }
+                Err(error) => self.suffer(&error),
             }
             self.cache.trim();
             self.checkpoint();
         }
-        sqlite::checkpoint(&self.connection, Checkpoint::Truncate)?;
+        self.close()
+    }
+
+    /// What waits, as far as it goes into one transaction.
+    fn gather(&mut self, first: Job) -> Vec<Job> {
+        let mut weight = first.weight();
+        let mut group = vec![first];
+        while weight < GROUP_WEIGHT_MAX {
+            let Ok(job) = self.queue.try_recv() else { break };
+            weight += job.weight();
+            group.push(job);
+        }
+        group
+    }
+
+    /// What may be written as the disk is; the rest is refused. On a full disk that is what takes little.
+    fn admitted(&mut self, group: Vec<Job>) -> Vec<Job> {
+        self.look_after_disk();
+        if let Some(error) = self.disk.trouble() {
+            self.metrics.store_refuses(Some(error.to_string()));
+            refuse(group, &error);
+            return Vec::new();
+        }
+        if !self.disk.is_full() {
+            return group;
+        }
+        let (large, small): (Vec<Job>, Vec<Job>) =
+            group.into_iter().partition(|job| matches!(job, Job::Commit { .. }));
+        if !large.is_empty() {
+            self.metrics.store_refuses(Some(StoreError::DiskFull.to_string()));
+        }
+        refuse(large, &StoreError::DiskFull);
+        small
+    }
+
+    fn close(self) -> Result<(), StoreError> {
+        if self.disk.trouble().is_some() {
+            return Ok(());
+        }
+        let report = sqlite::checkpoint(&self.connection, Checkpoint::Truncate)?;
+        let Writer { connection, disk, .. } = self;
+        drop(connection);
+        if !report.busy
+            && let Err(error) = sqlite::leave_clean_stop(disk.path())
+        {
+            tracing::warn!(%error, "the next start looks through the store");
+        }
         Ok(())
     }
 
-    /// One transaction; all jobs are answered.
+    /// One transaction; all jobs are answered. An error says that something of it was not written.
     fn write(&mut self, group: Vec<Job>) -> Result<(), StoreError> {
         let Writer { connection, cache, arrived_at, metrics, .. } = self;
         let mut jobs = group.into_iter();
@@ -236,15 +284,16 @@ impl Writer {
         let committed = transact(connection, |transaction| {
             for job in jobs.by_ref() {
                 done.push(apply(transaction, cache, arrived_at, job));
-                if transaction.is_autocommit() {
-                    // SQLite has rolled back all of it: the disk is full, or fails.
+                let is_fault = done.last().and_then(Done::refused).is_some_and(is_fault_of_disk);
+                if is_fault || transaction.is_autocommit() {
+                    // The disk fails; or SQLite has rolled back all of it, because there is no room.
                     return Err(done.last().map_or(StoreError::Closed, Done::cause));
                 }
             }
             Ok(())
         });
-        let refused = done.iter().find_map(Done::refused).or(committed.as_ref().err());
-        match refused {
+        let refused = done.iter().find_map(Done::refused).or(committed.as_ref().err()).cloned();
+        match &refused {
             Some(error) => metrics.store_refuses(Some(error.to_string())),
             None if done.iter().any(|done| matches!(done, Done::Commit(..))) => metrics.store_refuses(None),
             None => {}
@@ -256,23 +305,22 @@ impl Writer {
         if let Err(error) = &committed {
             jobs.for_each(|job| job.refuse(error));
         }
-        committed
-    }
-
-    /// After a fault of the disk: moves all that was committed out of the log, and starts with a new one.
-    pub(super) fn repair(&mut self, fault: &StoreError) -> Result<(), StoreError> {
-        tracing::error!(error = fault as &dyn std::error::Error, "the disk fails: reopening the store");
-        empty_log(|| sqlite::checkpoint(&self.connection, Checkpoint::Truncate))?;
-        self.connection = open_writer(&self.path)?;
-        Ok(())
+        match refused {
+            Some(error @ StoreError::Full(_)) => Err(error),
+            Some(_) | None => committed,
+        }
     }
 
     fn checkpoint(&mut self) {
-        let result = if sqlite::wal_bytes(&self.path) > WAL_BYTES_MAX && self.may_truncate() {
+        if self.disk.trouble().is_some() {
+            return;
+        }
+        let wal_bytes_max = if self.disk.is_full() { WAL_BYTES_SMALL } else { WAL_BYTES_MAX };
+        let result = if sqlite::wal_bytes(self.disk.path()) > wal_bytes_max && self.may_truncate() {
             sqlite::checkpoint(&self.connection, Checkpoint::Truncate).map(|report| {
                 self.truncate_again = report.busy.then(|| Instant::now() + TRUNCATE_PAUSE);
                 if report.busy {
-                    let log_bytes = sqlite::wal_bytes(&self.path);
+                    let log_bytes = sqlite::wal_bytes(self.disk.path());
                     tracing::warn!(
                         log_bytes,
                         "the log of the store grows: something reads an old moment of it"
@@ -299,16 +347,10 @@ impl Writer {
     }
 }
 
-/// Empties the log, however often a reader is in the way, up to [`REPAIR_TRIES_MAX`]. Nothing may be appended to it before.
-fn empty_log(
-    mut checkpoint: impl FnMut() -> Result<CheckpointReport, SqliteError>,
-) -> Result<(), StoreError> {
-    for _ in 0..REPAIR_TRIES_MAX {
-        if !checkpoint()?.busy {
-            return Ok(());
-        }
+fn refuse(jobs: Vec<Job>, error: &StoreError) {
+    for job in jobs {
+        job.refuse(error);
     }
-    Err(StoreError::LogInUse { tries: REPAIR_TRIES_MAX })
 }
 
 fn transact(
@@ -401,18 +443,10 @@ fn saved<T>(
     result
 }
 
+/// True when nothing of the transaction may be kept, and nothing more be appended to the log.
 fn is_fault_of_disk(error: &StoreError) -> bool {
-    match error {
-        StoreError::Sqlite { source, .. } => source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure),
-        StoreError::Full(_)
-        | StoreError::Busy { .. }
-        | StoreError::Deadline { .. }
-        | StoreError::Beyond
-        | StoreError::Closed
-        | StoreError::Unreadable { .. }
-        | StoreError::LogInUse { .. }
-        | StoreError::Open(_) => false,
-    }
+    let StoreError::Sqlite { source, .. } = error else { return false };
+    matches!(Fault::of(source), Some(Fault::ReadOnly | Fault::Failing))
 }
 
 /// Pages of the log that are not in the database yet.
@@ -420,22 +454,4 @@ fn pages_to_copy(connection: &Connection) -> rusqlite::Result<u64> {
     let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
     let (in_log, copied) = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], pages)?;
     Ok(u64::try_from(in_log - copied).unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_that_readers_hold_is_tried_again_and_given_up_after_a_bound() {
-        let report = |busy| Ok(CheckpointReport { busy, wal_pages: 1, copied_pages: 1 });
-        let mut tries = 0;
-        let emptied = empty_log(|| {
-            tries += 1;
-            report(tries < REPAIR_TRIES_MAX)
-        });
-        assert!(emptied.is_ok() && tries == REPAIR_TRIES_MAX);
-        let held = empty_log(|| report(true));
-        assert!(matches!(held, Err(StoreError::LogInUse { tries: REPAIR_TRIES_MAX })), "{held:?}");
-    }
 }
