@@ -8,6 +8,8 @@
 )]
 
 mod events;
+mod failing;
+mod full;
 mod judge;
 mod ledger;
 mod power;
