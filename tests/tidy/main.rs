@@ -6,6 +6,7 @@ mod docs;
 mod exits;
 mod files;
 mod limits;
+mod lints;
 mod markdown;
 mod rooms;
 mod source;

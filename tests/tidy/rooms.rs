@@ -20,7 +20,7 @@ use May::{Import, ImportAll};
 type Table = &'static [(&'static str, May)];
 
 /// Crates by the name in their Cargo.toml. A program stands in no list, so nothing imports one but the benchmark, which
-/// measures their rooms one by one.
+/// measures their rooms one by one, and the tests that take the power from their stores.
 const LIBRARIES: &[&str] = &["hume-core", "hume-proto", "hume-runtime", "hume-transfer"];
 const CRATES: Table = &[
     ("hume-core", Import(&[])),
@@ -33,6 +33,7 @@ const CRATES: Table = &[
     ("humequery", Import(LIBRARIES)),
     ("humeconfig", Import(LIBRARIES)),
     ("hume-tests", Import(LIBRARIES)),
+    ("hume-crash-tests", ImportAll),
     ("hume-bench", ImportAll),
     ("xtask", Import(&[])),
 ];
@@ -195,15 +196,17 @@ fn row(table: Table, name: &str) -> Option<May> {
 }
 
 /// Every member's Cargo.toml, with its path.
-fn manifests() -> Vec<(String, toml::Table)> {
-    let read = |path: &str| -> toml::Table {
-        let text = fs::read_to_string(source::workspace().join(path)).expect("a manifest can be read");
-        text.parse().expect("a manifest is TOML")
-    };
-    let root = read("Cargo.toml");
+pub(crate) fn manifests() -> Vec<(String, toml::Table)> {
+    let root = manifest("Cargo.toml");
     let members = root["workspace"]["members"].as_array().expect("members are a list");
     let paths = members.iter().map(|member| format!("{}/Cargo.toml", member.as_str().expect("a path")));
-    paths.map(|path| (path.clone(), read(&path))).collect()
+    paths.map(|path| (path.clone(), manifest(&path))).collect()
+}
+
+/// The manifest at this path of the workspace.
+pub(crate) fn manifest(path: &str) -> toml::Table {
+    let text = fs::read_to_string(source::workspace().join(path)).expect("a manifest can be read");
+    text.parse().expect("a manifest is TOML")
 }
 
 /// The packages that a manifest depends on in any way, also for tests or one platform only.

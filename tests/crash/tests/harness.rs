@@ -1,0 +1,170 @@
+//! The harness finds what it is made to find: a database that is not synced loses what it answered, one that is does not.
+
+#![expect(clippy::unwrap_used, reason = "all of it is test code")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use hume_crash_tests::{Disk, Failure, Fault, Kind, Operation, Record, Times, disk, losses, seed};
+use hume_runtime::sqlite::{self, Checkpoint, SqliteOptions};
+use rusqlite::{Connection, ErrorCode};
+use tempfile::TempDir;
+
+const COMMITS: i64 = 12;
+
+fn open(folder: &Path) -> Connection {
+    sqlite::open_writer(&folder.join("plain.db"), &SqliteOptions::default()).unwrap()
+}
+
+fn insert(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute("INSERT INTO row(body) VALUES (randomblob(3000))", [])
+}
+
+/// Some commits with checkpoints between them; after each the position and how many rows there are.
+fn commit_some(synchronous: &str) -> (Record, Vec<(usize, i64)>) {
+    let folder = TempDir::new_in(disk::roomy()).unwrap();
+    let disk = Disk::watch(folder.path()).unwrap();
+    let connection = open(folder.path());
+    connection.execute_batch("CREATE TABLE row(no INTEGER PRIMARY KEY, body BLOB)").unwrap();
+    connection.pragma_update(None, "synchronous", synchronous).unwrap();
+    let mut answers = vec![(disk.now(), 0)];
+    for rows in 1..=COMMITS {
+        insert(&connection).unwrap();
+        answers.push((disk.now(), rows));
+        if rows % 5 == 0 {
+            sqlite::checkpoint(&connection, Checkpoint::Truncate).unwrap();
+        }
+    }
+    // Without a clean end, which would sync.
+    (disk.record(), answers)
+}
+
+/// The losses after which an answered row is missing or the file is damaged.
+fn losses_that_hurt(record: &Record, answers: &[(usize, i64)], seed: u64) -> Vec<String> {
+    let mut hurt = Vec::new();
+    for loss in losses(record, seed) {
+        let folder = TempDir::new_in(disk::roomy()).unwrap();
+        loss.image.write_into(folder.path()).unwrap();
+        let answered = answers.iter().rev().find(|(position, _)| *position <= loss.at);
+        let connection = open(folder.path());
+        let found = sqlite::quick_check(&connection).map(|()| {
+            let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+            connection.query_row("SELECT count(*) FROM row", [], count).unwrap_or(-1)
+        });
+        let fine = match (&found, answered) {
+            (Ok(found), Some((_, rows))) => found >= rows,
+            (Ok(_), None) => true,
+            (Err(_), _) => false,
+        };
+        if !fine {
+            hurt.push(format!("at {} {:?}: {answered:?} {found:?}", loss.at, loss.way));
+        }
+    }
+    hurt
+}
+
+#[test]
+fn a_database_that_syncs_loses_nothing_that_was_answered() {
+    for seed in seed::seeds() {
+        let (record, answers) = commit_some("FULL");
+        assert!(record.boundaries().len() as i64 > COMMITS, "every commit syncs");
+        let hurt = losses_that_hurt(&record, &answers, seed);
+        assert!(hurt.is_empty(), "{hurt:#?}");
+    }
+}
+
+#[test]
+fn a_database_that_does_not_sync_loses_what_was_answered_and_that_is_seen() {
+    for seed in seed::seeds() {
+        let (record, answers) = commit_some("OFF");
+        let hurt = losses_that_hurt(&record, &answers, seed);
+        assert!(!hurt.is_empty());
+    }
+}
+
+#[test]
+fn a_database_that_syncs_too_seldom_is_seen_as_well() {
+    for seed in seed::seeds() {
+        // Only checkpoints sync: a commit is answered before it is on disk.
+        let (record, answers) = commit_some("NORMAL");
+        let hurt = losses_that_hurt(&record, &answers, seed);
+        assert!(!hurt.is_empty());
+        assert!(hurt.iter().all(|text| text.contains("Ok(")), "nothing is damaged: {hurt:#?}");
+    }
+}
+
+/// What begins to be wrong.
+type Begin<'a> = &'a dyn Fn(&Disk);
+
+#[test]
+fn every_fault_reaches_the_database_and_ends_when_it_is_healed() {
+    let fault =
+        |operation, failure| Fault { operation, on: None, failure, after: 0, times: Times::UntilHealed };
+    let cases: [(&str, ErrorCode, Begin); 5] = [
+        ("sync", ErrorCode::SystemIoFailure, &|disk| disk.inject(fault(Operation::Sync, Failure::Io))),
+        ("write", ErrorCode::SystemIoFailure, &|disk| disk.inject(fault(Operation::Write, Failure::Io))),
+        ("full", ErrorCode::DiskFull, &|disk| disk.inject(fault(Operation::Write, Failure::Full))),
+        ("capacity", ErrorCode::DiskFull, &|disk| disk.set_capacity(Some(disk.used_bytes()))),
+        ("read-only", ErrorCode::SystemIoFailure, &Disk::make_read_only),
+    ];
+    for (name, expected, begin) in cases {
+        let folder = TempDir::new_in(disk::roomy()).unwrap();
+        let disk = Disk::watch(folder.path()).unwrap();
+        let connection = open(folder.path());
+        connection.execute_batch("CREATE TABLE row(no INTEGER PRIMARY KEY, body BLOB)").unwrap();
+        begin(&disk);
+        let error = insert(&connection).unwrap_err();
+        assert_eq!(error.sqlite_error_code(), Some(expected), "{name}: {error}");
+        disk.heal();
+        insert(&connection).unwrap();
+    }
+}
+
+#[test]
+fn a_fault_of_a_read_reaches_who_reads() {
+    let folder = TempDir::new_in(disk::roomy()).unwrap();
+    let disk = Disk::watch(folder.path()).unwrap();
+    let connection = open(folder.path());
+    connection.execute_batch("CREATE TABLE row(no INTEGER PRIMARY KEY, body BLOB)").unwrap();
+    let read = Fault {
+        operation: Operation::Read,
+        on: Some(Kind::Wal),
+        failure: Failure::Io,
+        after: 0,
+        times: Times::Once,
+    };
+    let reader = sqlite::open_reader(&folder.path().join("plain.db"), &SqliteOptions::default()).unwrap();
+    disk.inject(read);
+    let count = || reader.query_row("SELECT count(*) FROM row", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count().unwrap_err().sqlite_error_code(), Some(ErrorCode::SystemIoFailure));
+    assert_eq!((count().unwrap(), disk.faults()), (0, 1));
+}
+
+#[test]
+fn a_read_only_disk_opens_what_is_there_and_makes_nothing() {
+    let folder = TempDir::new_in(disk::roomy()).unwrap();
+    let disk = Disk::watch(folder.path()).unwrap();
+    drop(open(folder.path()));
+    disk.make_read_only();
+    let error = sqlite::open_writer(&folder.path().join("plain.db"), &SqliteOptions::default());
+    assert!(error.is_err(), "nothing can be written here");
+}
+
+#[test]
+fn a_commit_waits_for_a_sync_that_is_held() {
+    let folder = TempDir::new_in(disk::roomy()).unwrap();
+    let disk = Disk::watch(folder.path()).unwrap();
+    let connection = open(folder.path());
+    connection.execute_batch("CREATE TABLE row(no INTEGER PRIMARY KEY, body BLOB)").unwrap();
+    let held = disk.hold_syncs(Kind::Wal);
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(|| {
+            let connection = connection;
+            insert(&connection)
+        });
+        assert!(held.waits_within(Duration::from_mins(1)));
+        assert!(!commit.is_finished());
+        drop(held);
+        commit.join().unwrap().unwrap();
+    });
+}
