@@ -85,7 +85,8 @@ fn while_no_sync_succeeds_nothing_is_confirmed_and_what_was_stays() {
 /// What is asked while reads fail; true when each question is refused.
 async fn all_fail(open: &Open) -> bool {
     let reader = &open.spool.questions;
-    let batch = open.spool.reader.batch(open.spool.writer.tail().borrow().epoch, Seq::ZERO, 10, 1000);
+    let epoch = open.spool.writer.tail().borrow().epoch;
+    let batch = open.spool.reader.stretch(epoch, Seq::ZERO.next(), 10, 1000);
     batch.await.is_err() && reader.epochs().await.is_err() && reader.open_runs().await.is_err()
 }
 

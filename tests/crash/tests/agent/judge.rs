@@ -11,7 +11,7 @@ use hume_core::run::RunState;
 use hume_crash_tests::{Record, disk, losses};
 use hume_proto::event::EventBytes;
 use hume_runtime::sqlite::{self, SqliteOptions};
-use humed_agent::spool::{Config, EpochRow, RunChange, RunEvents, SpoolError, Viewer};
+use humed_agent::spool::{Config, EpochRow, RunChange, RunEvents, SpoolError, Stretch, Viewer};
 use tempfile::TempDir;
 
 use crate::events::event;
@@ -102,13 +102,18 @@ impl Contents {
     async fn read(open: &Open) -> Result<Contents, SpoolError> {
         let reader = &open.spool.reader;
         let epochs = reader.epochs().await?;
-        let (mut rows, mut from): (Vec<(Seq, EventBytes)>, Seq) = (Vec::new(), Seq::ZERO);
+        let (mut rows, mut from): (Vec<(Seq, EventBytes)>, Seq) = (Vec::new(), Seq::ZERO.next());
         loop {
-            // A batch ends at a hole.
-            let batch = reader.batch(epochs[0].epoch, from, 10_000, usize::MAX).await?;
-            let Some((last, _)) = batch.last() else { break };
-            from = last.next();
-            rows.extend(batch);
+            match reader.stretch(epochs[0].epoch, from, 10_000, usize::MAX).await? {
+                Stretch::Hole { through, .. } => from = through.next(),
+                Stretch::Events(events) if events.is_empty() => break,
+                Stretch::Events(events) => {
+                    for bytes in events {
+                        rows.push((from, bytes));
+                        from = from.next();
+                    }
+                }
+            }
         }
         let open_runs = reader.open_runs().await?.into_iter().map(|row| row.run.id).collect();
         Ok(Contents { epochs, rows, open_runs })

@@ -10,7 +10,7 @@ use hume_core::AgentId;
 use hume_core::name::{EventId, Seq};
 use hume_crash_tests::{Disk, disk};
 use hume_runtime::task_group::TaskGroup;
-use humed_agent::spool::{Appended, Config, Spool, SpoolError};
+use humed_agent::spool::{Appended, Config, Spool, SpoolError, Stretch};
 use tempfile::TempDir;
 
 use crate::events::{change, event};
@@ -161,8 +161,10 @@ impl Site {
     /// A reader looks at all that is there beyond this place; what it sees it may send, so it must never vanish.
     pub(crate) async fn look(&self, open: &Open, beyond: Seq) -> Seq {
         let epoch = open.spool.reader.epochs().await.unwrap()[0].epoch;
-        let rows = open.spool.reader.batch(epoch, beyond.next(), 10_000, usize::MAX).await.unwrap();
-        let last = rows.last().map_or(beyond, |(seq, _)| *seq);
+        let last = match open.spool.reader.stretch(epoch, beyond.next(), 10_000, usize::MAX).await.unwrap() {
+            Stretch::Events(events) => beyond.plus(events.len() as u64),
+            Stretch::Hole { .. } => beyond,
+        };
         self.ledger.notes().seen.push((self.disk.now(), last));
         last
     }

@@ -12,7 +12,7 @@ use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
 use humed_master::metrics::Metrics;
 use humed_master::store::{
-    Admission, Content, Entrance, Entry, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
+    Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
     SqliteStore, StoreError,
 };
 use tempfile::TempDir;
@@ -205,7 +205,12 @@ pub(crate) fn entrance(agent: AgentId) -> Entrance {
         version: "0.1.0".to_owned(),
         address: "127.0.0.1:1".to_owned(),
         certificate_expires_at: Timestamp::from_micros(9_000_000),
-        epochs: vec![Epoch::from_bytes(EPOCH)],
+        epochs: vec![EpochClaim {
+            epoch: Epoch::from_bytes(EPOCH),
+            last_assigned: Seq::ZERO,
+            predecessor: None,
+            restamped: Seq::ZERO,
+        }],
         queue: QueueStatus::default(),
         at: Timestamp::from_micros(1_000),
     }
