@@ -53,35 +53,6 @@ fn a_sync_that_fails_once_confirms_nothing_and_loses_nothing_that_is_confirmed_l
     }
 }
 
-#[test]
-fn while_no_sync_succeeds_nothing_is_confirmed_and_what_was_stays() {
-    for seed in seed::seeds() {
-        block_on(async {
-            let mut site = Site::new(seed);
-            let open = site.open();
-            for _ in 0..ROUNDS {
-                let number = site.plan_any();
-                site.append(&open, number).await.unwrap();
-            }
-            site.disk.inject(fault(Operation::Sync, 0, Times::UntilHealed));
-            for _ in 0..ROUNDS {
-                let number = site.plan_any();
-                assert!(site.append(&open, number).await.is_err(), "confirmed without a sync");
-            }
-            open.close().await;
-            assert!(site.disk.faults() > 0);
-            site.disk.heal();
-            // The next start finds a disk that is well.
-            let open = site.open();
-            for number in ROUNDS..2 * ROUNDS {
-                site.append_until_taken(&open, number).await;
-            }
-            open.close().await;
-            judge_all(&site, seed).await;
-        });
-    }
-}
-
 /// What is asked while reads fail; true when each question is refused.
 async fn all_fail(open: &Open) -> bool {
     let reader = &open.spool.questions;

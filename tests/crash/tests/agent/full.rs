@@ -53,31 +53,3 @@ fn a_full_disk_refuses_as_full_keeps_serving_and_takes_more_by_itself_when_there
         });
     }
 }
-
-#[test]
-fn a_disk_that_others_have_filled_has_room_again_when_the_master_has_what_is_kept() {
-    for seed in seed::seeds() {
-        block_on(async {
-            let mut site = Site::new(seed);
-            let open = site.open();
-            for _ in 0..10 {
-                let number = site.plan(20, 2_000);
-                site.append(&open, number).await.unwrap();
-            }
-            site.disk.set_capacity(Some(site.disk.used_bytes() + 100 * 1024));
-            let refused = loop {
-                let number = site.plan(20, 2_000);
-                if let Err(error) = site.append(&open, number).await {
-                    assert_eq!(error.class(), ErrorClass::Full, "{error}");
-                    break number;
-                }
-            };
-            let last = site.ledger.last_answered().unwrap().1;
-            site.acknowledge(&open, last);
-            site.append_until_taken(&open, refused).await;
-            site.disk.heal();
-            open.close().await;
-            judge_all(&site, seed).await;
-        });
-    }
-}
