@@ -69,7 +69,9 @@ fn a_master_that_was_put_back_to_yesterday_is_refilled_by_its_agents() {
     let site = Site::new();
     let (master, agents) = (site.master(), [site.agent("web1"), site.agent("db1")]);
     let confirmed = Mutex::new(Vec::new());
-    agents.iter().for_each(|agent| report(agent, "before", &confirmed));
+    for agent in &agents {
+        report(agent, "before", &confirmed);
+    }
     let backup = site.folder().path().join("backup.db");
     let is_made = AtomicBool::new(false);
     let made = thread::scope(|scope| {
@@ -89,9 +91,13 @@ fn a_master_that_was_put_back_to_yesterday_is_refilled_by_its_agents() {
     });
     made.ok();
     assert!(made.stdout.contains(" events, ") && made.stdout.contains(", through 20"), "{made:#?}");
-    agents.iter().for_each(|agent| report(agent, "after", &confirmed));
+    for agent in &agents {
+        report(agent, "after", &confirmed);
+    }
     run(&agents[0], "NIGHTLY", "ok");
-    agents.iter().for_each(|agent| agent.wait_until_drained(SOON));
+    for agent in &agents {
+        agent.wait_until_drained(SOON);
+    }
     let border = master.get("/api/v1/events?after=now", Token::Admin).json();
 
     // Not while a master has it.
@@ -101,13 +107,17 @@ fn a_master_that_was_put_back_to_yesterday_is_refilled_by_its_agents() {
     assert_eq!(master.stop(), 0);
     let restored = upkeep(master, &restore);
     assert!(restored.ok().stdout.contains("The store that was there is kept as "), "{restored:#?}");
-    agents.iter().for_each(|agent| report(agent, "while it was away", &confirmed));
+    for agent in &agents {
+        report(agent, "while it was away", &confirmed);
+    }
     master.start();
 
     let mut expected = confirmed.into_inner().unwrap();
     let count = || all(master).iter().filter(|event| event["task"] == "MANY").count();
     wait_until("all of it is back", SOON, || count() >= expected.len());
-    agents.iter().for_each(|agent| agent.wait_until_drained(SOON));
+    for agent in &agents {
+        agent.wait_until_drained(SOON);
+    }
     wait_until("the run is back", SOON, || {
         let runs = master.query_json(&["--latest", "-t", "NIGHTLY"]);
         items(&runs, "runs").iter().any(|run| run["phase"] == "ended" && run["complete"] == true)

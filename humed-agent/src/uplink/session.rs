@@ -151,11 +151,14 @@ impl Session {
         self.limits = limits;
     }
 
-    /// The spool grew.
-    pub fn appended(&mut self, epoch: Epoch, last: Seq) {
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.epoch == epoch) {
+    /// The spool grew. False when it grew in an epoch that the session does not know.
+    pub fn appended(&mut self, epoch: Epoch, last: Seq) -> bool {
+        let lane = self.lanes.iter_mut().find(|lane| lane.epoch == epoch);
+        let is_known = lane.is_some();
+        if let Some(lane) = lane {
             lane.last = lane.last.max(last);
         }
+        is_known
     }
 
     /// What to read and send next: the oldest epoch first; none while the window is full or nothing waits.
