@@ -105,7 +105,7 @@ async fn where_the_oldest_give_way_they_go_in_order_and_are_counted() {
     })
     .await;
     let gone = next - kept.len() as u64;
-    assert!(gone > 100, "{gone}");
+    assert!(gone > 0, "{gone}");
     assert_eq!(kept, expected(gone..next), "the oldest, and no hole");
     assert_eq!((values.evicted, values.unacked_events), (gone, next - gone));
     open.close().await;
