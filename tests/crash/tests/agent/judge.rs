@@ -50,6 +50,11 @@ async fn judge_and_go_on(folder: &Path, moment: Moment) -> Result<Findings, Spoo
     }
     let contents = Contents::read(&open).await?;
     findings.extend(contents.compare(&moment));
+    if contents.epochs.len() > 1 {
+        // It was found to be damaged, which is a finding: there is nothing to go on with as if it were whole.
+        open.close().await;
+        return Ok(findings);
+    }
     findings.extend(compare_runs(&open).await?);
     // What was not answered is tried again, what is new comes after all that was.
     let mut moment = moment;
@@ -94,6 +99,7 @@ fn check_file(folder: &Path) -> Result<(), String> {
 /// What a spool holds.
 struct Contents {
     epochs: Vec<EpochRow>,
+    /// Of all epochs, in order.
     rows: Vec<(Seq, EventBytes)>,
     open_runs: BTreeSet<RunId>,
 }
@@ -102,15 +108,18 @@ impl Contents {
     async fn read(open: &Open) -> Result<Contents, SpoolError> {
         let reader = &open.spool.reader;
         let epochs = reader.epochs().await?;
-        let (mut rows, mut from): (Vec<(Seq, EventBytes)>, Seq) = (Vec::new(), Seq::ZERO.next());
-        loop {
-            match reader.stretch(epochs[0].epoch, from, 10_000, usize::MAX).await? {
-                Stretch::Hole { through, .. } => from = through.next(),
-                Stretch::Events(events) if events.is_empty() => break,
-                Stretch::Events(events) => {
-                    for bytes in events {
-                        rows.push((from, bytes));
-                        from = from.next();
+        let mut rows: Vec<(Seq, EventBytes)> = Vec::new();
+        for EpochRow { epoch, .. } in &epochs {
+            let mut from = Seq::ZERO.next();
+            loop {
+                match reader.stretch(*epoch, from, 10_000, usize::MAX).await? {
+                    Stretch::Hole { through, .. } => from = through.next(),
+                    Stretch::Events(events) if events.is_empty() => break,
+                    Stretch::Events(events) => {
+                        for bytes in events {
+                            rows.push((from, bytes));
+                            from = from.next();
+                        }
                     }
                 }
             }
@@ -122,7 +131,7 @@ impl Contents {
     fn compare(&self, moment: &Moment) -> Findings {
         let mut findings = Findings::new();
         let expected = Expected::new(moment);
-        let [epoch] = &self.epochs[..] else { return vec![format!("{} epochs", self.epochs.len())] };
+        let [epoch] = &self.epochs[..] else { return self.compare_ids(moment) };
         let mut there = HashMap::new();
         for (seq, bytes) in &self.rows {
             match expected.at(*seq, bytes) {
@@ -138,6 +147,15 @@ impl Contents {
         findings.extend(moment.attempts.iter().filter_map(|attempt| missing(attempt, &there, moment.acked)));
         findings.extend(self.compare_open_runs(moment, &there));
         findings.extend(compare_ack(epoch, moment));
+        findings
+    }
+
+    /// A spool that gave way to another one: places say nothing any more, and what was answered must be there all the same.
+    fn compare_ids(&self, moment: &Moment) -> Findings {
+        let mut findings = vec![format!("{} epochs", self.epochs.len())];
+        let ids = self.rows.iter().filter_map(|(seq, bytes)| Some((bytes.decode().ok()?.id, *seq)));
+        let there: HashMap<EventId, Seq> = ids.collect();
+        findings.extend(moment.attempts.iter().filter_map(|attempt| missing(attempt, &there, moment.acked)));
         findings
     }
 

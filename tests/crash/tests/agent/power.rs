@@ -58,6 +58,11 @@ fn a_disk_that_lies_about_syncs_is_found_out() {
             site.open().close().await;
             site.disk.lie_about_syncs();
             work(&mut site).await;
+            // Of these the master has nothing, so they must be there.
+            let open = site.open();
+            let last = site.plan(3, 100);
+            site.append(&open, last).await.unwrap();
+            open.close().await;
             let findings = judge_all_losses(&site.disk.record(), &site.ledger, seed).await;
             let lost = findings.iter().filter(|finding| finding.ends_with("is lost")).count();
             assert!(lost > 0, "{findings:#?}");
