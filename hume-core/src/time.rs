@@ -32,6 +32,13 @@ impl Timestamp {
         Timestamp::from_micros(self.0.saturating_add(micros))
     }
 
+    /// `20261127T093102Z`, for names of files.
+    pub fn compact(self) -> String {
+        let text = self.to_string();
+        let seconds = text.split('.').next().unwrap_or_default();
+        format!("{}Z", seconds.replace(['-', ':'], ""))
+    }
+
     /// Microseconds from `earlier` to this moment; negative when `earlier` is later.
     pub fn micros_since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0)

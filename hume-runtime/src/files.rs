@@ -57,6 +57,26 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     sync_dir(parent)
 }
 
+/// Gives what is called `from` the name `to`, whatever was called so before; durable.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    std::fs::rename(from, to).map_err(|source| FileError {
+        step: "rename",
+        path: from.to_owned(),
+        source,
+    })?;
+    sync_dir(parent_of(to))
+}
+
+/// Removes a file, if it is there. Not synced: whoever needs that syncs the folder.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError { step: "remove", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes names in the folder durable.
 pub fn sync_dir(path: &Path) -> Result<(), FileError> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -90,7 +110,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-fn parent_of(path: &Path) -> &Path {
+/// The folder that a name is in; `.` for a bare name.
+pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) => Path::new("."),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hume_runtime::clock;
+use hume_runtime::files;
 use hume_runtime::sqlite::{self, Ballast, DirLock, Fault, SqliteOptions};
 use rusqlite::Connection;
 
@@ -74,7 +75,7 @@ impl Disk {
         let mut disk = Disk {
             path: path.to_owned(),
             options,
-            ballast: Ballast::new(folder_of(path), config.ballast_bytes),
+            ballast: Ballast::new(files::parent_of(path), config.ballast_bytes),
             bytes_max: config.bytes_max,
             place: None,
             broken: None,
@@ -99,7 +100,7 @@ impl Disk {
     }
 
     pub(super) fn folder(&self) -> &Path {
-        folder_of(&self.path)
+        files::parent_of(&self.path)
     }
 
     /// Takes the folder if another one has come in its place: another daemon may have it.
@@ -158,13 +159,9 @@ impl Disk {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
-}
-
 fn look(path: &Path) -> io::Result<Place> {
     let log = inode(&sqlite::beside(path, "-wal"))?;
-    Ok(Place { folder: inode(folder_of(path))?, database: inode(path)?, log })
+    Ok(Place { folder: inode(files::parent_of(path))?, database: inode(path)?, log })
 }
 
 fn inode(path: &Path) -> io::Result<Inode> {

@@ -53,7 +53,7 @@ pub(super) fn rescue(
     remove_all(&building)?;
     let salvage = build(old, &building, options, agent)?;
     let aside = set_aside(path, clock::now()).map_err(open_error)?;
-    rename(&building, &sqlite::beside(path, RESCUED)).map_err(open_error)?;
+    files::rename(&building, &sqlite::beside(path, RESCUED)).map_err(open_error)?;
     finish(path)?;
     Ok(Rescued { aside, salvage })
 }
@@ -69,16 +69,16 @@ pub(super) fn finish(path: &Path) -> Result<(), SpoolError> {
     }
     // They belong to the old file, which is set aside together with them; the new one would take them for its own.
     for tail in TAILS {
-        remove(&sqlite::beside(path, tail)).map_err(open_error)?;
+        files::remove(&sqlite::beside(path, tail)).map_err(open_error)?;
     }
-    files::sync_dir(folder_of(path)).map_err(open_error)?;
-    rename(&rescued, path).map_err(open_error)
+    files::sync_dir(files::parent_of(path)).map_err(open_error)?;
+    files::rename(&rescued, path).map_err(open_error)
 }
 
 /// Spools that were set aside in this folder and still lie there.
 pub(super) fn count_aside(path: &Path) -> u64 {
     let begin = format!("{}{ASIDE}", path.file_name().unwrap_or_default().to_string_lossy());
-    let Ok(entries) = std::fs::read_dir(folder_of(path)) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(files::parent_of(path)) else { return 0 };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with(&begin) && !TAILS.iter().any(|tail| name.ends_with(tail))).count()
         as u64
@@ -111,14 +111,14 @@ fn build(
     sqlite::checkpoint(&new, Checkpoint::Truncate)?;
     drop(new);
     for tail in TAILS {
-        remove(&sqlite::beside(building, tail)).map_err(open_error)?;
+        files::remove(&sqlite::beside(building, tail)).map_err(open_error)?;
     }
     Ok(salvage)
 }
 
 /// Gives what stands at `path` another name as well, with what is beside it. None if nothing stands there.
 fn set_aside(path: &Path, now: Timestamp) -> Result<Option<PathBuf>, FileError> {
-    let mut aside = sqlite::beside(path, &format!("{ASIDE}{}", compact(now)));
+    let mut aside = sqlite::beside(path, &format!("{ASIDE}{}", now.compact()));
     while aside.exists() {
         // Two within a second.
         aside = sqlite::beside(&aside, "+");
@@ -132,45 +132,17 @@ fn set_aside(path: &Path, now: Timestamp) -> Result<Option<PathBuf>, FileError> 
             Err(source) => return Err(FileError { step: "set aside", path: from, source }),
         }
     }
-    files::sync_dir(folder_of(path))?;
+    files::sync_dir(files::parent_of(path))?;
     Ok(is_there.then_some(aside))
-}
-
-/// `20261127T093102Z`
-fn compact(now: Timestamp) -> String {
-    let text = now.to_string();
-    let seconds = text.split('.').next().unwrap_or_default();
-    format!("{}Z", seconds.replace(['-', ':'], ""))
 }
 
 fn remove_all(path: &Path) -> Result<(), SpoolError> {
     for tail in ["", "-wal", "-shm"] {
-        remove(&sqlite::beside(path, tail)).map_err(open_error)?;
+        files::remove(&sqlite::beside(path, tail)).map_err(open_error)?;
     }
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), FileError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(FileError { step: "remove", path: path.to_owned(), source }),
-    }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    std::fs::rename(from, to).map_err(|source| FileError {
-        step: "rename",
-        path: from.to_owned(),
-        source,
-    })?;
-    files::sync_dir(folder_of(to))
-}
-
 fn open_error(error: FileError) -> SpoolError {
     SpoolError::Open(SqliteError::File(error))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::epochs::EpochRow;
 use hume_core::correlate::OpenRun;
 use hume_core::name::{Epoch, Seq};
 use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName, Timestamp};
@@ -170,6 +171,13 @@ pub struct Tail {
     pub epoch: Epoch,
     /// Its highest place.
     pub last: Seq,
+}
+
+impl Tail {
+    /// When that epoch grows.
+    pub(super) fn of(epoch: &EpochRow) -> Tail {
+        Tail { epoch: epoch.epoch, last: epoch.last() }
+    }
 }
 
 /// Numbers of the spool that anybody may read at any time.

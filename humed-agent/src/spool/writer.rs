@@ -153,7 +153,7 @@ pub(super) struct Beginning {
 pub(super) fn start(tasks: &mut TaskGroup, beginning: Beginning) -> Result<SpoolWriter, SpoolError> {
     let Beginning { connection, disk, epoch, agent, keeping, when_full, renewals, figures } = beginning;
     let (jobs, waiting) = sync_channel(JOBS_MAX);
-    let (tail_sender, tail) = watch::channel(tail_of(&epoch));
+    let (tail_sender, tail) = watch::channel(Tail::of(&epoch));
     let acks = Acks::default();
     let thread = Writer {
         connection,
@@ -190,10 +190,6 @@ pub(super) fn start(tasks: &mut TaskGroup, beginning: Beginning) -> Result<Spool
         Ok(())
     });
     Ok(SpoolWriter { jobs, acks, tail, figures, pending: Pending::default() })
-}
-
-fn tail_of(epoch: &EpochRow) -> Tail {
-    Tail { epoch: epoch.epoch, last: Seq::new(epoch.next.get() - 1).unwrap_or(Seq::ZERO) }
 }
 
 pub(super) struct Writer {
@@ -442,7 +438,7 @@ impl Writer {
 
     /// Tells whoever follows where the spool ends now.
     pub(super) fn publish_tail(&self) {
-        let now = tail_of(&self.epoch);
+        let now = Tail::of(&self.epoch);
         self.tail.send_if_modified(|tail| std::mem::replace(tail, now) != now);
     }
 

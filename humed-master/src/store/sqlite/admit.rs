@@ -111,7 +111,8 @@ pub(super) fn admit(
     Ok(CommitOutcome::Stored { cursor, events, quarantined })
 }
 
-fn write_gap(
+/// Places that hold no event of their own, and why.
+pub(super) fn write_gap(
     connection: &Connection,
     epoch_no: i64,
     (from, to): (Seq, Seq),

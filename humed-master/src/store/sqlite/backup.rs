@@ -121,12 +121,12 @@ pub fn backup(
     if !store.exists() {
         return Err(BackupError::Missing { what: "store", path: store.to_owned() });
     }
-    let folder = folder_of(to);
+    let folder = files::parent_of(to);
     if taken == Taken::Refuse && to.exists() {
         return Err(BackupError::Exists { path: to.to_owned() });
     }
     require_room(folder, file_bytes(store))?;
-    let log_bytes_max = sqlite::wal_bytes(store) + free_bytes(folder_of(store))? / 2;
+    let log_bytes_max = sqlite::wal_bytes(store) + free_bytes(files::parent_of(store))? / 2;
     let temporary = Temporary::beside(to);
     let damaged = |source| BackupError::Damaged { path: store.to_owned(), source };
     let report = copy_running(store, &temporary.0, log_bytes_max, on_progress)
@@ -134,10 +134,9 @@ pub fn backup(
     check(&temporary.0).map_err(damaged)?;
     for ending in ["-wal", "-shm", "-journal"] {
         // Left from whoever opened the file that was here; beside another file it would be taken for that one's.
-        remove_if_there(&beside(to, ending))?;
+        files::remove(&sqlite::beside(to, ending))?;
     }
-    rename(&temporary.0, to)?;
-    files::sync_dir(folder)?;
+    files::rename(&temporary.0, to)?;
     Ok(report)
 }
 
@@ -191,7 +190,7 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         for ending in ["", "-wal", "-shm", "-journal"] {
             // What stays is only untidy.
-            let _ = fs::remove_file(beside(&self.0, ending));
+            let _ = fs::remove_file(sqlite::beside(&self.0, ending));
         }
     }
 }
@@ -217,28 +216,4 @@ fn free_bytes(folder: &Path) -> Result<u64, FileError> {
 /// Bytes of a database and its log.
 pub(super) fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len()) + sqlite::wal_bytes(path)
-}
-
-pub(super) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// The name of what SQLite keeps beside a database.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
-pub(super) fn remove_if_there(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(FileError { step: "remove", path: path.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    fs::rename(from, to).map_err(|source| FileError { step: "rename to", path: to.to_owned(), source })
 }

@@ -8,6 +8,7 @@ mod backup;
 mod cache;
 mod disk;
 mod doomed;
+mod epochs;
 mod events;
 mod forget;
 mod inventory;

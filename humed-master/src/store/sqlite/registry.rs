@@ -1,12 +1,12 @@
 //! The registry of agents inside the writer's transaction: who said Hello, with which epochs, and when he was last heard.
 
-use hume_core::{EventId, Seq, Timestamp};
-use hume_proto::relay::{EpochCursor, GapReason};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use hume_core::Timestamp;
+use hume_proto::relay::EpochCursor;
+use rusqlite::{Connection, params};
 
-use super::admit::{seq_of, sql_seq};
 use super::cache::Cache;
-use crate::store::types::{Cursor, Departure, Entered, Entrance, EpochClaim, SessionNo, Sighting};
+use super::epochs;
+use crate::store::types::{Departure, Entered, Entrance, SessionNo, Sighting};
 
 /// Enters the agent, numbers its session, begins unknown epochs in the order given.
 pub(super) fn enter(
@@ -50,128 +50,14 @@ pub(super) fn enter(
     connection
         .prepare_cached("UPDATE host SET agent_no = ?1 WHERE no = ?2 AND agent_no <> ?1")?
         .execute([agent_no, host_no])?;
-    let cursors = epochs.iter().map(|claim| begin_epoch(connection, agent_no, claim));
-    let cursors = cursors.collect::<rusqlite::Result<_>>()?;
-    account_for_lost(connection, agent_no, epochs, *at)?;
+    let cursors = epochs::enter(connection, agent_no, epochs, *at)?;
     Ok(Entered { session: SessionNo(session_no.unsigned_abs()), cursors })
-}
-
-/// The number of an epoch of this agent.
-fn epoch_no(connection: &Connection, agent_no: i64, epoch: &[u8; 16]) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT no FROM epoch WHERE agent_no = ?1 AND epoch = ?2")?
-        .query_row(params![agent_no, epoch], |row| row.get(0))
-        .optional()
-}
-
-fn begin_epoch(connection: &Connection, agent_no: i64, claim: &EpochClaim) -> rusqlite::Result<Cursor> {
-    let EpochClaim { epoch, last_assigned, predecessor, restamped } = claim;
-    let epoch = epoch.as_bytes();
-    note_tail(connection, agent_no, epoch, *last_assigned)?;
-    let known = connection
-        .prepare_cached("SELECT acked, acked_event_id FROM epoch WHERE agent_no = ?1 AND epoch = ?2")?
-        .query_row(params![agent_no, epoch], |row| {
-            let event = row.get::<_, Option<[u8; 16]>>(1)?.map(EventId::from_bytes);
-            Ok(Cursor { seq: seq_of(row.get(0)?), event })
-        })
-        .optional()?;
-    if let Some(cursor) = known {
-        return Ok(cursor);
-    }
-    let predecessor_no = match predecessor {
-        Some(predecessor) => epoch_no(connection, agent_no, predecessor.as_bytes())?,
-        None => None,
-    };
-    connection
-        .prepare_cached(
-            "INSERT INTO epoch(agent_no, epoch, acked, stored, assigned, predecessor_no, forked_after, restamped) \
-             VALUES (?1, ?2, 0, 0, ?3, ?4, 0, ?5)",
-        )?
-        .execute(params![agent_no, epoch, sql_seq(*last_assigned), predecessor_no, sql_seq(*restamped)])?;
-    Ok(Cursor { seq: seq_of(0), event: None })
-}
-
-/// Notes how far the agent has given out places.
-fn note_tail(connection: &Connection, agent_no: i64, epoch: &[u8; 16], last: Seq) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE epoch SET assigned = ?1 WHERE agent_no = ?2 AND epoch = ?3 AND assigned < ?1",
-        )?
-        .execute(params![sql_seq(last), agent_no, epoch])?;
-    Ok(())
-}
-
-fn note_tails(connection: &Connection, agent: &[u8; 16], tails: &[EpochCursor]) -> rusqlite::Result<()> {
-    if tails.is_empty() {
-        return Ok(());
-    }
-    let agent_no = connection
-        .prepare_cached("SELECT no FROM agent WHERE id = ?1")?
-        .query_row([agent], |row| row.get(0))
-        .optional()?;
-    let Some(agent_no) = agent_no else { return Ok(()) };
-    tails.iter().try_for_each(|tail| note_tail(connection, agent_no, tail.epoch.as_bytes(), tail.seq))
-}
-
-/// What an epoch was known to have and that nobody will send any more is a gap. The cursor stays: should the agent come back
-/// with the epoch after all (another copy of it has said Hello), what it brings is taken, and the gap was none.
-fn account_for_lost(
-    connection: &Connection,
-    agent_no: i64,
-    claims: &[EpochClaim],
-    at: Timestamp,
-) -> rusqlite::Result<()> {
-    for claim in claims {
-        let Some(no) = epoch_no(connection, agent_no, claim.epoch.as_bytes())? else { continue };
-        if let Some(predecessor) = &claim.predecessor
-            && let Some(predecessor) = claims.iter().find(|one| one.epoch == *predecessor)
-        {
-            connection
-                .prepare_cached(
-                    "UPDATE epoch SET forked_after = ?1, restamped = ?2, predecessor_no = (SELECT no FROM epoch AS before \
-                     WHERE before.agent_no = epoch.agent_no AND before.epoch = ?3) WHERE no = ?4",
-                )?
-                .execute(params![
-                    sql_seq(predecessor.last_assigned),
-                    sql_seq(claim.restamped),
-                    predecessor.epoch.as_bytes(),
-                    no
-                ])?;
-        }
-        connection
-            .prepare_cached(
-                "DELETE FROM gap WHERE epoch_no = ?1 AND reason = ?2 \
-                 AND from_seq > (SELECT acked FROM epoch WHERE no = ?1)",
-            )?
-            .execute(params![no, GapReason::LostSpool.as_str()])?;
-    }
-    let is_open = |epoch: &[u8; 16]| {
-        let mut claims_of = claims.iter().filter(|claim| claim.epoch.as_bytes() == epoch);
-        let has_successor =
-            claims.iter().any(|claim| claim.predecessor.is_some_and(|one| one.as_bytes() == epoch));
-        claims_of.next().is_some() && !has_successor
-    };
-    let mut select = connection.prepare_cached(
-        "SELECT no, epoch, max(acked, coalesce((SELECT max(next.forked_after + next.restamped) FROM epoch AS next \
-         WHERE next.predecessor_no = epoch.no), 0)), assigned FROM epoch WHERE agent_no = ?1 AND assigned > acked",
-    )?;
-    let rows = select.query_map([agent_no], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-    })?;
-    for (no, epoch, through, assigned) in rows.collect::<rusqlite::Result<Vec<_>>>()? {
-        if assigned > through && !is_open(&epoch) {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO gap(epoch_no, from_seq, to_seq, reason, at_us) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![no, through + 1, assigned, GapReason::LostSpool.as_str(), at.as_micros()])?;
-        }
-    }
-    Ok(())
 }
 
 /// Notes a sign of life of the newest session.
 pub(super) fn seen(connection: &Connection, sighting: &Sighting) -> rusqlite::Result<()> {
     let Sighting { agent, session, queue, tails, behind_us: _, at } = sighting;
-    note_tails(connection, agent.as_bytes(), tails)?;
+    epochs::note_tails(connection, agent.as_bytes(), tails)?;
     let queue = queue.as_ref();
     connection
         .prepare_cached(
@@ -204,7 +90,7 @@ pub(super) fn leave(
     tails: &[EpochCursor],
 ) -> rusqlite::Result<()> {
     let Departure { agent, session, error, at } = departure;
-    note_tails(connection, agent.as_bytes(), tails)?;
+    epochs::note_tails(connection, agent.as_bytes(), tails)?;
     connection
         .prepare_cached(
             "UPDATE agent SET last_seen_us = max(last_seen_us, coalesce(?5, last_seen_us)), left_us = ?1, \

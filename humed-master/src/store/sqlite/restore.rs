@@ -11,10 +11,7 @@ use hume_runtime::files::{self, FileError};
 use hume_runtime::sqlite::{self, Checkpoint, CopyProgress, DirLock, SqliteError};
 use rusqlite::{Connection, params};
 
-use super::backup::{
-    BackupError, CopyReport, Temporary, beside, check, content, file_bytes, folder_of, remove_if_there,
-    rename, require_room,
-};
+use super::backup::{BackupError, CopyReport, Temporary, check, content, file_bytes, require_room};
 use super::events::NEXT_ID;
 use super::{APPLICATION_ID, MIGRATIONS, READER_CACHE_KIB, options};
 
@@ -44,7 +41,7 @@ pub fn restore(
         return Err(BackupError::Missing { what: "backup", path: from.to_owned() });
     }
     let unusable = |source| BackupError::Unusable { path: from.to_owned(), source };
-    let folder = folder_of(store);
+    let folder = files::parent_of(store);
     let temporary = Temporary::beside(store);
     {
         let backup = sqlite::open_still(from).map_err(unusable)?;
@@ -60,8 +57,9 @@ pub fn restore(
     check(&temporary.0).map_err(unusable)?;
     let report = renew(&temporary.0, now)?;
     let replaced = set_aside(store, now)?;
-    rename(&temporary.0, store)?;
-    files::sync_dir(folder)?;
+    // What it says of the last stop is said of the file that was there before.
+    sqlite::take_clean_stop(store)?;
+    files::rename(&temporary.0, store)?;
     Ok(Restored { report, replaced })
 }
 
@@ -103,28 +101,21 @@ fn set_aside(store: &Path, now: Timestamp) -> Result<Option<PathBuf>, FileError>
     if !store.exists() {
         // A log without its database belongs to nothing.
         for ending in ["-wal", "-shm"] {
-            remove_if_there(&beside(store, ending))?;
+            files::remove(&sqlite::beside(store, ending))?;
         }
         return Ok(None);
     }
-    let aside = beside(store, &format!(".replaced-{}", compact(now)));
+    let aside = sqlite::beside(store, &format!(".replaced-{}", now.compact()));
     for ending in ["", "-wal"] {
-        let (from, to) = (beside(store, ending), beside(&aside, ending));
+        let (from, to) = (sqlite::beside(store, ending), sqlite::beside(&aside, ending));
         if from.exists() {
             fs::hard_link(&from, &to).map_err(|source| FileError { step: "make", path: to, source })?;
         }
     }
-    files::sync_dir(folder_of(store))?;
+    files::sync_dir(files::parent_of(store))?;
     for ending in ["-wal", "-shm"] {
-        remove_if_there(&beside(store, ending))?;
+        files::remove(&sqlite::beside(store, ending))?;
     }
-    files::sync_dir(folder_of(store))?;
+    files::sync_dir(files::parent_of(store))?;
     Ok(Some(aside))
-}
-
-/// `20261127T093102Z`
-fn compact(time: Timestamp) -> String {
-    let text = time.to_string();
-    let (seconds, _) = text.split_once('.').unwrap_or((&text, ""));
-    format!("{}Z", seconds.replace(['-', ':'], ""))
 }

@@ -3,7 +3,7 @@
 use hume_core::name::Seq;
 use hume_crash_tests::{Failure, Fault, Kind, Operation, Times, seed};
 
-use crate::judge::{judge, judge_all_losses};
+use crate::judge::judge_all;
 use crate::site::{Open, Site, block_on};
 
 const ROUNDS: usize = 5;
@@ -12,13 +12,6 @@ const SYNCS_MAX: u64 = 100;
 
 fn fault(operation: Operation, after: u64, times: Times) -> Fault {
     Fault { operation, on: None, failure: Failure::Io, after, times }
-}
-
-/// Judges what is there and what any power loss would have left.
-async fn judge_all(site: &Site, seed: u64) {
-    let mut findings = judge_all_losses(&site.disk.record(), &site.ledger, seed).await;
-    findings.extend(judge(site.folder.path(), site.ledger.at(usize::MAX)).await);
-    assert!(findings.is_empty(), "{findings:#?}");
 }
 
 #[test]

@@ -4,17 +4,11 @@ use hume_core::ErrorClass;
 use hume_core::name::Seq;
 use hume_crash_tests::{Failure, Fault, Kind, Operation, Times, seed};
 
-use crate::judge::{judge, judge_all_losses};
+use crate::judge::judge_all;
 use crate::site::{Site, block_on};
 
 /// Writes of one commit, and some more.
 const WRITES: u64 = 12;
-
-async fn judge_all(site: &Site, seed: u64) {
-    let mut findings = judge_all_losses(&site.disk.record(), &site.ledger, seed).await;
-    findings.extend(judge(site.folder.path(), site.ledger.at(usize::MAX)).await);
-    assert!(findings.is_empty(), "{findings:#?}");
-}
 
 #[test]
 fn a_full_disk_refuses_as_full_keeps_serving_and_takes_more_by_itself_when_there_is_room() {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::events::event;
 use crate::ledger::{Attempt, Ledger, Moment};
-use crate::site::{Open, known};
+use crate::site::{Open, Site, known};
 
 /// An event that comes after the fault.
 const FRESH: u64 = 1 << 40;
@@ -35,6 +35,13 @@ pub(crate) async fn judge_all_losses(record: &Record, ledger: &Ledger, seed: u64
         findings.extend(found.into_iter().map(|finding| format!("{place}: {finding}")));
     }
     findings
+}
+
+/// Nothing is wrong with what is there, nor with what any power loss would have left.
+pub(crate) async fn judge_all(site: &Site, seed: u64) {
+    let mut findings = judge_all_losses(&site.disk.record(), &site.ledger, seed).await;
+    findings.extend(judge(site.folder.path(), site.ledger.at(usize::MAX)).await);
+    assert!(findings.is_empty(), "{findings:#?}");
 }
 
 /// Judges the spool in the folder, as it is and after one more session in which everybody comes back.
