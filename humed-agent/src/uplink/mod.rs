@@ -374,35 +374,32 @@ impl Uplink {
         while !course.is_quiet()
             && let Some(want) = session.wants()
         {
-            let mut frames = Vec::with_capacity(1);
-            match self.read(want, course).await? {
+            let frame = match self.read(want, course).await? {
                 Stretch::Events(events) => {
                     let bytes = events.iter().map(hume_proto::event::EventBytes::len).sum();
                     session.loaded(want, Found::Events { events: events.len(), bytes });
-                    if !events.is_empty() {
-                        self.metrics.sent.inc_by(events.len() as u64);
-                        let (epoch, first, codec) = (want.epoch, want.from, session.codec());
-                        frames.push(AgentFrame::Batch(Batch { epoch, first, events, codec }));
-                    }
+                    self.metrics.sent.inc_by(events.len() as u64);
+                    let (epoch, first, codec) = (want.epoch, want.from, session.codec());
+                    (!events.is_empty()).then_some(AgentFrame::Batch(Batch { epoch, first, events, codec }))
                 }
                 Stretch::Hole { through, reason } => {
-                    if let Some(gap) = session.loaded(want, Found::Hole { through, reason }) {
+                    let gap = session.loaded(want, Found::Hole { through, reason });
+                    gap.map(|gap| {
                         let (from, to, reason) = (gap.from, gap.to, reason.as_str());
                         warn!(epoch = %gap.epoch, %from, %to, reason, "events the master does not have are no longer here");
-                        frames.push(AgentFrame::Gap(gap));
-                    }
+                        AgentFrame::Gap(gap)
+                    })
                 }
-            }
-            for frame in frames {
-                loop {
-                    tokio::select! {
-                        biased;
-                        permit = outgoing.reserve() => {
-                            permit.map_err(|_| SessionError::Ended)?.send(frame);
-                            break;
-                        }
-                        answer = incoming.next() => self.receive(answer?, session, course)?,
+            };
+            let Some(frame) = frame else { continue };
+            loop {
+                tokio::select! {
+                    biased;
+                    permit = outgoing.reserve() => {
+                        permit.map_err(|_| SessionError::Ended)?.send(frame);
+                        break;
                     }
+                    answer = incoming.next() => self.receive(answer?, session, course)?,
                 }
             }
         }

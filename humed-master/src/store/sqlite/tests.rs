@@ -63,11 +63,16 @@ impl Backend for Started {
     }
 
     fn killed_and_started(&self) -> Started {
-        // What a kill leaves is what the files hold between two commits.
+        // What a kill leaves is what the files hold at one moment: whoever reads keeps the log from being emptied while they are
+        // copied one after the other.
         let folder = tempfile::tempdir().unwrap();
+        let path = self.folder.path().join("store.db");
+        let reader = hume_runtime::sqlite::open_reader(&path, &SqliteOptions::default()).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
         for name in ["store.db", "store.db-wal"] {
             std::fs::copy(self.folder.path().join(name), folder.path().join(name)).unwrap();
         }
+        drop(reader);
         Started::at(folder)
     }
 }
