@@ -1,8 +1,9 @@
 //! Whether the log beside a database ends where a crash would have ended it, or was damaged after it had been synced.
 //!
 //! `SQLite` takes the log up to the first frame whose checksum is wrong, and says nothing of what follows. After a crash that
-//! is a commit that was never confirmed. But each commit is synced before the next one is written: where frames of a later
-//! commit follow the broken one, commits that were confirmed are gone. (The format: <https://sqlite.org/fileformat2.html>.)
+//! is a commit that was never confirmed. But each commit is synced before the next one is written: where a later commit
+//! follows the broken one, commits that were confirmed are gone. Frames alone are no commit: one that was taken back for want
+//! of room leaves some behind. (The format: <https://sqlite.org/fileformat2.html>.)
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -55,16 +56,18 @@ fn is_whole(log: &mut impl Read) -> io::Result<bool> {
     while fill(log, &mut frame)? == FRAME_BYTES {
         let is_of_this_log = frame[8..16] == header[16..24];
         let ends_commit = word(&frame, 4) != 0;
+        // From what stands in the frame before, so that frames behind a broken one can still be told.
         sum.add(&frame[..8]);
         sum.add(&frame[24..]);
         let is_right = is_of_this_log && sum.is(&frame[16..24]);
+        sum.words = (word(&frame, 16), word(&frame, 20));
         after = match after {
             After::Right if is_right => After::Right,
             // Left over from before the log began anew, or never written.
             After::Right | After::Broken if !is_of_this_log => After::Broken,
             After::Right | After::Broken if ends_commit => After::Over,
             After::Right | After::Broken => After::Broken,
-            After::Over if is_of_this_log => return Ok(false),
+            After::Over if is_right && ends_commit => return Ok(false),
             After::Over => After::Over,
         };
     }
@@ -161,6 +164,23 @@ mod tests {
             torn[HEADER_BYTES + frame * FRAME_BYTES..][..FRAME_BYTES].fill(0);
             assert!(whole(&torn), "frame {frame} of {frames} was not written");
         }
+    }
+
+    #[test]
+    fn what_a_commit_that_was_taken_back_left_behind_is_no_later_commit() {
+        let log = log();
+        let frames = ends(&log).len();
+        let last = ends(&log)[..frames - 1].iter().rposition(|end| *end).unwrap() + 1;
+        let at = |frame: usize| HEADER_BYTES + frame * FRAME_BYTES;
+        // It had begun at the same place, and was longer than the last one: of its frames none ends it.
+        let mut left = log[..at(frames)].to_vec();
+        for frame in [last, last, last] {
+            left.extend_from_slice(&log[at(frame)..at(frame + 1)]);
+        }
+        assert!(whole(&left));
+        // And the power went in the middle of the last one.
+        left[at(last)..at(last + 1)].fill(0);
+        assert!(whole(&left));
     }
 
     #[test]
