@@ -6,14 +6,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use hume_crash_tests::{Disk, Failure, Fault, Kind, Operation, Record, Times, disk, losses, seed};
-use hume_runtime::sqlite::{self, Checkpoint, SqliteOptions};
+use hume_runtime::sqlite::{self, Checkpoint, SqliteError, SqliteOptions};
 use rusqlite::{Connection, ErrorCode};
 use tempfile::TempDir;
 
 const COMMITS: i64 = 12;
 
+fn try_open(folder: &Path) -> Result<Connection, SqliteError> {
+    sqlite::open_writer(&folder.join("plain.db"), &SqliteOptions::default())
+}
+
 fn open(folder: &Path) -> Connection {
-    sqlite::open_writer(&folder.join("plain.db"), &SqliteOptions::default()).unwrap()
+    try_open(folder).unwrap()
 }
 
 fn insert(connection: &Connection) -> rusqlite::Result<usize> {
@@ -46,10 +50,10 @@ fn losses_that_hurt(record: &Record, answers: &[(usize, i64)], seed: u64) -> Vec
         let folder = TempDir::new_in(disk::roomy()).unwrap();
         loss.image.write_into(folder.path()).unwrap();
         let answered = answers.iter().rev().find(|(position, _)| *position <= loss.at);
-        let connection = open(folder.path());
-        let found = sqlite::quick_check(&connection).map(|()| {
+        let found = try_open(folder.path()).and_then(|connection| {
+            sqlite::quick_check(&connection)?;
             let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-            connection.query_row("SELECT count(*) FROM row", [], count).unwrap_or(-1)
+            Ok(connection.query_row("SELECT count(*) FROM row", [], count).unwrap_or(-1))
         });
         let fine = match (&found, answered) {
             (Ok(found), Some((_, rows))) => found >= rows,
