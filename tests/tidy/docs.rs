@@ -11,12 +11,15 @@ use crate::none_of;
 use crate::source::{self, Source, has_word};
 
 /// Documents that a newcomer is sent to.
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CHANGELOG.md",
     "docs/ARCHITECTURE.md",
     "docs/PROTOCOL.md",
     "docs/OPERATIONS.md",
+    "docs/PERFORMANCE.md",
+    "docs/RELIABILITY.md",
+    "docs/RUNS.md",
     "docs/STYLE.md",
 ];
 

@@ -4,6 +4,7 @@
 
 mod docs;
 mod exits;
+mod faults;
 mod files;
 mod limits;
 mod lints;
