@@ -165,7 +165,7 @@ impl Member {
 
     /// The session, from the connection to the last acknowledgement; when that came.
     async fn run(&self, start: &Barrier) -> anyhow::Result<Instant> {
-        let (channel, identity) = connect::channel(&self.config).await?;
+        let (channel, identity) = connect::channel(&self.config, None).await?;
         let state = EpochState {
             epoch: self.epoch,
             first_retained: Seq::new(1),

@@ -9,18 +9,21 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hume_core::Timestamp;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::clock;
 use crate::secret::SecretText;
 
 const ALPN_H2: &[u8] = b"h2";
@@ -208,8 +211,17 @@ pub fn web_server(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
 }
 
 /// For the uplink: TLS 1.3, our certificate shown, the master's checked against `roots`, HTTP/2, no resumption.
-pub fn relay_client(identity: &Identity, roots: &Roots) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+///
+/// A host without a battery begins in 1970, and every certificate would be one of the future. So the master's is never judged at
+/// a time before our own was issued, nor before `heard`, the latest time that a master told.
+pub fn relay_client(
+    identity: &Identity,
+    roots: &Roots,
+    heard: Option<Timestamp>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let issued = identity.certificate().and_then(|own| valid_from(own).ok());
+    let floor = TimeFloor(issued.max(heard).unwrap_or(Timestamp::from_micros(0)));
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(floor))
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Unusable)?
         .with_root_certificates(Arc::clone(&roots.store))
@@ -219,6 +231,26 @@ pub fn relay_client(identity: &Identity, roots: &Roots) -> Result<Arc<ClientConf
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(Arc::new(config))
+}
+
+/// The system's clock, but never before this time.
+#[derive(Debug)]
+struct TimeFloor(Timestamp);
+
+impl TimeProvider for TimeFloor {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = clock::now().max(self.0).as_micros();
+        Some(UnixTime::since_unix_epoch(Duration::from_micros(u64::try_from(now).ok()?)))
+    }
+}
+
+/// When this certificate begins to be valid.
+fn valid_from(certificate: &CertificateDer<'_>) -> Result<Timestamp, TlsError> {
+    Ok(from_seconds(parse(certificate)?.validity().not_before.timestamp()))
+}
+
+fn from_seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds.saturating_mul(1_000_000))
 }
 
 /// Who a client certificate says it is. Meaningful only after the handshake has verified the certificate.
@@ -248,8 +280,8 @@ pub fn agent_of(certificate: &CertificateDer<'_>) -> Result<PeerAgent, TlsError>
         return Err(TlsError::NotAnAgent("its URI has no trust domain"));
     }
     let id = Uuid::try_parse(id).map_err(|_| TlsError::NotAnAgent("its URI does not end in a UUID"))?;
-    let not_after = parsed.validity().not_after.timestamp().saturating_mul(1_000_000);
-    Ok(PeerAgent { trust_domain: trust_domain.to_owned(), id, not_after: Timestamp::from_micros(not_after) })
+    let not_after = from_seconds(parsed.validity().not_after.timestamp());
+    Ok(PeerAgent { trust_domain: trust_domain.to_owned(), id, not_after })
 }
 
 /// The DNS names and addresses a server certificate is valid for, as text.

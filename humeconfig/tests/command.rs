@@ -224,7 +224,7 @@ fn agent_makes_a_folder_that_can_be_copied_to_its_host() {
     assert_eq!(config["spool"]["dir"].as_str(), Some("state"));
     let path = |key: &str| site.adir.join(config["master"][key].as_str().unwrap());
     let identity = tls::Identity::load(&path("certificate"), &path("key")).unwrap();
-    tls::relay_client(&identity, &tls::Roots::load(&path("ca")).unwrap()).unwrap();
+    tls::relay_client(&identity, &tls::Roots::load(&path("ca")).unwrap(), None).unwrap();
 }
 
 #[test]

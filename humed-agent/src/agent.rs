@@ -17,7 +17,7 @@ use crate::intake::{self, Intake, IntakeError};
 use crate::metrics::Metrics;
 use crate::runs::{self, OpenError, Pulse};
 use crate::spool::{Spool, SpoolError};
-use crate::uplink::{self, ConnectError, Uplink};
+use crate::uplink::{self, ConnectError, MasterTime, Uplink};
 use crate::web::{self, Web};
 
 /// Time to finish what is going on after a stop was asked for.
@@ -122,7 +122,9 @@ impl Agent {
         tasks.spawn("web", |stop| web.run(connections, stop));
 
         if let (Some(master), Some(agent)) = (config.master, agent) {
-            let uplink = Uplink::new(master, host.clone(), agent, writer, reader, Arc::clone(&metrics));
+            let master_time = MasterTime::open(&config.spool.dir);
+            let uplink =
+                Uplink::new(master, host.clone(), agent, writer, reader, master_time, Arc::clone(&metrics));
             tasks.spawn("uplink", |stop| uplink.run(stop));
         } else {
             info!("no [master] in the configuration: this host keeps its events to itself");

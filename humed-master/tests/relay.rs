@@ -135,7 +135,7 @@ async fn the_newest_session_of_an_agent_supersedes_the_older() {
 async fn an_agent_that_knows_more_than_the_store_is_told_so_and_one_that_forked_too() {
     let site = Site::new();
     let master = site.start().await;
-    let config = tls::relay_client(&site.agent(ID), &site.roots()).unwrap();
+    let config = tls::relay_client(&site.agent(ID), &site.roots(), None).unwrap();
     let verdict_of = async |hello: Hello| {
         let mut agent = master.say_hello(config.clone(), hello).await.unwrap();
         let Some(MasterFrame::Welcome(welcome)) = agent.hear().await else { panic!("no Welcome") };
@@ -158,7 +158,7 @@ async fn an_agent_that_knows_more_than_the_store_is_told_so_and_one_that_forked_
 async fn another_major_version_is_told_what_to_upgrade() {
     let site = Site::new();
     let master = site.start().await;
-    let config = tls::relay_client(&site.agent(ID), &site.roots()).unwrap();
+    let config = tls::relay_client(&site.agent(ID), &site.roots(), None).unwrap();
     let newer = Hello { protocol_major: PROTOCOL_MAJOR + 1, ..hello(1) };
     let mut agent = master.say_hello(config, newer).await.unwrap();
     let Some(MasterFrame::GoAway(away)) = agent.hear().await else { panic!("no goodbye") };
@@ -183,7 +183,7 @@ async fn strangers_are_refused_and_counted_and_agents_go_on() {
     let outdated_ca_now = site.ca.issue_agent(ID, "web1", long_ago).unwrap();
     let nameless = site.ca.issue_server(&["x".to_owned()], &[], clock::now()).unwrap();
     for identity in [stranger, identity(&outdated_ca_now), identity(&nameless)] {
-        let config = tls::relay_client(&identity, &site.roots()).unwrap();
+        let config = tls::relay_client(&identity, &site.roots(), None).unwrap();
         let refused = master.say_hello(config, hello(1)).await;
         assert!(refused.is_err(), "a stranger was let in");
     }

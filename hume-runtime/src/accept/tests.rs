@@ -42,7 +42,7 @@ impl Site {
     }
 
     fn client(&self, identity: &Identity) -> Arc<ClientConfig> {
-        tls::relay_client(identity, &self.roots).unwrap()
+        tls::relay_client(identity, &self.roots, None).unwrap()
     }
 }
 
@@ -135,6 +135,26 @@ async fn an_expired_certificate_is_refused_as_such() {
     let _client = running.connect(site.client(&expired)).await;
     let refusal = running.refusal().await;
     assert_eq!(refusal.kind, RefusalKind::Expired, "{refusal:?}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_host_whose_clock_is_behind_trusts_a_master_of_its_own_time_or_of_what_it_heard() {
+    let later = clock::now().plus_micros(30 * DAY_US);
+    let site = Site::at(later);
+    let running = Running::start(&site, AcceptLimits::default()).await;
+    let issued = site.authority.issue_server(&["localhost".to_owned()], &[], later).unwrap();
+    let identity = Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
+    running.config.send(tls::relay_server(&identity, &site.roots).unwrap()).unwrap();
+    let connects = async |issued_at: Timestamp, heard: Option<Timestamp>| {
+        let client = tls::relay_client(&site.agent(issued_at), &site.roots, heard).unwrap();
+        // The handshake is over for the client before the master has judged its certificate.
+        running.connect(client).await.map(drop)
+    };
+    let refused = connects(clock::now(), None).await.unwrap_err();
+    assert!(refused.to_string().contains("not valid yet"), "{refused}");
+    connects(clock::now(), Some(later)).await.unwrap();
+    connects(later, None).await.unwrap();
     running.end().await;
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hume_core::Timestamp;
 use hume_runtime::tls::{self, Identity, PeerAgent, Roots, TlsError};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -51,13 +52,16 @@ pub fn identity(config: &Config) -> Result<(Identity, PeerAgent), ConnectError> 
     Ok((identity, agent))
 }
 
-/// Connects and checks the master's certificate.
+/// Connects and checks the master's certificate, at a time that is not before `heard`, the latest that a master told.
 ///
 /// # Errors
 /// [`ConnectError`] when there is no such master, or it is another one.
-pub async fn channel(config: &Config) -> Result<(Channel, PeerAgent), ConnectError> {
+pub async fn channel(
+    config: &Config,
+    heard: Option<Timestamp>,
+) -> Result<(Channel, PeerAgent), ConnectError> {
     let (identity, agent) = identity(config)?;
-    let client = tls::relay_client(&identity, &Roots::load(&config.ca)?)?;
+    let client = tls::relay_client(&identity, &Roots::load(&config.ca)?, heard)?;
     let name = config.server_name.as_deref().unwrap_or(config.host()).to_owned();
     let server = ServerName::try_from(name.clone()).map_err(|_| ConnectError::ServerName(name))?;
     let address = config.address.clone();

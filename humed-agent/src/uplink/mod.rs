@@ -6,6 +6,7 @@
 
 mod config;
 pub mod connect;
+mod master_time;
 pub mod session;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Stretch, Tail};
 
 pub use config::Config;
 pub use connect::{ConnectError, identity};
+pub use master_time::MasterTime;
 use session::{Broken, Found, Session, Want};
 
 /// A session of this length with an acknowledgement makes the pauses start anew.
@@ -48,6 +50,8 @@ const HEARTBEAT_SPREAD: f64 = 0.2;
 const HOPELESS_PART: u32 = 2;
 /// A master that is slow is given this long at most.
 const THROTTLE_TIME_MAX: Duration = Duration::from_mins(1);
+/// A clock that is this far behind the master's is worth a line in the log.
+const CLOCK_BEHIND_US: i64 = 300 * 1_000_000;
 /// Sessions that fail to read the same place of the spool before it is declared a gap.
 const READ_TRIES_MAX: u32 = 3;
 
@@ -119,6 +123,7 @@ pub struct Uplink {
     instance: [u8; 16],
     writer: SpoolWriter,
     reader: SpoolReader,
+    master_time: MasterTime,
     metrics: Arc<Metrics>,
 }
 
@@ -130,6 +135,7 @@ impl Uplink {
         agent: AgentId,
         writer: SpoolWriter,
         reader: SpoolReader,
+        master_time: MasterTime,
         metrics: Arc<Metrics>,
     ) -> Uplink {
         metrics.update_uplink(|uplink| {
@@ -137,7 +143,8 @@ impl Uplink {
             uplink.since = clock::now();
             uplink.address = Some(config.address.clone());
         });
-        Uplink { config, host, agent, instance: hume_runtime::random::bytes(), writer, reader, metrics }
+        let instance = hume_runtime::random::bytes();
+        Uplink { config, host, agent, instance, writer, reader, master_time, metrics }
     }
 
     /// Holds sessions until the stop is set.
@@ -282,7 +289,7 @@ impl Uplink {
 
     /// Connects, and says Hello until the Welcome.
     async fn open(&self) -> Result<Open, SessionError> {
-        let (channel, identity) = connect::channel(&self.config).await?;
+        let (channel, identity) = connect::channel(&self.config, self.master_time.latest()).await?;
         let certificate_expires_at = identity.not_after;
         self.metrics.update_uplink(|uplink| uplink.certificate_expires_at = Some(certificate_expires_at));
         let tail = self.writer.tail();
@@ -303,6 +310,7 @@ impl Uplink {
             Some(_) => return Err(FrameError::Malformed("the first answer is not a Welcome").into()),
             None => return Err(SessionError::Ended),
         };
+        self.note_master_time(&welcome, certificate_expires_at);
         self.check_cursors(&epochs, &welcome).await?;
         let session = Session::begin(&epochs, &welcome)?;
         info!(session = welcome.session, master = %self.config.address, agent = %self.agent, "connected to the master");
@@ -318,6 +326,17 @@ impl Uplink {
         }
         let heartbeat_every = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 600_000)));
         Ok(Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at })
+    }
+
+    fn note_master_time(&self, welcome: &Welcome, certificate_expires_at: Timestamp) {
+        let behind_us = welcome.master_time.as_micros().saturating_sub(clock::now().as_micros());
+        if behind_us > CLOCK_BEHIND_US {
+            warn!(
+                behind_s = behind_us / 1_000_000,
+                "the clock of this host is far behind the master's: events have wrong times"
+            );
+        }
+        self.master_time.note(welcome.master_time, certificate_expires_at);
     }
 
     /// Sends what there is and takes what is answered, until the session breaks. Ok when the spool has closed.

@@ -141,7 +141,7 @@ impl Running {
 
     /// A session of the agent with this id whose spool has given out `last_assigned` places.
     pub(crate) async fn enter(&self, site: &Site, id: Uuid, last_assigned: u64) -> (Agent, Welcome) {
-        let config = tls::relay_client(&site.agent(id), &site.roots()).unwrap();
+        let config = tls::relay_client(&site.agent(id), &site.roots(), None).unwrap();
         let mut agent = self.say_hello(config, hello(last_assigned)).await.unwrap();
         match agent.hear().await {
             Some(MasterFrame::Welcome(welcome)) => (agent, welcome),
