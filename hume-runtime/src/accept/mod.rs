@@ -1,12 +1,16 @@
 //! The TLS accept loop of relay and web: a peer that is slow, silent or wrong costs the others nothing.
 //!
-//! Connections are taken from the kernel at a bounded rate; each handshake has its own task and a deadline. When all
-//! handshake places are taken, newcomers wait in the kernel's queue; when all connections are taken, they are refused.
-//! The certificate can be changed while the loop runs: each handshake takes the newest configuration.
+//! Connections are taken from the kernel at all times, at a bounded rate. Whoever has not said its first words waits in
+//! a room that costs a file descriptor and little else, and goes when others want its place; only who has said them takes
+//! part in the handshakes, of which so many begin per second and so many are under way (`room.rs` has the rules,
+//! `hall.rs` acts). The certificate can be changed while the loop runs: each handshake takes the newest configuration.
 
 mod bucket;
 mod connection;
+mod hall;
+mod pause;
 mod refusal;
+mod room;
 
 use std::convert::Infallible;
 use std::io;
@@ -16,32 +20,34 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 
 use self::bucket::TokenBucket;
 pub use self::connection::Connection;
+use self::hall::{Hall, Host};
+use self::pause::Pause;
 pub use self::refusal::{Refusal, RefusalKind, RefusalLog};
 use crate::task_group::Stop;
 
 /// Handshaken connections that wait to be picked up.
 const QUEUE_CONNECTIONS: usize = 64;
-/// Unacknowledged data ends a connection after this time, in milliseconds.
-const TCP_USER_TIMEOUT_MS: u32 = 60_000;
-const ERROR_PAUSE_MIN: Duration = Duration::from_millis(50);
-const ERROR_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Without file descriptors so many silent peers go at once.
+const GONE_AFTER_ERROR: usize = 64;
 
 /// The limits of one accept loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptLimits {
+    /// Connections taken from the kernel per second, and the burst.
+    pub accepts_per_second: u32,
+    /// Connections before their handshake: those that have said nothing, and those that wait for their turn.
+    pub waiting_max: usize,
     /// Handshakes at the same time.
     pub handshakes_max: usize,
-    /// A handshake must be done within this time.
-    pub handshake_deadline: Duration,
-    /// Connections taken from the kernel per second, and the burst.
+    /// Handshakes that begin per second, and the burst.
     pub handshakes_per_second: u32,
+    /// A peer must say its first words within this time, and a handshake must be done within it.
+    pub handshake_deadline: Duration,
     /// Open connections, those in their handshake included.
     pub connections_max: usize,
 }
@@ -49,9 +55,11 @@ pub struct AcceptLimits {
 impl Default for AcceptLimits {
     fn default() -> AcceptLimits {
         AcceptLimits {
-            handshakes_max: 64,
-            handshake_deadline: Duration::from_secs(10),
+            accepts_per_second: 1000,
+            waiting_max: 4096,
+            handshakes_max: 1024,
             handshakes_per_second: 300,
+            handshake_deadline: Duration::from_secs(10),
             connections_max: 10_000,
         }
     }
@@ -108,100 +116,54 @@ impl Acceptor {
     }
 
     async fn accept_forever(&self) -> Infallible {
-        let AcceptLimits { handshakes_max, handshakes_per_second, connections_max, handshake_deadline: _ } =
-            self.limits;
-        let handshakes = Arc::new(Semaphore::new(handshakes_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let connections = Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let mut bucket = TokenBucket::new(handshakes_per_second, Instant::now());
-        let mut pause = ERROR_PAUSE_MIN;
-        // Dropped with this future: no handshake outlives the loop.
-        let mut running = JoinSet::new();
+        let mut hall = Hall::new(self.host(), self.limits, now());
+        let mut bucket = TokenBucket::new(self.limits.accepts_per_second, now());
+        let mut pause = Pause::default();
         loop {
-            while running.try_join_next().is_some() {}
-            let place = acquire(&handshakes).await;
-            if let Some(wait) = bucket.take(Instant::now()) {
-                tokio::time::sleep(wait).await;
-            }
-            let (stream, peer) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.after_error(&error, &mut pause).await;
-                    continue;
+            let at = now();
+            let turn_at = hall.give_turns(at);
+            let accept_from = pause.due(at).max(bucket.due(at));
+            tokio::select! {
+                () = hall.change() => {}
+                () = sleep(turn_at), if turn_at.is_some() => {}
+                () = sleep(accept_from), if hall.has_room() && accept_from.is_some() => {}
+                accepted = self.listener.accept(), if hall.has_room() && accept_from.is_none() => match accepted {
+                    Ok((stream, peer)) => {
+                        pause.after_success();
+                        bucket.take(now());
+                        hall.enter(stream, peer);
+                    }
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        let sent_away = hall.make_room(GONE_AFTER_ERROR);
+                        if pause.after_error(now(), sent_away) {
+                            tracing::warn!(%error, sent_away, "could not accept a connection, trying again");
+                        }
+                    }
                 }
-            };
-            pause = ERROR_PAUSE_MIN;
-            match Arc::clone(&connections).try_acquire_owned() {
-                Ok(open) => {
-                    running.spawn(self.handshake(stream, peer, open, place));
-                }
-                Err(_) => (self.on_refusal)(Refusal {
-                    peer,
-                    kind: RefusalKind::TooMany,
-                    reason: format!("{connections_max} connections are open"),
-                }),
             }
         }
     }
 
-    /// Out of file descriptors or memory: the connection stays in the kernel's queue, and asking again at once would
-    /// only burn the processor.
-    async fn after_error(&self, error: &io::Error, pause: &mut Duration) {
-        if is_of_one_connection(error) {
-            return;
-        }
-        if *pause == ERROR_PAUSE_MIN {
-            tracing::warn!(%error, "could not accept a connection, trying again");
-        }
-        tokio::time::sleep(*pause).await;
-        *pause = (*pause * 2).min(ERROR_PAUSE_MAX);
-    }
-
-    fn handshake(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        open: OwnedSemaphorePermit,
-        place: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let config = Arc::clone(&self.config.borrow());
-        let (accepted, on_refusal) = (self.accepted.clone(), Arc::clone(&self.on_refusal));
-        let deadline = self.limits.handshake_deadline;
-        async move {
-            let result = tokio::time::timeout(deadline, shake(stream, config)).await;
-            let refusal = match result {
-                Ok(Ok((stream, certificates))) => {
-                    let stream = Connection::new(stream, open);
-                    // The place is kept until somebody takes the connection: a slow consumer slows the loop.
-                    let _ = accepted.send(Accepted { stream, peer, certificates }).await;
-                    None
-                }
-                Ok(Err(error)) => Some(Refusal::from_handshake(peer, &error)),
-                Err(_) => Some(Refusal {
-                    peer,
-                    kind: RefusalKind::Deadline,
-                    reason: format!("the handshake was not done within {} ms", deadline.as_millis()),
-                }),
-            };
-            drop(place);
-            if let Some(refusal) = refusal {
-                on_refusal(refusal);
-            }
+    fn host(&self) -> Host {
+        Host {
+            config: self.config.clone(),
+            deadline: self.limits.handshake_deadline,
+            on_refusal: Arc::clone(&self.on_refusal),
+            accepted: self.accepted.clone(),
         }
     }
 }
 
-type Shaken = (tokio_rustls::server::TlsStream<TcpStream>, Vec<CertificateDer<'static>>);
-
-async fn shake(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Shaken> {
-    stream.set_nodelay(true)?;
-    rustix::net::sockopt::set_tcp_user_timeout(&stream, TCP_USER_TIMEOUT_MS)?;
-    let stream = TlsAcceptor::from(config).accept(stream).await?;
-    let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-    Ok((stream, certificates))
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
-async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    Arc::clone(semaphore).acquire_owned().await.expect("this semaphore is never closed")
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Errors that concern a connection which went away while it waited, not the listener.

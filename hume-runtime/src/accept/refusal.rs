@@ -39,13 +39,15 @@ pub enum RefusalKind {
     Deadline,
     /// Too many connections are open.
     TooMany,
+    /// It said nothing, or did not finish, and others wanted its place.
+    Crowded,
     /// Anything else, such as hanging up.
     Other,
 }
 
 impl RefusalKind {
     /// All kinds.
-    pub const ALL: [RefusalKind; 8] = [
+    pub const ALL: [RefusalKind; 9] = [
         RefusalKind::NoCertificate,
         RefusalKind::UnknownIssuer,
         RefusalKind::Expired,
@@ -53,6 +55,7 @@ impl RefusalKind {
         RefusalKind::NotTls,
         RefusalKind::Deadline,
         RefusalKind::TooMany,
+        RefusalKind::Crowded,
         RefusalKind::Other,
     ];
 
@@ -66,6 +69,7 @@ impl RefusalKind {
             RefusalKind::NotTls => "not_tls",
             RefusalKind::Deadline => "deadline",
             RefusalKind::TooMany => "too_many",
+            RefusalKind::Crowded => "crowded",
             RefusalKind::Other => "other",
         }
     }

@@ -6,9 +6,11 @@ use crate::pki::Authority;
 use crate::task_group::Stop;
 use crate::tls::{self, Identity, Roots};
 use hume_core::Timestamp;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,6 +81,13 @@ impl Running {
     ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(config).connect(name, self.tcp().await).await
+    }
+
+    /// A peer that says these words of a handshake and no more.
+    async fn say(&self, words: &[u8]) -> TcpStream {
+        let mut stream = self.tcp().await;
+        stream.write_all(words).await.unwrap();
+        stream
     }
 
     async fn accepted(&mut self) -> Accepted {
@@ -211,35 +220,74 @@ async fn a_peer_that_hangs_up_is_refused_with_a_reason() {
     running.end().await;
 }
 
+/// Fault 34, the first half: who opens a connection and says nothing.
 #[tokio::test]
-async fn a_peer_that_never_finishes_does_not_hold_up_a_good_one() {
+async fn a_crowd_of_silent_peers_does_not_keep_an_agent_out() {
+    let site = Site::new();
+    let limits = AcceptLimits { waiting_max: 8, handshakes_max: 1, ..AcceptLimits::default() };
+    let mut running = Running::start(&site, limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(running.tcp().await);
+    }
+    let agent = site.agent(clock::now());
+    let client = running.connect(site.client(&agent)).await.unwrap();
+    assert_eq!(running.accepted().await.peer, client.get_ref().0.local_addr().unwrap());
+    // Of those before the agent all but eight have gone, the first ones first, and none by the deadline.
+    for silent in &silent[..42] {
+        let refusal = running.refusal().await;
+        assert_eq!((refusal.kind, refusal.peer), (RefusalKind::Crowded, silent.local_addr().unwrap()));
+    }
+    running.end().await;
+}
+
+/// Fault 34, the second half: who begins and does not go on.
+#[tokio::test]
+async fn peers_that_stop_in_the_middle_of_a_handshake_make_room_for_an_agent() {
+    let site = Site::new();
+    let limits = AcceptLimits { handshakes_max: 3, ..AcceptLimits::default() };
+    let mut running = Running::start(&site, limits).await;
+    let agent = site.agent(clock::now());
+    let words = first_words(&site.client(&agent));
+    let stuck = [running.say(&words).await, running.say(&words).await, running.say(&words).await];
+    let _client = running.connect(site.client(&agent)).await.unwrap();
+    running.accepted().await;
+    let refusal = running.refusal().await;
+    assert_eq!(refusal.kind, RefusalKind::Crowded, "{refusal:?}");
+    assert!(stuck.iter().any(|stuck| stuck.local_addr().unwrap() == refusal.peer));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn the_deadline_ends_who_is_silent_who_dribbles_and_who_stops_half_way() {
     let site = Site::new();
     let limits = AcceptLimits { handshake_deadline: Duration::from_millis(500), ..AcceptLimits::default() };
     let mut running = Running::start(&site, limits).await;
-    let silent = [running.tcp().await, running.tcp().await, running.tcp().await];
-    let agent = site.agent(clock::now());
-    let _client = running.connect(site.client(&agent)).await.unwrap();
-    running.accepted().await;
-    for _ in &silent {
-        assert_eq!(running.refusal().await.kind, RefusalKind::Deadline);
+    let words = first_words(&site.client(&site.agent(clock::now())));
+    let _silent = running.tcp().await;
+    let _dribbling = running.say(&words[..100]).await;
+    let _half_way = running.say(&words).await;
+    for _ in 0..3 {
+        let refusal = running.refusal().await;
+        assert_eq!(refusal.kind, RefusalKind::Deadline, "{refusal:?}");
     }
     running.end().await;
 }
 
 #[tokio::test]
-async fn the_deadline_frees_the_last_handshake_place() {
+async fn first_words_may_come_in_pieces() {
     let site = Site::new();
-    let limits = AcceptLimits {
-        handshakes_max: 1,
-        handshake_deadline: Duration::from_millis(300),
-        ..AcceptLimits::default()
-    };
-    let mut running = Running::start(&site, limits).await;
-    let _silent = running.tcp().await;
+    let mut running = Running::start(&site, AcceptLimits::default()).await;
+    let words = first_words(&site.client(&site.agent(clock::now())));
+    let mut stream = running.say(&words[..700]).await;
+    // Until the first piece is in the hands of the loop: another peer is let in after it.
     let agent = site.agent(clock::now());
-    let _client = running.connect(site.client(&agent)).await.unwrap();
+    let _other = running.connect(site.client(&agent)).await.unwrap();
     running.accepted().await;
-    assert_eq!(running.refusal().await.kind, RefusalKind::Deadline);
+    stream.write_all(&words[700..]).await.unwrap();
+    let mut answer = [0; 1];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [22], "a record of the handshake");
     running.end().await;
 }
 
@@ -281,21 +329,12 @@ async fn the_loop_ends_with_an_error_when_nobody_takes_connections() {
     assert_eq!(ended.unwrap_err().to_string(), "nobody takes accepted connections any more");
 }
 
-#[tokio::test(start_paused = true)]
-async fn without_file_descriptors_the_loop_waits_longer_and_longer() {
-    let (_config, configs) = watch::channel(Site::new().server());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (acceptor, _accepted) = tls(listener, configs, AcceptLimits::default(), Arc::new(|_| {}));
-    let exhausted = io::Error::from(rustix::io::Errno::MFILE);
-    let mut pause = ERROR_PAUSE_MIN;
-    let started = tokio::time::Instant::now();
-    for _ in 0..7 {
-        acceptor.after_error(&exhausted, &mut pause).await;
-    }
-    let waited = [50, 100, 200, 400, 800, 1000, 1000].iter().sum();
-    assert_eq!(started.elapsed(), Duration::from_millis(waited));
-    acceptor.after_error(&io::ErrorKind::ConnectionAborted.into(), &mut pause).await;
-    assert_eq!(started.elapsed(), Duration::from_millis(waited));
+/// What a client says first.
+fn first_words(config: &Arc<ClientConfig>) -> Vec<u8> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut words = Vec::new();
+    ClientConnection::new(Arc::clone(config), name).unwrap().write_tls(&mut words).unwrap();
+    words
 }
 
 fn ca_der(site: &Site) -> CertificateDer<'static> {
