@@ -82,6 +82,11 @@ impl Ballast {
     }
 }
 
+/// Gives up what an earlier process held in this folder. True when there was some.
+pub(super) fn give_up(folder: &Path) -> bool {
+    std::fs::remove_file(folder.join(FILE_NAME)).is_ok()
+}
+
 fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(super::FILE_MODE).open(path)?;

@@ -28,7 +28,7 @@ pub use self::fault::{Fault, cause};
 pub use self::lock::{DirLock, LockError, lock};
 pub use self::log_check::check_log;
 pub use self::migrate::{check_schema, migrate};
-pub use self::repair::empty_log;
+pub use self::repair::{empty_log, rewrite_log};
 use crate::files::{self, FileError};
 use crate::notify;
 
@@ -317,10 +317,7 @@ pub fn quick_check(connection: &Connection) -> Result<(), SqliteError> {
 }
 
 /// [`quick_check`] of a file that its last daemon did not close, whose log is then emptied. What takes long is told, to the
-/// service manager too.
-///
-/// The log may hold commits whose sync failed: in memory they look written. What is appended behind them would be lost with
-/// them; copied into the database they are written again. A full disk may keep them in the log: nothing is lost by that.
+/// service manager too. The log was written anew by [`rewrite_log`], so a full disk may keep all of it there: nothing is lost by that.
 /// # Errors
 /// The same, and [`SqliteError::Step`] or [`SqliteError::LogInUse`].
 pub fn check_unclosed(path: &Path, connection: &Connection) -> Result<(), SqliteError> {
@@ -375,11 +372,19 @@ impl Settings<'_> {
         name: &'static str,
         value: Option<&dyn rusqlite::ToSql>,
     ) -> Result<T, SqliteError> {
-        match value {
-            Some(value) => self.connection.pragma_update_and_check(None, name, value, |row| row.get(0)),
+        let answer = match value {
+            Some(value) => {
+                let mut answer = None;
+                // To its end: a change that has to be written is answered before it is, and may fail then.
+                let asked = self.connection.pragma(None, name, value, |row| {
+                    answer = Some(row.get(0)?);
+                    Ok(())
+                });
+                asked.and_then(|()| answer.ok_or(rusqlite::Error::QueryReturnedNoRows))
+            }
             None => self.connection.pragma_query_value(None, name, |row| row.get(0)),
-        }
-        .map_err(|source| self.open_error(source))
+        };
+        answer.map_err(|source| self.open_error(source))
     }
 
     fn compare<T: PartialEq + ToString>(

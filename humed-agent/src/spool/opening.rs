@@ -53,6 +53,7 @@ fn open_sound(path: &Path, options: &SqliteOptions, left: Left) -> Result<Connec
     if left == Left::Open {
         // Before it is opened: that takes the log up to its first fault, and forgets the rest.
         sqlite::check_log(path)?;
+        sqlite::rewrite_log(path)?;
     }
     let mut connection = sqlite::open_writer(path, options)?;
     if left == Left::Open {

@@ -14,7 +14,7 @@ use rusqlite::ffi;
 use crate::fault::{Failure, Fault, Faults, Kind, Operation};
 use crate::image::Image;
 use crate::record::{FileNo, Op, Record};
-use crate::vfs;
+use crate::{calls, vfs};
 
 /// A file system in memory, on Linux.
 const MEMORY: &str = "/dev/shm";
@@ -65,6 +65,7 @@ impl Disk {
     /// The folder is not there.
     pub fn watch(folder: &Path) -> std::io::Result<Disk> {
         vfs::install();
+        calls::install();
         // SQLite asks by the name behind all links.
         let folder = folder.canonicalize()?;
         let inner = Arc::new(Inner { folder, state: Mutex::default(), held: Condvar::new() });
@@ -187,7 +188,33 @@ pub(crate) fn place(path: &Path) -> Option<Place> {
     Some(Place { disk, name: name.to_owned(), path: path.to_owned() })
 }
 
+/// Whether there is any disk at all.
+pub(crate) fn is_any_watched() -> bool {
+    !watched().is_empty()
+}
+
+/// Bytes that a watched folder has left, if it has a bound.
+pub(crate) fn bytes_left(folder: &Path) -> Option<u64> {
+    let folder = folder.canonicalize().ok()?;
+    let disk = watched().iter().find(|inner| inner.folder == folder).map(Arc::clone)?;
+    let most = disk.state().capacity?;
+    Some(most.saturating_sub(used_bytes(&disk.folder)))
+}
+
 impl Place {
+    /// The file as it lies there, which somebody else than SQLite has open. None for one that SQLite never had.
+    pub(crate) fn seen(self) -> Option<Tap> {
+        let Place { disk, name, .. } = self;
+        let file = *disk.state().names.get(&name)?;
+        let kind = if name.ends_with("-wal") { Kind::Wal } else { Kind::Main };
+        Some(Tap { disk, file, kind })
+    }
+
+    /// Whether so many bytes more have room in the folder.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        self.disk.state().capacity.is_none_or(|most| used_bytes(&self.disk.folder) + bytes <= most)
+    }
+
     /// The flags to open it with.
     /// # Errors
     /// It cannot be opened: it would have to be made.
@@ -264,7 +291,7 @@ impl Tap {
         {
             return ffi::SQLITE_FULL;
         }
-        let code = write();
+        let code = calls::unseen(write);
         if code == ffi::SQLITE_OK {
             state.lengths[self.file.0] = end.max(state.lengths[self.file.0]);
             state.record.push(Op::Write { file: self.file, offset, bytes: bytes.into() });

@@ -6,6 +6,8 @@
 //!                                        └ fault: what goes wrong meanwhile
 //! ```
 //!
+//! All that is unsafe is in `vfs` and `calls`.
+//!
 //! | room | promise |
 //! |---|---|
 //! | [`record`] | what happened, in order: pure |
@@ -13,13 +15,16 @@
 //! | [`loss`] | every loss that a record could have met: pure |
 //! | [`fault`] | which operation fails: pure |
 //! | [`disk`] | one folder under watch: it is recorded, it can be made to fail |
-//! | `vfs` | SQLite uses it as its default file system, so nothing of a daemon is changed; all that is unsafe |
+//! | `vfs` | SQLite uses it as its default file system, so nothing of a daemon is changed |
+//! | `calls` | what hume does to these files by itself is seen as well |
 //! | [`seed`] | chance that can be repeated |
 //!
 //! Nothing in such a process is ever synced for real, watched or not: the power is lost only in the record.
 
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code, reason = "functions of the C library are called, and take the place of others")]
+mod calls;
 pub mod disk;
 pub mod fault;
 pub mod image;

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use hume_crash_tests::{Disk, Failure, Fault, Kind, Operation, Record, Times, disk, losses, seed};
-use hume_runtime::sqlite::{self, Checkpoint, SqliteError, SqliteOptions};
+use hume_runtime::sqlite::{self, Ballast, Checkpoint, SqliteError, SqliteOptions};
 use rusqlite::{Connection, ErrorCode};
 use tempfile::TempDir;
 
 const COMMITS: i64 = 12;
+const BALLAST_BYTES: u64 = 64 * 1024;
 
 fn try_open(folder: &Path) -> Result<Connection, SqliteError> {
     sqlite::open_writer(&folder.join("plain.db"), &SqliteOptions::default())
@@ -95,6 +96,77 @@ fn a_database_that_syncs_too_seldom_is_seen_as_well() {
         assert!(!hurt.is_empty());
         assert!(hurt.iter().all(|text| text.contains("Ok(")), "nothing is damaged: {hurt:#?}");
     }
+}
+
+/// Some commits, one whose sync fails, and after another start some more: without a reboot the one that failed is read back as if
+/// nothing had been.
+fn commit_around_a_failed_sync(before_the_start: impl Fn(&Path)) -> (Record, Vec<(usize, i64)>) {
+    let folder = TempDir::new_in(disk::roomy()).unwrap();
+    let disk = Disk::watch(folder.path()).unwrap();
+    let connection = open(folder.path());
+    connection.execute_batch("CREATE TABLE row(no INTEGER PRIMARY KEY, body BLOB)").unwrap();
+    let mut answers = vec![(disk.now(), 0)];
+    insert(&connection).unwrap();
+    answers.push((disk.now(), 1));
+    let failed = Fault {
+        operation: Operation::Sync,
+        on: Some(Kind::Wal),
+        failure: Failure::Io,
+        after: 0,
+        times: Times::Once,
+    };
+    disk.inject(failed);
+    insert(&connection).unwrap_err();
+    drop(connection);
+    before_the_start(&folder.path().join("plain.db"));
+    let connection = open(folder.path());
+    for rows in 3..=COMMITS {
+        insert(&connection).unwrap();
+        answers.push((disk.now(), rows));
+    }
+    (disk.record(), answers)
+}
+
+#[test]
+fn what_follows_a_commit_whose_sync_failed_is_lost_with_it_unless_the_log_is_written_anew() {
+    for seed in seed::seeds() {
+        let (record, answers) = commit_around_a_failed_sync(|_| {});
+        assert!(!losses_that_hurt(&record, &answers, seed).is_empty());
+        let (record, answers) = commit_around_a_failed_sync(|file| sqlite::rewrite_log(file).unwrap());
+        let hurt = losses_that_hurt(&record, &answers, seed);
+        assert!(hurt.is_empty(), "{hurt:#?}");
+    }
+}
+
+#[test]
+fn a_log_whose_new_sync_fails_or_that_has_no_room_is_not_said_to_be_written_anew() {
+    let cases =
+        [(Operation::Write, Failure::Io), (Operation::Write, Failure::Full), (Operation::Sync, Failure::Io)];
+    for (operation, failure) in cases {
+        let folder = TempDir::new_in(disk::roomy()).unwrap();
+        let disk = Disk::watch(folder.path()).unwrap();
+        let connection = open(folder.path());
+        connection.execute_batch("CREATE TABLE row(no INTEGER PRIMARY KEY, body BLOB)").unwrap();
+        drop(connection);
+        let file = folder.path().join("plain.db");
+        disk.inject(Fault { operation, on: Some(Kind::Wal), failure, after: 0, times: Times::Once });
+        sqlite::rewrite_log(&file).unwrap_err();
+        sqlite::rewrite_log(&file).unwrap();
+        assert_eq!(disk.faults(), 1);
+    }
+}
+
+#[test]
+fn a_bound_on_the_disk_is_met_by_whoever_asks_for_room_as_well() {
+    let folder = TempDir::new_in(disk::roomy()).unwrap();
+    let disk = Disk::watch(folder.path()).unwrap();
+    let mut ballast = Ballast::new(folder.path(), BALLAST_BYTES);
+    assert!(!ballast.is_out());
+    disk.set_capacity(Some(disk.used_bytes() + BALLAST_BYTES / 2));
+    assert!(ballast.release_if_full() && ballast.is_out());
+    assert!(!ballast.restore(), "there is room for it, and not twice");
+    disk.set_capacity(Some(2 * BALLAST_BYTES));
+    assert!(ballast.restore());
 }
 
 /// What begins to be wrong.

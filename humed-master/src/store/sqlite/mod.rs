@@ -98,6 +98,9 @@ impl SqliteStore {
     /// [`StoreError::Open`]: another program's file, one of a newer version or an unreachable one. [`StoreError::Damaged`].
     pub fn open(path: &Path, metrics: Metrics) -> Result<(SqliteStore, Writer), StoreError> {
         let is_closed = sqlite::take_clean_stop(path).map_err(sqlite::SqliteError::File)?;
+        if !is_closed {
+            sqlite::rewrite_log(path)?;
+        }
         let mut connection = open_writer(path)?;
         if !is_closed {
             sqlite::check_unclosed(path, &connection)?;

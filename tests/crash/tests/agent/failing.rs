@@ -46,6 +46,63 @@ fn a_sync_that_fails_once_confirms_nothing_and_loses_nothing_that_is_confirmed_l
     }
 }
 
+#[test]
+fn while_no_sync_succeeds_nothing_is_confirmed_and_what_was_stays() {
+    for seed in seed::seeds() {
+        block_on(async {
+            let mut site = Site::new(seed);
+            let open = site.open();
+            for _ in 0..ROUNDS {
+                let number = site.plan_any();
+                site.append(&open, number).await.unwrap();
+            }
+            site.disk.inject(fault(Operation::Sync, 0, Times::UntilHealed));
+            for _ in 0..ROUNDS {
+                let number = site.plan_any();
+                assert!(site.append(&open, number).await.is_err(), "confirmed without a sync");
+            }
+            open.close().await;
+            assert!(site.disk.faults() > 0);
+            site.disk.heal();
+            // The next start finds a disk that is well.
+            let open = site.open();
+            for number in ROUNDS..2 * ROUNDS {
+                site.append_until_taken(&open, number).await;
+            }
+            open.close().await;
+            judge_all(&site, seed).await;
+        });
+    }
+}
+
+#[test]
+fn a_sync_that_fails_while_the_spool_is_made_costs_nothing_that_is_confirmed_later() {
+    for seed in seed::seeds() {
+        block_on(async {
+            for after in 0..SYNCS_MAX {
+                let mut site = Site::new(seed);
+                site.disk.inject(fault(Operation::Sync, after, Times::Once));
+                let open = match Open::at(site.folder.path(), &site.config) {
+                    Ok(open) => open,
+                    // Whoever starts the agent does it again.
+                    Err(_) => site.open(),
+                };
+                let was_made = site.disk.faults() == 0;
+                site.disk.heal();
+                let number = site.plan_any();
+                site.append(&open, number).await.unwrap();
+                open.close().await;
+                judge_all(&site, seed).await;
+                if was_made {
+                    assert!(after > 1, "a spool is made by more than one sync");
+                    return;
+                }
+            }
+            panic!("there is no end to the syncs of a start");
+        });
+    }
+}
+
 /// What is asked while reads fail; true when each question is refused.
 async fn all_fail(open: &Open) -> bool {
     let reader = &open.spool.questions;

@@ -1,4 +1,4 @@
-//! Faults 8 and 37 at the master: a sync fails, the disk is full.
+//! Faults 8 and 37 at the master: syncs fail, the disk is full.
 
 use hume_core::ErrorClass;
 use hume_core::filter::EventFilter;
@@ -51,6 +51,37 @@ fn a_sync_that_fails_once_acknowledges_nothing_and_loses_nothing_that_is_acknowl
                 }
             }
             panic!("there is no end to the syncs of {ROUNDS} rounds");
+        });
+    }
+}
+
+#[test]
+fn while_no_sync_succeeds_nothing_is_acknowledged_and_what_was_stays_after_the_next_start_as_well() {
+    for seed in seed::seeds() {
+        block_on(async {
+            let mut site = Site::new(seed);
+            let open = site.open();
+            site.enter(&open).await.unwrap();
+            for _ in 0..ROUNDS {
+                site.send_some(&open).await.unwrap();
+            }
+            let (operation, failure, times) = (Operation::Sync, Failure::Io, Times::UntilHealed);
+            site.disk.inject(Fault { operation, on: None, failure, after: 0, times });
+            for _ in 0..ROUNDS {
+                // All agents have something: a round without anything new needs no sync.
+                site.enter(&open).await.unwrap_err();
+                site.send_all(&open).await.unwrap_err();
+            }
+            let _ = open.close().await;
+            site.disk.heal();
+            // The next start finds a disk that is well.
+            let open = site.open();
+            for _ in 0..ROUNDS {
+                site.come_back(&open).await.unwrap();
+                site.send_all(&open).await.unwrap();
+            }
+            open.close().await.unwrap();
+            judge_all(&site, seed).await;
         });
     }
 }

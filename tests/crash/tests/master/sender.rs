@@ -112,18 +112,24 @@ impl Site {
 
     /// Some agents get something new, and send it with a bit of what they sent before.
     pub(crate) async fn send_some(&mut self, open: &Open) -> Result<(), StoreError> {
+        let of = (0..AGENTS).filter(|_| self.chance.u32(..3) > 0).collect();
+        self.send(open, of).await
+    }
+
+    /// The same of all agents.
+    pub(crate) async fn send_all(&mut self, open: &Open) -> Result<(), StoreError> {
+        self.send(open, (0..AGENTS).collect()).await
+    }
+
+    async fn send(&mut self, open: &Open, of: Vec<usize>) -> Result<(), StoreError> {
         let mut admissions = Vec::new();
-        let mut of = Vec::new();
-        for (number, sender) in self.senders.iter_mut().enumerate() {
-            if self.chance.u32(..3) == 0 {
-                continue;
-            }
+        for number in of.iter().copied() {
+            let sender = &mut self.senders[number];
             let known = sender.places.len() as u64;
             sender.grow(number as u64, &mut self.chance);
             let from = known.saturating_sub(self.chance.u64(..4));
             admissions.extend(sender.admissions(from));
             sender.tried.push((self.disk.now(), sender.places.len() as u64));
-            of.push(number);
         }
         open.store.commit(admissions).await?;
         let now = self.disk.now();
