@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::AgentId;
+use hume_core::{AgentId, TaskName};
 use hume_runtime::signal::Hangups;
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
 use hume_runtime::tls::Roots;
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::intake::{self, Intake, IntakeError};
 use crate::metrics::Metrics;
 use crate::runs::{self, OpenError, Pulse};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{self, Spool, SpoolError, Unsent};
 use crate::uplink::{self, ConnectError, MasterTime, Uplink};
 use crate::web::{self, Web};
 
@@ -38,6 +38,9 @@ pub enum StartError {
     /// The intake cannot be opened.
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    /// Events are to be given up, and nothing waits to be sent.
+    #[error("no [master] in the configuration: nothing here waits to be sent")]
+    Alone,
     /// The query socket cannot be bound.
     #[error(transparent)]
     Web(#[from] hume_runtime::socket::SocketError),
@@ -47,7 +50,9 @@ impl StartError {
     /// The exit code that tells an administrator or a supervisor what to do.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Identity(_) | StartError::Spool(SpoolError::OtherAgent { .. }) => exit::CONFIG,
+            StartError::Identity(_)
+            | StartError::Spool(SpoolError::OtherAgent { .. })
+            | StartError::Alone => exit::CONFIG,
             StartError::Spool(SpoolError::Lock(_)) | StartError::Watch(_) => exit::TEMPORARY,
             StartError::Web(_) | StartError::Intake(_) => exit::UNAVAILABLE,
             StartError::Spool(_) => exit::IO,
@@ -74,6 +79,39 @@ pub fn check(config: &Config) -> Result<(), ConnectError> {
         Roots::load(&master.ca)?;
     }
     Ok(())
+}
+
+/// Whether something is done that cannot be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sure {
+    /// Do it.
+    Yes,
+    /// Only say what would be done.
+    NotYet,
+}
+
+/// Gives up what the master does not have, of one task or of all; a text that says what was done.
+///
+/// # Errors
+/// [`StartError`]: an agent has the spool, the spool is another agent's or cannot be used, or there is no master.
+pub fn discard(config: &Config, task: Option<&TaskName>, sure: Sure) -> Result<String, StartError> {
+    let master = config.master.as_ref().ok_or(StartError::Alone)?;
+    let (_, peer) = uplink::identity(master)?;
+    let (dir, agent) = (&config.spool.dir, AgentId::from(peer.id));
+    let Unsent { events, bytes, others } = match sure {
+        Sure::Yes => spool::discard(dir, &config.spool, agent, task)?,
+        Sure::NotYet => spool::unsent(dir, &config.spool, agent, task)?,
+    };
+    let what = match task {
+        Some(task) => format!(
+            "{events} events, {bytes} bytes of task \"{task}\"; {others} of other tasks wait as before"
+        ),
+        None => format!("{events} events, {bytes} bytes that the master does not have"),
+    };
+    Ok(match sure {
+        Sure::Yes => format!("given up: {what}\n"),
+        Sure::NotYet => format!("would be given up: {what}\nNothing was changed. Say --yes to do it.\n"),
+    })
 }
 
 /// A started agent.

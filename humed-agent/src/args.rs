@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use hume_core::TaskName;
 
 const MORE: &str = "\
 Examples:
   humed-agent --config /etc/hume/agent.toml
   humed-agent check-config --config /etc/hume/agent.toml
+  humed-agent discard --task FLOOD
   HUME_LOG=info,humed_agent::uplink=debug humed-agent --config agent.toml
 
 Signals:
@@ -22,7 +24,7 @@ Environment:
   NOTIFY_SOCKET    set by systemd, which is told when the agent is ready
 
 Exit codes:
-  0   stopped as asked, or check-config found nothing wrong
+  0   stopped as asked, or check-config found nothing wrong, or discard has done what was said
   64  the command line is wrong
   69  a socket cannot be had
   70  a fault of the program
@@ -50,11 +52,38 @@ pub struct Args {
 }
 
 /// What to do instead of running.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Action {
     /// Read configuration and certificates, say what is wrong, and exit (0 or 78)
     CheckConfig,
+    /// Give up events that the master does not have, while the agent does not run
+    #[command(after_help = DISCARD_MORE)]
+    Discard {
+        /// Only those of this task
+        #[arg(long, value_name = "TASK", value_parser = TaskName::parse)]
+        task: Option<TaskName>,
+        /// Do it, and not only say what would be given up
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "Example: humed-agent completions bash >/etc/bash_completion.d/humed-agent")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
+
+const DISCARD_MORE: &str = "\
+For events that nobody wants, such as the flood of a script gone wild. Without --yes nothing is
+changed. The master is told of every hole that this leaves, and counts it as lost; events that the
+master has stay here as its tail. Stop the agent first.
+
+Examples:
+  systemctl stop humed-agent
+  humed-agent discard --task FLOOD
+  humed-agent discard --task FLOOD --yes
+  systemctl start humed-agent";
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +96,20 @@ mod tests {
         for part in ["Usage:", "Examples:", "SIGHUP", "Environment:", "HUME_LOG", "Exit codes:", "  78  "] {
             assert!(help.contains(part), "{part}: {help}");
         }
+        for command in Args::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        }
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Args::command().debug_assert();
+        let args = Args::try_parse_from(["humed-agent", "discard", "--task", "FLOOD"]).unwrap();
+        let task = TaskName::parse("FLOOD").ok();
+        assert_eq!(args.action, Some(Action::Discard { task, yes: false }));
+        let long = "x".repeat(300);
+        assert!(Args::try_parse_from(["humed-agent", "discard", "--task", &long]).is_err());
     }
 }

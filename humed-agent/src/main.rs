@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use hume_runtime::{exit, limits, log, signal, tls};
-use humed_agent::agent::{self, Agent};
+use humed_agent::agent::{self, Agent, Sure};
 use humed_agent::args::{Action, Args};
 use humed_agent::config::Config;
 use tracing::{error, info};
@@ -26,13 +26,29 @@ fn main() -> ExitCode {
     };
     tls::install_provider();
     start(args).unwrap_or_else(|error| {
-        // The log may not be open yet; without a stderr nobody is there to be told.
-        let _ = writeln!(std::io::stderr(), "humed-agent: {error:#}");
+        say_error(&error);
         exit::CONFIG.into()
     })
 }
 
+/// The log may not be open; without a stderr nobody is there to be told.
+fn say_error(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "humed-agent: {error:#}");
+}
+
+fn said(text: &[u8]) -> ExitCode {
+    match std::io::stdout().lock().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => exit::IO.into(),
+    }
+}
+
 fn start(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Action::Completions { shell }) = args.action {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "humed-agent", &mut script);
+        return Ok(said(&script));
+    }
     let mut config = Config::load(&args.config)?;
     if let Some(level) = args.log_level {
         config.log.level = level;
@@ -41,10 +57,20 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         Some(Action::CheckConfig) => {
             log::check(&config.log)?;
             agent::check(&config)?;
-            writeln!(std::io::stdout(), "{}: ok", args.config.display())?;
-            Ok(ExitCode::SUCCESS)
+            Ok(said(format!("{}: ok\n", args.config.display()).as_bytes()))
         }
-        None => {
+        Some(Action::Discard { task, yes }) => {
+            let sure = if yes { Sure::Yes } else { Sure::NotYet };
+            match agent::discard(&config, task.as_ref(), sure) {
+                Ok(text) => Ok(said(text.as_bytes())),
+                Err(error) => {
+                    let code = error.exit_code();
+                    say_error(&error.into());
+                    Ok(code.into())
+                }
+            }
+        }
+        Some(Action::Completions { .. }) | None => {
             log::init(&config.log)?;
             limits::raise_open_files();
             let runtime =

@@ -8,6 +8,7 @@
 mod backup;
 mod bad_input;
 mod correlation;
+mod discard;
 mod disk;
 mod follow;
 mod kill9;

@@ -31,6 +31,8 @@ pub struct EpochRow {
     pub restamped: Seq,
     /// Why it began.
     pub reason: EpochReason,
+    /// Through this place, what is missing was given up by an administrator.
+    pub purged: Seq,
 }
 
 impl EpochRow {
@@ -43,7 +45,7 @@ impl EpochRow {
 /// Every epoch, oldest first.
 pub(super) fn all(connection: &Connection) -> Result<Vec<EpochRow>, SpoolError> {
     let mut statement = connection.prepare_cached(
-        "SELECT no, epoch, next_seq, acked_seq, acked_event, predecessor, restamped, reason FROM epoch ORDER BY no",
+        "SELECT no, epoch, next_seq, acked_seq, acked_event, predecessor, restamped, reason, purged FROM epoch ORDER BY no",
     )?;
     let mut rows = statement.query([])?;
     let mut epochs = Vec::new();
@@ -59,6 +61,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<EpochRow>, SpoolError> 
             predecessor: row.get::<_, Option<Vec<u8>>>(5)?.and_then(|epoch| Epoch::from_slice(&epoch)),
             restamped: seq(row.get(6)?),
             reason: EpochReason::from_number(row.get(7)?),
+            purged: seq(row.get(8)?),
         });
     }
     Ok(epochs)
@@ -68,7 +71,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<EpochRow>, SpoolError> 
 pub(super) fn newest(connection: &Connection) -> Result<EpochRow, SpoolError> {
     match all(connection)?.pop() {
         Some(epoch) => Ok(epoch),
-        None => create(connection, None, Seq::ZERO, EpochReason::Created),
+        None => create(connection, None, EpochReason::Created),
     }
 }
 
@@ -85,8 +88,7 @@ pub(super) fn succeed(
     let has_successor = epochs.iter().any(|one| one.predecessor == Some(epoch));
     let old = epochs.into_iter().find(|one| one.epoch == epoch && !has_successor);
     let old = old.ok_or(SpoolError::NoEpoch { epoch })?;
-    let restamped = Seq::new(old.last().get().saturating_sub(old.acked.get())).unwrap_or(Seq::ZERO);
-    let new = create(connection, Some(epoch), restamped, reason)?;
+    let new = create(connection, Some(&old), reason)?;
     restamp_runs(connection, &old, new.epoch)?;
     let (from, to) = (row_of(old.no, old.acked), row_of(new.no, Seq::ZERO));
     connection.execute(
@@ -117,14 +119,20 @@ fn restamp_runs(connection: &Connection, old: &EpochRow, new: Epoch) -> Result<(
 
 fn create(
     connection: &Connection,
-    predecessor: Option<Epoch>,
-    restamped: Seq,
+    old: Option<&EpochRow>,
     reason: EpochReason,
 ) -> Result<EpochRow, SpoolError> {
     let (epoch, now): (_, Timestamp) = (Epoch::from_bytes(random::bytes()), clock::now());
+    let predecessor = old.map(|old| old.epoch);
+    // What was the first place after the acknowledged ones is the first of the new epoch.
+    let moved = |through: fn(&EpochRow) -> Seq| {
+        let places = old.map_or(0, |old| through(old).get().saturating_sub(old.acked.get()));
+        Seq::new(places).unwrap_or(Seq::ZERO)
+    };
+    let (restamped, purged) = (moved(EpochRow::last), moved(|old| old.purged));
     connection.execute(
-        "INSERT INTO epoch (epoch, next_seq, acked_seq, created_us, predecessor, restamped, reason)
-         VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6)",
+        "INSERT INTO epoch (epoch, next_seq, acked_seq, created_us, predecessor, restamped, reason, purged)
+         VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7)",
         params![
             epoch.as_bytes(),
             restamped.next().get() as i64,
@@ -132,11 +140,13 @@ fn create(
             predecessor.as_ref().map(Epoch::as_bytes),
             restamped.get() as i64,
             reason.number(),
+            purged.get() as i64,
         ],
     )?;
     let no = connection.last_insert_rowid();
     let (acked, acked_event) = (Seq::ZERO, None);
-    Ok(EpochRow { no, epoch, next: restamped.next(), acked, acked_event, predecessor, restamped, reason })
+    let next = restamped.next();
+    Ok(EpochRow { no, epoch, next, acked, acked_event, predecessor, restamped, reason, purged })
 }
 
 /// The number of an epoch, if it is one of this spool.

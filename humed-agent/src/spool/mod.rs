@@ -7,6 +7,7 @@
 
 mod acks;
 mod config;
+mod discard;
 mod disk;
 mod epochs;
 mod fold;
@@ -39,6 +40,7 @@ use disk::Disk;
 use reader::Renewals;
 
 pub use config::{Config, Keeping, WhenFull};
+pub use discard::{Unsent, discard, unsent};
 pub use epochs::EpochRow;
 pub use query::Viewer;
 pub use reader::{SpoolReader, Stretch};
@@ -77,12 +79,7 @@ impl Spool {
     ) -> Result<Spool, SpoolError> {
         let lock = sqlite::lock(dir)?;
         let path = dir.join(FILE_NAME);
-        let pages = config.bytes_max / u64::from(sqlite::PAGE_BYTES);
-        let options = SqliteOptions {
-            pages_max: Some(u32::try_from(pages).unwrap_or(u32::MAX)),
-            allow_network: config.allow_network,
-            ..SqliteOptions::default()
-        };
+        let options = options(config);
         let figures = Arc::new(Figures::default());
         let (connection, rescued) = opening::open(&path, &options, agent)?;
         if let Some(rescued) = &rescued {
@@ -113,5 +110,14 @@ impl Spool {
     /// Numbers for status and metrics, read without asking the disk.
     pub fn figures(&self) -> Arc<Figures> {
         self.writer.figures()
+    }
+}
+
+fn options(config: &Config) -> SqliteOptions {
+    let pages = config.bytes_max / u64::from(sqlite::PAGE_BYTES);
+    SqliteOptions {
+        pages_max: Some(u32::try_from(pages).unwrap_or(u32::MAX)),
+        allow_network: config.allow_network,
+        ..SqliteOptions::default()
     }
 }

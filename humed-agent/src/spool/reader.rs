@@ -32,9 +32,9 @@ fn hole(connection: &Connection, epoch_no: i64, from: Seq) -> Result<Stretch, Sp
         .prepare_cached("SELECT seq FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT 1")?
         .query_row([row_of(epoch_no, from), row_of(epoch_no + 1, Seq::ZERO)], |row| row.get(0))
         .optional()?;
-    let (given_out, restamped, reason): (i64, i64, i64) = connection
-        .prepare_cached("SELECT next_seq, restamped, reason FROM epoch WHERE no = ?1")?
-        .query_row([epoch_no], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (given_out, restamped, reason, purged): (i64, i64, i64, i64) = connection
+        .prepare_cached("SELECT next_seq, restamped, reason, purged FROM epoch WHERE no = ?1")?
+        .query_row([epoch_no], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     let from_no = from.get() as i64;
     let through = next.unwrap_or(given_out) - 1;
     if through < from_no {
@@ -42,7 +42,9 @@ fn hole(connection: &Connection, epoch_no: i64, from: Seq) -> Result<Stretch, Sp
     }
     // Of a damaged file, what moved into this epoch has holes where it could not be read.
     let was_damaged = EpochReason::from_number(reason) == EpochReason::Salvaged && from_no <= restamped;
-    let (through, reason) = if was_damaged {
+    let (through, reason) = if from_no <= purged {
+        (through.min(purged), GapReason::Purged)
+    } else if was_damaged {
         (through.min(restamped), GapReason::Corrupt)
     } else {
         (through, GapReason::Evicted)

@@ -111,7 +111,7 @@ pub(super) fn forget(
             break true;
         }
         let look = look(&transaction, keeping, at, Limits { rows_max: rows_left, old_before }, &mut excess)?;
-        remove(&transaction, &look)?;
+        remove(&transaction, &look.rows, &look.runs)?;
         looked_at += look.looked_at;
         at.after = look.after;
         forgotten.events += look.rows.len() as u64;
@@ -204,13 +204,14 @@ fn look(
     Ok(look)
 }
 
-fn remove(connection: &Connection, look: &Look) -> Result<(), SpoolError> {
+/// Removes these events, and of these runs those that have ended and have no event any more.
+pub(super) fn remove(connection: &Connection, rows: &[i64], runs: &HashSet<i64>) -> Result<(), SpoolError> {
     let mut event = connection.prepare_cached(DELETE_EVENT)?;
-    for row in &look.rows {
+    for row in rows {
         event.execute([row])?;
     }
     let mut run = connection.prepare_cached(DELETE_RUN)?;
-    for no in &look.runs {
+    for no in runs {
         run.execute([no])?;
     }
     Ok(())

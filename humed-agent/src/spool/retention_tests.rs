@@ -41,7 +41,7 @@ fn file(rows: &[Row], acked: i64) -> Connection {
     for no in 1..=3 {
         connection
             .execute(
-                "INSERT INTO epoch VALUES (?1, ?2, 1000, ?3, NULL, 0, NULL, 0, 1)",
+                "INSERT INTO epoch (no, epoch, next_seq, acked_seq, acked_event, created_us, predecessor, restamped, reason) VALUES (?1, ?2, 1000, ?3, NULL, 0, NULL, 0, 1)",
                 params![no, [no as u8; 16], acked],
             )
             .unwrap();

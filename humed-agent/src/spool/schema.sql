@@ -13,7 +13,9 @@ CREATE TABLE epoch (
     -- To an epoch with a successor nothing is added.
     predecessor BLOB,
     restamped   INTEGER NOT NULL,
-    reason      INTEGER NOT NULL
+    reason      INTEGER NOT NULL,
+    -- Through this place, what is missing was given up by an administrator.
+    purged      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE event (
