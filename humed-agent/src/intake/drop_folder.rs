@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hume_core::event::{LINE_BYTES_MAX, Process};
@@ -28,6 +28,7 @@ use tokio::sync::{Mutex, oneshot};
 use tracing::{info, warn};
 
 use super::Desk;
+use super::stir::Stir;
 use crate::runs::{Answers, Folder, NotTaken, Reporter};
 
 /// Files looked at in one pass; the rest waits for the next.
@@ -64,8 +65,8 @@ pub(super) struct DropFolder {
     path: PathBuf,
     notify: AsyncFd<OwnedFd>,
     desk: Arc<Desk>,
-    /// Something may be in it.
-    waiting: AtomicBool,
+    /// Whether something may be in it.
+    stir: Stir,
     /// One pass at a time; holds until when the folder rests after a failure.
     importing: Mutex<Option<Instant>>,
     /// Folders found in it the last time, so that each new one is told once.
@@ -143,7 +144,7 @@ impl DropFolder {
             path: path.to_owned(),
             notify,
             desk,
-            waiting: AtomicBool::new(true),
+            stir: Stir::new(),
             importing: Mutex::new(None),
             folders: AtomicU64::new(0),
         })
@@ -166,16 +167,20 @@ impl DropFolder {
     /// Waits until something was put into the folder.
     async fn stirred(&self) {
         loop {
-            if self.waiting.load(Ordering::Acquire) {
+            if self.stir.is_set() {
                 let rest = *self.importing.lock().await;
                 if let Some(until) = rest {
                     tokio::time::sleep_until(until.into()).await;
                 }
                 return;
             }
-            if let Ok(mut ready) = self.notify.readable().await {
-                self.listen();
-                ready.clear_ready();
+            tokio::select! {
+                ready = self.notify.readable() => if let Ok(mut ready) = ready {
+                    self.listen();
+                    ready.clear_ready();
+                },
+                // Somebody who answers a line was told by the kernel first, or has left something.
+                () = self.stir.stirred() => {}
             }
         }
     }
@@ -184,7 +189,7 @@ impl DropFolder {
     fn listen(&self) {
         let mut buffer = [0_u8; 4096];
         while rustix::io::read(self.notify.get_ref(), &mut buffer).is_ok_and(|read| read > 0) {
-            self.waiting.store(true, Ordering::Release);
+            self.stir.set();
         }
     }
 
@@ -192,7 +197,7 @@ impl DropFolder {
     pub(super) async fn settle_if_stirred(&self) {
         self.listen();
         // Also while a pass goes on: what this line belongs to may be in it.
-        if self.waiting.load(Ordering::Acquire) || self.importing.try_lock().is_err() {
+        if self.stir.is_set() || self.importing.try_lock().is_err() {
             self.settle().await;
         }
     }
@@ -201,7 +206,7 @@ impl DropFolder {
     pub(super) async fn settle_all(&self) {
         for _ in 0..START_PASSES_MAX {
             self.settle().await;
-            if !self.waiting.load(Ordering::Acquire) || self.importing.lock().await.is_some() {
+            if !self.stir.is_set() || self.importing.lock().await.is_some() {
                 return;
             }
         }
@@ -214,9 +219,7 @@ impl DropFolder {
             return;
         }
         *rest = None;
-        if !self.waiting.swap(false, Ordering::AcqRel) {
-            return;
-        }
+        let Some(look) = self.stir.look() else { return };
         self.desk.records.tell_folder(Folder::Waiting);
         let pass = self.pass().await;
         if pass.taken > 0 {
@@ -232,8 +235,10 @@ impl DropFolder {
             *rest = Some(Instant::now() + REST);
         }
         if pass.failure.is_some() || pass.is_cut {
-            self.waiting.store(true, Ordering::Release);
-        } else if !self.waiting.load(Ordering::Acquire) {
+            return drop(look);
+        }
+        look.finished();
+        if !self.stir.is_set() {
             self.desk.records.tell_folder(Folder::Empty);
         }
     }

@@ -8,6 +8,7 @@ mod connection;
 mod drop_folder;
 mod peer;
 mod places;
+mod stir;
 mod users;
 
 use std::sync::Arc;
