@@ -9,9 +9,12 @@ use hume_core::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use uuid::Uuid;
 
+use crate::points;
+
 /// The wall clock now (`CLOCK_REALTIME`), cut to microseconds.
 pub fn now() -> Timestamp {
-    Timestamp::from_micros(micros(clock_gettime(ClockId::Realtime)))
+    let micros = micros(clock_gettime(ClockId::Realtime));
+    Timestamp::from_micros(micros.saturating_add(points::clock_shift_us()))
 }
 
 /// Microseconds since the machine booted (`CLOCK_BOOTTIME`), time asleep included.

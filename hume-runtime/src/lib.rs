@@ -14,6 +14,7 @@ pub mod limits;
 pub mod log;
 pub mod notify;
 pub mod pki;
+pub mod points;
 pub mod random;
 pub mod secret;
 #[cfg(feature = "web")]

@@ -16,5 +16,6 @@ mod lifecycle;
 mod main_job;
 mod namespaces;
 mod outage;
+mod points;
 mod revert;
 mod trust;

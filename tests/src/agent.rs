@@ -162,6 +162,20 @@ impl Agent {
         });
     }
 
+    /// Waits until nothing is left in the drop folder that may still be taken.
+    #[track_caller]
+    pub fn wait_until_folder_is_empty(&self, limit: Duration) {
+        let what = format!("the drop folder of {} is empty", self.host);
+        wait_until(&what, limit, || self.waiting().is_empty());
+    }
+
+    /// The names of what waits in the drop folder.
+    pub fn waiting(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.drop_dir()).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != "rejected" && !name.starts_with('.')).collect()
+    }
+
     /// One request on its query socket, none if there is no connection.
     pub fn try_get(&self, path: &str) -> Option<HttpAnswer> {
         let stream = UnixStream::connect(self.dir.join("run/api.sock")).ok()?;

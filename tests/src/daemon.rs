@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hume_runtime::points;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process;
@@ -100,7 +102,23 @@ impl Daemon {
     /// A variable of its environment, from the next start on.
     pub fn set_variable(&self, name: &'static str, value: &str) {
         let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        variables.retain(|(known, _)| *known != name);
         variables.push((name, value.to_owned()));
+    }
+
+    /// What it does to itself at its fail points, from the next start on; see [`hume_runtime::points`].
+    pub fn ask_for(&self, faults: &str) {
+        self.set_variable(points::VARIABLE, faults);
+    }
+
+    /// Waits until it has killed itself at a fail point, or has ended with 0 before it came to that: false.
+    #[track_caller]
+    pub fn wait_until_killed(&self, limit: Duration) -> bool {
+        let what = format!("{} has killed itself, see {}", self.program, self.log.display());
+        let status = wait_for(&what, limit, || self.ended());
+        let is_killed = status.signal() == Some(Signal::KILL.as_raw());
+        assert!(is_killed || status.success(), "{} ended otherwise: {status}", self.program);
+        is_killed
     }
 
     /// What starts it, by words before its own, from the next start on: it must end with it.

@@ -8,17 +8,23 @@
 mod agent;
 mod daemon;
 pub mod events;
+pub mod evidence;
 pub mod http;
+pub mod ledger;
 mod master;
+pub mod oracle;
 pub mod process;
+pub mod reporter;
 mod site;
 pub mod tls;
 mod wait;
 
 pub use agent::Agent;
 pub use daemon::{Daemon, LogTo};
+pub use evidence::Evidence;
 pub use http::HttpAnswer;
+pub use ledger::Ledger;
 pub use master::{Master, Token};
 pub use process::Output;
 pub use site::{Folder, Site};
-pub use wait::{SOON, wait_for, wait_until};
+pub use wait::{SOON, let_pass, wait_for, wait_until};

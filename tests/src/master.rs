@@ -45,6 +45,11 @@ impl Master {
         &self.dir
     }
 
+    /// The file of its store.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("state/store.db")
+    }
+
     /// Where agents connect.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc

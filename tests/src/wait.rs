@@ -28,6 +28,16 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut find: impl FnMut() -> Option
     }
 }
 
+/// Lets time pass, for what has to happen at a moment of nobody's choosing; earlier when `is_over`. Nothing is concluded from it.
+pub fn let_pass(time: Duration, mut is_over: impl FnMut() -> bool) {
+    let until = Instant::now() + time;
+    while !is_over()
+        && let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    {
+        thread::park_timeout(left.min(POLL_INTERVAL));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,7 @@ pub use self::migrate::{check_schema, migrate};
 pub use self::repair::{empty_log, rewrite_log};
 use crate::files::{self, FileError};
 use crate::notify;
+use crate::points::{self, Point};
 
 /// Older ones can lose a commit when the WAL is reset while another process reads.
 const VERSION_MIN: i32 = 3_051_003;
@@ -281,7 +282,8 @@ pub fn checkpoint(connection: &Connection, kind: Checkpoint) -> Result<Checkpoin
             Ok(CheckpointReport { busy: row.get(0)?, wal_pages: row.get(1)?, copied_pages: row.get(2)? })
         })
     };
-    match kind {
+    points::reach(Point::Checkpoint);
+    let report = match kind {
         Checkpoint::Passive => run("PRAGMA wal_checkpoint(PASSIVE)").map_err(failed),
         Checkpoint::Truncate => {
             let usual: i64 =
@@ -291,7 +293,9 @@ pub fn checkpoint(connection: &Connection, kind: Checkpoint) -> Result<Checkpoin
             connection.busy_timeout(Duration::from_millis(usual.unsigned_abs())).map_err(failed)?;
             report
         }
-    }
+    };
+    points::reach(Point::AfterCheckpoint);
+    report
 }
 
 /// Bytes of the WAL file beside the database; 0 if there is none.

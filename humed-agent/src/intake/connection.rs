@@ -10,6 +10,7 @@ use std::time::Duration;
 use hume_core::event::LINE_BYTES_MAX;
 use hume_core::{ErrorClass, EventId};
 use hume_proto::intake::{self, AnswerLine, LineError};
+use hume_runtime::points::{self, Point};
 use hume_runtime::task_group::Stop;
 use hume_runtime::{clock, random};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -215,6 +216,7 @@ async fn answer(mut stream: WriteHalf<'_>, mut taken: mpsc::Receiver<Group>, des
         if !matches!(written, Ok(Ok(()))) {
             return;
         }
+        points::reach(Point::AgentAfterReply);
     }
 }
 

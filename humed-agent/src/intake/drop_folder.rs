@@ -18,6 +18,7 @@ use hume_core::event::{LINE_BYTES_MAX, Process};
 use hume_core::process::Chain;
 use hume_core::{ErrorClass, EventId};
 use hume_proto::intake;
+use hume_runtime::points::{self, Point};
 use hume_runtime::random;
 use hume_runtime::task_group::Stop;
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
@@ -272,6 +273,7 @@ impl DropFolder {
             }
             for Submitted { name, bytes: _, coming } in submitted {
                 let answers = coming.await.ok();
+                points::reach(Point::AgentBeforeRemove);
                 let fate = match answers.and_then(|answers| answers.into_iter().next()) {
                     Some(Ok(_)) => Fate::Remove,
                     Some(Err(error)) => fate_of(&error),

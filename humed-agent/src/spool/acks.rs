@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hume_core::name::{Epoch, Seq};
+use hume_runtime::points::{self, Point};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::types::row_of;
@@ -65,6 +66,7 @@ pub(super) fn newly_acked(
 /// Notes what is acknowledged.
 pub(super) fn write(transaction: &Transaction<'_>, acks: &BTreeMap<Epoch, Seq>) -> rusqlite::Result<()> {
     for (epoch, seq) in acks {
+        points::reach(Point::AgentBeforeCursor);
         transaction
             .prepare_cached(
                 "UPDATE epoch SET acked_seq = ?2,
@@ -72,6 +74,7 @@ pub(super) fn write(transaction: &Transaction<'_>, acks: &BTreeMap<Epoch, Seq>) 
                   WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
             )?
             .execute(params![epoch.as_bytes(), seq.get() as i64])?;
+        points::reach(Point::AgentAfterCursor);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use hume_core::Timestamp;
+use hume_runtime::points::{self, Point};
 use rusqlite::{Connection, params};
 
 use super::config::Keeping;
@@ -128,6 +129,9 @@ pub(super) fn forget(
             }
         }
     };
+    if forgotten.events > 0 {
+        points::statement(Point::AgentInTrim)?;
+    }
     transaction.commit()?;
     *round = at;
     Ok(forgotten)

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use hume_core::name::{Epoch, Seq};
 use hume_core::{AgentId, Event, RunId};
 use hume_proto::relay::EpochReason;
+use hume_runtime::points::{self, Point};
 use hume_runtime::sqlite::{self, Checkpoint, Fault};
 use hume_runtime::task_group::{Stop, TaskGroup};
 use rusqlite::Connection;
@@ -334,7 +335,9 @@ impl Writer {
         let transaction = self.connection.transaction()?;
         acks::write(&transaction, &self.acks)?;
         let row = epochs::succeed(&transaction, epoch, reason)?;
+        points::reach(Point::AgentBeforeSuccession);
         transaction.commit()?;
+        points::reach(Point::AgentAfterSuccession);
         Ok(row)
     }
 
@@ -381,6 +384,7 @@ impl Writer {
                 continue;
             }
             let savepoint = transaction.savepoint()?;
+            points::reach(Point::AgentBeforeInsert);
             let mut fold = Fold { agent: self.agent, folds: &mut self.folds };
             match fold.append(&savepoint, &mut self.epoch, events, &changes) {
                 Ok((appended, bytes)) => {
@@ -404,11 +408,13 @@ impl Writer {
             }
         }
         acks::write(&transaction, &self.acks)?;
+        points::statement(Point::AgentBeforeCommit)?;
         transaction.commit()
     }
 
     /// It is on disk: counts, and answers.
     fn committed(&mut self, group: Group, started: Instant) {
+        points::reach(Point::AgentAfterCommit);
         let Group { done, events, bytes, refused } = group;
         self.acks.clear();
         self.wal_bytes += 2 * bytes + COMMIT_BYTES;

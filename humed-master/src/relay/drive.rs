@@ -7,6 +7,7 @@ use hume_proto::relay::{
     AgentFrame, AgentFrames, FrameError, GoAwayReason, Hello, Limits, MasterFrame, Quarantined,
 };
 use hume_runtime::clock;
+use hume_runtime::points::{self, Point};
 use hume_runtime::task_group::Stop;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -117,6 +118,7 @@ impl Drive {
             Command::Commit(parcels) => {
                 // Without a session nothing is read that could be committed.
                 let Some(session) = self.session() else { return Ok(()) };
+                points::reach(Point::MasterReceived);
                 let (intake, agent) = (self.shared.intake.clone(), self.visitor.agent);
                 self.work = Some(Box::pin(async move {
                     match intake.admit(agent, session, parcels, clock::now()).await {
@@ -129,6 +131,9 @@ impl Drive {
                 }));
             }
             Command::Send(frame) => {
+                if matches!(frame, MasterFrame::Ack(_)) && points::fails(Point::MasterBeforeAck) {
+                    return Err(Over(Some("a fault that was asked for".to_owned())));
+                }
                 self.tell(&frame);
                 let sent = tokio::time::timeout(SEND_TIME_MAX, self.answers.send(frame)).await;
                 if !matches!(sent, Ok(Ok(()))) {

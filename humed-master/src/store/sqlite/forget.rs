@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hume_core::Timestamp;
+use hume_runtime::points::{self, Point};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::cache::Cache;
@@ -59,6 +60,7 @@ pub(super) fn forget(
     }
     delete(connection, "DELETE FROM quarantine WHERE no <= ?1", quarantine_through)?;
     let more = give_back(connection, gives_back)? || more;
+    points::reach(Point::MasterInRetention);
     Ok(Forgotten { events, runs: gone, round, more, excess_bytes })
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hume_core::Timestamp;
 use hume_core::page::EventCursor;
 use hume_proto::relay::EpochCursor;
+use hume_runtime::points::{self, Point};
 use hume_runtime::sqlite::{self, Checkpoint, Fault, SqliteError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -116,6 +117,10 @@ impl Done {
             Done::Forget(answer, forgotten) => drop(answer.send(result.map(|()| forgotten))),
             Done::Unasked | Done::Refused(_) => {}
         }
+    }
+
+    fn has_events(&self) -> bool {
+        matches!(self, Done::Commit(..))
     }
 
     fn refused(&self) -> Option<&StoreError> {
@@ -290,12 +295,19 @@ impl Writer {
                     return Err(done.last().map_or(StoreError::Closed, Done::cause));
                 }
             }
+            if done.iter().any(Done::has_events) {
+                let failed = |source| StoreError::sqlite("write to", source);
+                points::statement(Point::MasterBeforeCommit).map_err(failed)?;
+            }
             Ok(())
         });
+        if committed.is_ok() && done.iter().any(Done::has_events) {
+            points::reach(Point::MasterAfterCommit);
+        }
         let refused = done.iter().find_map(Done::refused).or(committed.as_ref().err()).cloned();
         match &refused {
             Some(error) => metrics.store_refuses(Some(error.to_string())),
-            None if done.iter().any(|done| matches!(done, Done::Commit(..))) => metrics.store_refuses(None),
+            None if done.iter().any(Done::has_events) => metrics.store_refuses(None),
             None => {}
         }
         for done in done {
