@@ -8,11 +8,17 @@ cargo xtask bench [--quick] [--json] [--only PART]...
     --quick   fewer events and rounds: about 3 minutes once its stores are filled
     --json    the same as JSON on standard output
     --only    the parts named, of: call, intake, relay, latency, fan_in, query, growth, idle, disk
-cargo xtask swarm --agents N [--events E] [--json]
-    N agents at once, E events each (1000), to one master";
+cargo xtask swarm --agents N [--storm K] [--events E] [--json]
+    N agents at once, E events each (1000), to one master. With --storm the master is killed K times while they send E
+    events each (20): how soon all are back and acknowledged, what an idle session costs the master, and whether its
+    store has everything, once and in order";
 
 /// Events of one agent of a swarm, unless it is said.
 const SWARM_EVENTS: usize = 1000;
+/// The same for a swarm whose master is killed.
+const STORM_EVENTS: usize = 20;
+/// Nobody waits for more.
+const STORMS_MAX: usize = 100;
 /// As many sessions as a master has.
 const SWARM_AGENTS_MAX: usize = 10_000;
 
@@ -102,6 +108,8 @@ pub(crate) enum Order {
     Bench { parts: Vec<Part>, extent: Extent, format: Format },
     /// Measure one swarm.
     Swarm { agents: usize, events: usize, format: Format },
+    /// Measure one swarm whose master is killed so many times.
+    Storm { agents: usize, storms: usize, events: usize, format: Format },
     /// Print [`HELP`].
     Help,
 }
@@ -142,7 +150,7 @@ fn bench<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Order, String> 
 }
 
 fn swarm<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Order, String> {
-    let (mut agents, mut events, mut format) = (None, SWARM_EVENTS, Format::Table);
+    let (mut agents, mut storms, mut events, mut format) = (None, None, None, Format::Table);
     while let Some(word) = words.next() {
         if word == "--json" {
             format = Format::Json;
@@ -151,13 +159,18 @@ fn swarm<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Order, String> 
         } else if let Some(text) = value("--agents", word, &mut words)? {
             agents = Some(number("--agents", text, SWARM_AGENTS_MAX)?);
         } else if let Some(text) = value("--events", word, &mut words)? {
-            events = number("--events", text, usize::MAX)?;
+            events = Some(number("--events", text, usize::MAX)?);
+        } else if let Some(text) = value("--storm", word, &mut words)? {
+            storms = Some(number("--storm", text, STORMS_MAX)?);
         } else {
             return Err(format!("swarm does not know {word:?}"));
         }
     }
     let agents = agents.ok_or("swarm wants --agents N")?;
-    Ok(Order::Swarm { agents, events, format })
+    Ok(match storms {
+        Some(storms) => Order::Storm { agents, storms, events: events.unwrap_or(STORM_EVENTS), format },
+        None => Order::Swarm { agents, events: events.unwrap_or(SWARM_EVENTS), format },
+    })
 }
 
 fn number(flag: &str, text: &str, max: usize) -> Result<usize, String> {
@@ -216,6 +229,10 @@ mod tests {
             parsed("swarm --json --agents=1"),
             Ok(Order::Swarm { agents: 1, events: SWARM_EVENTS, format: Format::Json })
         );
+        assert_eq!(
+            parsed("swarm --agents 5000 --storm 3"),
+            Ok(Order::Storm { agents: 5000, storms: 3, events: STORM_EVENTS, format: Format::Table })
+        );
     }
 
     #[test]
@@ -237,6 +254,7 @@ mod tests {
             ("swarm", "--agents"),
             ("swarm --agents 0", "--agents"),
             ("swarm --agents many", "many"),
+            ("swarm --agents 1 --storm 0", "--storm"),
             ("swarm --quick", "--quick"),
         ] {
             let mistake = parsed(line).unwrap_err();

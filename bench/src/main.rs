@@ -48,7 +48,12 @@ fn main() -> ExitCode {
     hume_runtime::limits::raise_open_files();
     let outcome = match order {
         Order::Bench { parts, extent, format } => bench(&words, &parts, extent, format),
-        Order::Swarm { agents, events, format } => swarm(&words, agents, events, format),
+        Order::Swarm { agents, events, format } => {
+            swarm(&words, format, |programs| part::of_swarm(programs, agents, events))
+        }
+        Order::Storm { agents, storms, events, format } => {
+            swarm(&words, format, |programs| part::of_storm(programs, agents, storms, events))
+        }
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
@@ -81,10 +86,14 @@ fn bench(words: &[String], parts: &[Part], extent: Extent, format: Format) -> an
     Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn swarm(words: &[String], agents: usize, events: usize, format: Format) -> anyhow::Result<ExitCode> {
+fn swarm(
+    words: &[String],
+    format: Format,
+    measure: impl FnOnce(&Programs) -> anyhow::Result<Findings>,
+) -> anyhow::Result<ExitCode> {
     let programs = Programs::find()?;
     let machine = machine(words, &programs);
-    let findings = part::of_swarm(&programs, agents, events)?;
+    let findings = measure(&programs)?;
     show(&machine, &findings, format)?;
     Ok(ExitCode::SUCCESS)
 }

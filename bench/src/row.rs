@@ -8,6 +8,7 @@ use crate::args::Part;
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
+    Events,
     EventsPerSecond,
     EventsPerSync,
     PerMinute,
@@ -21,6 +22,7 @@ impl Unit {
     /// The word in JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Unit::Events => "events",
             Unit::EventsPerSecond => "events/s",
             Unit::EventsPerSync => "events/sync",
             Unit::PerMinute => "1/min",
@@ -61,6 +63,7 @@ impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Quantity { value, unit } = *self;
         let text = match unit {
+            Unit::Events => format!("{} events", grouped(value)),
             Unit::EventsPerSecond => format!("{} events/s", grouped(value)),
             Unit::EventsPerSync => format!("{value:.1} events/sync"),
             Unit::PerMinute => format!("{value:.1}/min"),
@@ -68,6 +71,7 @@ impl fmt::Display for Quantity {
             Unit::Microseconds if value < 1e6 => format!("{:.2} ms", value / 1e3),
             Unit::Microseconds => format!("{:.2} s", value / 1e6),
             Unit::Bytes if value < 10_240.0 => format!("{value:.0} bytes"),
+            Unit::Bytes if value < 1024.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
             Unit::Bytes => format!("{:.2} MiB", value / 1024.0 / 1024.0),
             Unit::Instructions => grouped(value),
             Unit::Factor => format!("{value:.2} ×"),
@@ -223,7 +227,9 @@ mod tests {
         assert_eq!(text(1_940.0, Unit::Microseconds), "1.94 ms");
         assert_eq!(text(2_500_000.0, Unit::Microseconds), "2.50 s");
         assert_eq!(text(300.0, Unit::Bytes), "300 bytes");
+        assert_eq!(text(61_440.0, Unit::Bytes), "60.0 KiB");
         assert_eq!(text(2_097_152.0, Unit::Bytes), "2.00 MiB");
+        assert_eq!(text(1_000.0, Unit::Events), "1,000 events");
         let row = Row::new(Part::Intake, "x", Quantity::rate(1.0)).at_least(5000.0, "half of it");
         assert_eq!(row.goal.unwrap().to_string(), "≥ 5,000 events/s (half of it)");
     }

@@ -156,6 +156,14 @@ impl Process {
         wait_for(&what, STOP_TIME_MAX, || self.ended()).map(drop)
     }
 
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) fn kill9(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else { bail!("{} does not run", self.name) };
+        child.kill().with_context(|| format!("could not kill {}", self.name))?;
+        child.wait().with_context(|| format!("could not wait for {}", self.name))?;
+        self.forget()
+    }
+
     /// The last lines it wrote.
     pub(crate) fn tail(&self) -> String {
         let text = fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());

@@ -654,6 +654,7 @@ pub async fn open(
     Ok(MasterFrames(client.session(frames).await?.into_inner()))
 }
 
+pub(crate) mod buffers;
 mod codec;
 mod wire;
 

@@ -20,8 +20,8 @@ cargo xtask cost
     CPU instructions, memory and size of one confirmed event, beside those of logger(1); needs valgrind
 cargo xtask bench [--quick] [--json] [--only PART]...
     what hume costs and carries, each figure beside its baseline in the same run; `bench --help` says more
-cargo xtask swarm --agents N [--events E] [--json]
-    N agents at once, E events each, to one master
+cargo xtask swarm --agents N [--storm K] [--events E] [--json]
+    N agents at once, E events each, to one master, which is killed K times; `bench --help` says more
 cargo xtask help";
 
 /// What `xtask` shall do.

@@ -9,6 +9,7 @@ mod intake;
 mod latency;
 mod query;
 mod relay;
+mod storm;
 
 use std::cell::OnceCell;
 
@@ -35,6 +36,8 @@ pub(crate) struct Context {
 
 /// What a swarm brings to a master: the rows of the part, and nothing of the rest.
 pub(crate) use fan_in::of_swarm;
+/// The same through kills of the master.
+pub(crate) use storm::of_storm;
 
 /// What came of a part.
 #[derive(Default)]
