@@ -1,7 +1,10 @@
 //! Room that is held for bad times: a file beside the database, given up when the disk is full.
 //!
 //! What it held is for small things (acknowledgements, trims, checkpoints), by which a store makes room of its own; while
-//! it is given up nothing else may be written. It is made again when the disk has room for it twice.
+//! it is given up nothing else may be written. It is made again when the disk has room for it and a quarter more.
+//!
+//! Whatever stands in the log takes about as much room again in the database, before the log gives any back. So the log of a disk that
+//! is nearly full is kept so small that the ballast has room for its copy.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,8 +17,11 @@ use rustix::io::Errno;
 const FILE_NAME: &str = "ballast";
 /// What is written at a time where the file system cannot reserve room by itself.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// So many times its size must be free before it is made: taking the last room would help nobody.
-const ROOM_FACTOR: u64 = 2;
+/// A part of its size must stay free when it is made: taking the last room would help nobody. Not more, because a small store can
+/// give back little more than it holds.
+const LEFT_PART: u64 = 4;
+/// A disk is nearly full when it has less room than so many of the largest logs: others must not fill it before the next look.
+const LOGS_MIN: u64 = 4;
 
 /// The file, held or given up.
 #[derive(Debug)]
@@ -59,8 +65,8 @@ impl Ballast {
         }
         // Somebody may have removed it to make room.
         self.is_held = std::fs::metadata(self.path()).is_ok_and(|about| about.len() == self.bytes);
-        let has_room =
-            || self.available().is_some_and(|available| available >= self.bytes.saturating_mul(ROOM_FACTOR));
+        let needed = self.bytes.saturating_add(self.bytes / LEFT_PART);
+        let has_room = || self.available().is_some_and(|available| available >= needed);
         if !self.is_held && has_room() {
             self.is_held = fill(&self.path(), self.bytes).is_ok();
             if !self.is_held {
@@ -69,6 +75,11 @@ impl Ballast {
             }
         }
         self.is_held
+    }
+
+    /// Bytes of the log at which it is to be copied back, where it may have `usual` on a disk with room.
+    pub fn log_bytes_max(&self, usual: u64) -> u64 {
+        log_bytes_max(usual, self.bytes, self.available())
     }
 
     /// Bytes that the disk has left for us.
@@ -80,6 +91,12 @@ impl Ballast {
     fn path(&self) -> PathBuf {
         self.folder.join(FILE_NAME)
     }
+}
+
+fn log_bytes_max(usual: u64, ballast_bytes: u64, available: Option<u64>) -> u64 {
+    let is_nearly_full = available.is_some_and(|available| available < usual.saturating_mul(LOGS_MIN));
+    // The other half is for what comes until it is copied.
+    if is_nearly_full && ballast_bytes > 0 { usual.min(ballast_bytes / 2) } else { usual }
 }
 
 /// Gives up what an earlier process held in this folder. True when there was some.
@@ -151,6 +168,16 @@ mod tests {
         assert!(!Ballast::new(folder.path(), 4096).is_out());
         assert!(!Ballast::new(folder.path(), 8192).is_out());
         assert_eq!(std::fs::metadata(folder.path().join(FILE_NAME)).unwrap().len(), 8192);
+    }
+
+    #[test]
+    fn the_log_of_a_nearly_full_disk_has_room_for_its_copy_where_the_ballast_was() {
+        assert_eq!(log_bytes_max(16, 4, Some(64)), 16);
+        assert_eq!(log_bytes_max(16, 4, Some(63)), 2);
+        assert_eq!(log_bytes_max(16, 4, Some(0)), 2);
+        assert_eq!(log_bytes_max(16, 100, Some(0)), 16, "never more than usual");
+        assert_eq!(log_bytes_max(16, 0, Some(0)), 16, "there is no ballast");
+        assert_eq!(log_bytes_max(16, 4, None), 16, "nobody knows");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) const RETENTION_EVERY: Duration = Duration::from_mins(1);
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// The WAL is copied back when about so much was written to it and nothing waits.
 const WAL_BYTES_IDLE: u64 = 4 * 1024 * 1024;
-/// The WAL is copied back at this size even when something waits, and cut.
+/// The WAL is copied back at this size even when something waits, and cut; sooner when the disk is nearly full.
 const WAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The same on a full disk: a part of what the ballast held.
 const WAL_BYTES_SMALL: u64 = 256 * 1024;
@@ -86,12 +86,12 @@ impl Writer {
         if self.disk.trouble().is_some() {
             return;
         }
-        let is_small = self.disk.ballast.is_out() && self.wal_bytes >= WAL_BYTES_SMALL;
-        let kind = if is_small || self.wal_bytes >= WAL_BYTES_MAX {
-            Checkpoint::Truncate
+        let most = if self.disk.ballast.is_out() {
+            WAL_BYTES_SMALL
         } else {
-            Checkpoint::Passive
+            self.disk.ballast.log_bytes_max(WAL_BYTES_MAX)
         };
+        let kind = if self.wal_bytes >= most { Checkpoint::Truncate } else { Checkpoint::Passive };
         if kind == Checkpoint::Truncate || (idle && self.wal_bytes >= WAL_BYTES_IDLE) {
             // A failure has been acted on.
             let _ = self.checkpoint(kind);
@@ -128,12 +128,16 @@ impl Writer {
     /// One step of the retention.
     fn forget(&mut self) {
         self.forget_at = Instant::now() + RETENTION_EVERY;
+        let is_tight = self.disk.ballast.is_out();
+        // First, because the log gives back more than its copy takes, and every step below makes it longer.
+        if is_tight && !self.checkpoint(Checkpoint::Truncate) {
+            return;
+        }
         // What is acknowledged may go only when it is written that it is.
         self.write_acks();
         if self.disk.trouble().is_some() || !self.acks.is_empty() {
             return;
         }
-        let is_tight = self.disk.ballast.is_out();
         let rows_max = if is_tight { ROWS_PER_SMALL_STEP } else { ROWS_PER_STEP };
         let (keeping, bytes) = self.step();
         match retention::forget(&mut self.connection, keeping, bytes, clock::now(), &mut self.round, rows_max)

@@ -56,6 +56,11 @@ impl Disk {
         self.ballast.as_ref().is_some_and(Ballast::is_out)
     }
 
+    /// Bytes of the log at which it is copied back, where it may have `usual` on a disk with room.
+    pub(super) fn log_bytes_max(&self, usual: u64) -> u64 {
+        self.ballast.as_ref().map_or(usual, |ballast| ballast.log_bytes_max(usual))
+    }
+
     /// Something was written: there may be room again.
     pub(super) fn wrote(&mut self) {
         if self.is_full() {

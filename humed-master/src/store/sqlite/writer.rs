@@ -327,7 +327,8 @@ impl Writer {
         if self.disk.trouble().is_some() {
             return;
         }
-        let wal_bytes_max = if self.disk.is_full() { WAL_BYTES_SMALL } else { WAL_BYTES_MAX };
+        let wal_bytes_max =
+            if self.disk.is_full() { WAL_BYTES_SMALL } else { self.disk.log_bytes_max(WAL_BYTES_MAX) };
         let result = if sqlite::wal_bytes(self.disk.path()) > wal_bytes_max && self.may_truncate() {
             sqlite::checkpoint(&self.connection, Checkpoint::Truncate).map(|report| {
                 self.truncate_again = report.busy.then(|| Instant::now() + TRUNCATE_PAUSE);
