@@ -1,7 +1,8 @@
 //! What happened: the event from the moment a script says it until it rests in a store.
 //!
 //! [`Draft`] is what a caller said, within bounds; [`Event`] is what was accepted; [`StoredEvent`] is what a store
-//! answers. The bounds stand here and are enforced by [`Draft::check`] and nowhere else; `fit` cuts to the same ones.
+//! answers. The bounds stand here and are enforced by [`Draft::check`] and [`Event::check`] and nowhere else; `fit` cuts to
+//! the same ones.
 
 use crate::error::BoundError;
 use crate::level::Level;
@@ -20,6 +21,10 @@ pub const EXTRA_PAIRS_MAX: usize = 64;
 pub const EXTRA_BYTES_MAX: usize = 32 * 1024;
 /// Longest process tree sent by `hume -a`, in bytes.
 pub const TREE_BYTES_MAX: usize = 16 * 1024;
+/// Longest unit, working folder or script, in bytes.
+pub const SURROUNDINGS_BYTES_MAX: usize = 4096;
+/// Longest name of a user, in bytes.
+pub const USER_BYTES_MAX: usize = 256;
 /// Longest line of the local protocol, in bytes, its newline included.
 pub const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Longest event on the wire, in bytes. The bounds above keep every accepted event below it.
@@ -350,6 +355,23 @@ pub struct Event {
     pub flags: Vec<EventFlag>,
 }
 
+impl Event {
+    /// Checks every bound that a name's type does not hold already: what holds them has room on the wire, in any store and
+    /// in any answer.
+    ///
+    /// # Errors
+    /// The first [`BoundError`], naming field and bound.
+    pub fn check(&self) -> Result<(), BoundError> {
+        if self.tags.len() > TAGS_MAX {
+            return Err(BoundError::new("tags", format!("has more than {TAGS_MAX} tags")));
+        }
+        check_texts(&self.message, &self.extra, self.process.tree.as_deref())?;
+        let Process { user, script, unit, .. } = &self.process;
+        at_most("user", user.as_ref().map_or(0, String::len), USER_BYTES_MAX)?;
+        check_surroundings([("unit", unit), ("script", script)])
+    }
+}
+
 /// Place of an event: orders, acknowledges, proves completeness. Identifies nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -508,27 +530,9 @@ impl Draft {
             }
         }
         self.tags = kept;
-        at_most("message", self.message.len(), MESSAGE_BYTES_MAX)?;
-        if self.extra.len() > EXTRA_PAIRS_MAX {
-            return Err(BoundError::new(
-                "extra",
-                format!("has {} pairs; at most {EXTRA_PAIRS_MAX} are allowed", self.extra.len()),
-            ));
-        }
-        if self.extra.iter().any(|(key, _)| key.is_empty()) {
-            return Err(BoundError::new("extra", "has an empty key"));
-        }
-        at_most("extra", self.extra.iter().map(|(k, v)| k.len() + v.len()).sum(), EXTRA_BYTES_MAX)?;
-        if let Some(tree) = &self.tree {
-            at_most("tree", tree.len(), TREE_BYTES_MAX)?;
-        }
-        for (field, text) in
-            [("unit", &self.caller.unit), ("cwd", &self.caller.cwd), ("script", &self.caller.script)]
-        {
-            if let Some(text) = text {
-                at_most(field, text.len(), 4096)?;
-            }
-        }
+        check_texts(&self.message, &self.extra, self.tree.as_deref())?;
+        let Caller { unit, cwd, script, .. } = &self.caller;
+        check_surroundings([("unit", unit), ("cwd", cwd), ("script", script)])?;
         if self.command == Some(Command::Flag) && self.flag.is_none() {
             return Err(BoundError::new("flag", "is missing: the command `flag` needs a name"));
         }
@@ -549,6 +553,27 @@ impl Draft {
         }
         Ok(self)
     }
+}
+
+fn check_texts(message: &str, extra: &[(String, String)], tree: Option<&str>) -> Result<(), BoundError> {
+    at_most("message", message.len(), MESSAGE_BYTES_MAX)?;
+    if extra.len() > EXTRA_PAIRS_MAX {
+        return Err(BoundError::new(
+            "extra",
+            format!("has {} pairs; at most {EXTRA_PAIRS_MAX} are allowed", extra.len()),
+        ));
+    }
+    if extra.iter().any(|(key, _)| key.is_empty()) {
+        return Err(BoundError::new("extra", "has an empty key"));
+    }
+    at_most("extra", extra.iter().map(|(k, v)| k.len() + v.len()).sum(), EXTRA_BYTES_MAX)?;
+    at_most("tree", tree.map_or(0, str::len), TREE_BYTES_MAX)
+}
+
+fn check_surroundings<const N: usize>(texts: [(&'static str, &Option<String>); N]) -> Result<(), BoundError> {
+    texts.into_iter().try_for_each(|(field, text)| {
+        at_most(field, text.as_ref().map_or(0, String::len), SURROUNDINGS_BYTES_MAX)
+    })
 }
 
 fn at_most(field: &'static str, bytes: usize, bytes_max: usize) -> Result<(), BoundError> {

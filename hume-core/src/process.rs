@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::SURROUNDINGS_BYTES_MAX;
+use crate::fit::cut;
+
 /// Longest chain of ancestors that is followed.
 pub const CHAIN_LINKS_MAX: usize = 64;
 
@@ -369,13 +372,15 @@ pub fn script_of(cmdline: &[u8], cwd: Option<&str>) -> Option<String> {
         Some(Runs::Script(script)) => String::from_utf8_lossy(script).into_owned(),
         Some(Runs::Text | Runs::Nothing) => return None,
     };
-    match cwd {
+    let whole = match cwd {
         Some(cwd) if !script.starts_with('/') && (script.contains('/') || options.is_some()) => {
             let script = script.strip_prefix("./").unwrap_or(&script);
-            Some(format!("{}/{script}", cwd.trim_end_matches('/')))
+            format!("{}/{script}", cwd.trim_end_matches('/'))
         }
-        Some(_) | None => Some(script),
-    }
+        Some(_) | None => script,
+    };
+    // A command line may have megabytes, and an event that holds them would never reach the master.
+    Some(cut(&whole, SURROUNDINGS_BYTES_MAX).to_owned())
 }
 
 #[cfg(test)]

@@ -280,6 +280,22 @@ fn no_wrapper_owns_a_run() {
 }
 
 #[test]
+fn a_script_of_a_megabyte_is_cut_to_what_an_event_may_hold() {
+    // Fault 51: whoever owns a run may have any command line.
+    let long = "x".repeat(1 << 20);
+    for (words, cwd) in
+        [(long.clone(), None), (format!("bash\0{long}\0"), Some("/srv")), ("é".repeat(1 << 20), None)]
+    {
+        let script = script_of(words.as_bytes(), cwd).unwrap();
+        assert!(
+            (SURROUNDINGS_BYTES_MAX - 1..=SURROUNDINGS_BYTES_MAX).contains(&script.len()),
+            "{}",
+            script.len()
+        );
+    }
+}
+
+#[test]
 fn a_shell_that_runs_a_text_owns_nothing_unless_it_is_the_job_root() {
     let text = |pid| Link { shell_text: true, ..link(pid, "sh") };
     let owner = |links| chain(links).owner().map(|owner| owner.pid);

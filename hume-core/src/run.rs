@@ -342,7 +342,7 @@ impl RunState {
 
     fn resume(&mut self, moment: Moment) {
         if let Some(since) = self.paused.take() {
-            self.paused_us += moment.micros_since(since);
+            self.paused_us = self.paused_us.saturating_add(moment.micros_since(since));
         }
     }
 
@@ -464,7 +464,7 @@ impl RunState {
 
     /// Microseconds paused since the start or the last reset; a pause that still lasts counts to `now`.
     pub fn paused_us(&self, now: Now) -> u64 {
-        self.paused_us + self.paused.map_or(0, |since| self.end(now).micros_since(since))
+        self.paused_us.saturating_add(self.paused.map_or(0, |since| self.end(now).micros_since(since)))
     }
 
     fn end(&self, now: Now) -> Moment {

@@ -630,6 +630,24 @@ fn a_run_that_a_key_opened_without_a_start_says_so_until_the_start_comes() {
     }
 }
 
+#[test]
+fn pauses_of_a_boot_clock_that_lies_have_an_end() {
+    // Each pause lasts as long as a boot clock can tell, by the word of the reporter.
+    let at = |seq, command, micros| {
+        let mut stored = event(1, seq, Level::Info, command);
+        stored.event.boot_clock = Some(BootClock { boot: BootId::from_bytes([1; 16]), micros });
+        stored
+    };
+    let mut events = vec![at(1, START, 0)];
+    for pause in 0..4 {
+        events.push(at(2 * pause + 2, Some(Command::CounterPause), 0));
+        events.push(at(2 * pause + 3, START, u64::MAX));
+    }
+    events.push(at(10, Some(Command::CounterPause), 0));
+    let told = shown(&fold(&events));
+    assert!(told.active() <= told.duration);
+}
+
 proptest! {
     #[test]
     fn any_order_of_commands_has_a_defined_result(

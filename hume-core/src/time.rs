@@ -10,7 +10,8 @@ use std::str::FromStr;
 pub struct Timestamp(i64);
 
 const MICROS_MIN: i64 = -377_705_023_201_000_000;
-const MICROS_MAX: i64 = 253_402_207_200_999_999;
+/// Jiff reads the second that begins here, and takes no number of microseconds within it.
+const MICROS_MAX: i64 = 253_402_207_200_000_000;
 
 impl Timestamp {
     /// The moment 1970 began.
@@ -70,7 +71,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Timestamp, TimeError> {
         text.parse::<jiff::Timestamp>()
-            .map(|moment| Timestamp(moment.as_microsecond()))
+            .map(|moment| Timestamp::from_micros(moment.as_microsecond()))
             .map_err(|_| TimeError(text.chars().take(64).collect()))
     }
 }
@@ -105,9 +106,21 @@ mod tests {
         assert!(error.to_string().contains("`yesterday`"), "{error}");
     }
 
+    #[test]
+    fn the_ends_of_time_are_written_and_read_as_any_other_moment() {
+        for (micros, text) in
+            [(i64::MIN, "-009999-01-02T01:59:59.000000Z"), (i64::MAX, "9999-12-30T22:00:00.000000Z")]
+        {
+            assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+            assert_eq!(text.parse(), Ok(Timestamp::from_micros(micros)));
+        }
+        let within_the_last_second = "9999-12-30T22:00:00.999999999Z".parse();
+        assert_eq!(within_the_last_second, Ok(Timestamp::from_micros(i64::MAX)));
+    }
+
     proptest! {
         #[test]
-        fn text_and_value_agree(micros in MICROS_MIN..MICROS_MAX) {
+        fn text_and_value_agree(micros in MICROS_MIN..=MICROS_MAX) {
             let moment = Timestamp::from_micros(micros);
             prop_assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
         }

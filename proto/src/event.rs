@@ -5,7 +5,7 @@
 
 use hume_core::event::{
     BootClock, Command, Correlation, EVENT_BYTES_MAX, Event, EventFlag, EventKind, Exit, Finding, Process,
-    RunRef,
+    RunRef, TAGS_MAX,
 };
 use hume_core::name::{BootId, FlagName};
 use hume_core::{BoundError, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
@@ -190,7 +190,15 @@ fn event(raw: pb::Event) -> Result<Event, DecodeError> {
         flags.into_iter().filter_map(|flag| variant(&EventFlag::ALL, flag)).collect();
     flags.sort_unstable();
     flags.dedup();
-    Ok(Event {
+    let mut kept: Vec<Tag> = Vec::with_capacity(tags.len().min(TAGS_MAX));
+    for tag in &tags {
+        let tag = Tag::parse(tag)?;
+        // One more than the bound tells that it is broken.
+        if kept.len() <= TAGS_MAX && !kept.contains(&tag) {
+            kept.push(tag);
+        }
+    }
+    let event = Event {
         id: EventId::from_slice(&id).ok_or(DecodeError::Missing("id"))?,
         kind: variant(&EventKind::ALL, kind).unwrap_or(EventKind::System),
         time: Timestamp::from_micros(time_us),
@@ -198,7 +206,7 @@ fn event(raw: pb::Event) -> Result<Event, DecodeError> {
         boot_clock: BootId::from_slice(&boot_id).map(|boot| BootClock { boot, micros: boottime_us }),
         host: HostName::parse(&host)?,
         task: TaskName::parse(&task)?,
-        tags: tags.iter().map(|tag| Tag::parse(tag)).collect::<Result<_, _>>()?,
+        tags: kept,
         level: variant(&Level::ALL, level).unwrap_or(Level::Unknown),
         command: variant(&Command::ALL, command),
         flag: text(flag).map(|flag| FlagName::parse(&flag)).transpose()?,
@@ -229,12 +237,16 @@ fn event(raw: pb::Event) -> Result<Event, DecodeError> {
         finding: variant(&Finding::ALL, finding),
         not_before: not_before_us.map(Timestamp::from_micros),
         flags,
-    })
+    };
+    // Whoever has an event may send it on, store it and answer it: there is room for all of it.
+    event.check()?;
+    Ok(event)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hume_core::event::{EXTRA_BYTES_MAX, MESSAGE_BYTES_MAX};
     use proptest::prelude::*;
 
     fn full() -> Event {
@@ -294,6 +306,51 @@ mod tests {
             (read.level, read.command, read.kind, read.flags),
             (Level::Unknown, None, EventKind::System, vec![])
         );
+    }
+
+    #[test]
+    fn what_has_no_room_in_an_event_is_refused_by_its_field() {
+        // Fault 51: each of these fits into EVENT_BYTES_MAX.
+        let full = || pb::Event::from(&full());
+        let process = || full().process.unwrap();
+        let tags = (0..33).map(|n| format!("t{n}")).collect();
+        let pair = |key: &str, value: String| pb::Pair { key: key.to_owned(), value };
+        for (raw, field) in [
+            (pb::Event { message: "x".repeat(MESSAGE_BYTES_MAX + 1), ..full() }, "message"),
+            (pb::Event { tags, ..full() }, "tags"),
+            (pb::Event { extra: vec![pair("k", String::new()); 65], ..full() }, "extra"),
+            (pb::Event { extra: vec![pair("", "v".to_owned())], ..full() }, "extra"),
+            (pb::Event { extra: vec![pair("k", "v".repeat(EXTRA_BYTES_MAX))], ..full() }, "extra"),
+            (
+                pb::Event {
+                    process: Some(pb::Process { tree: "x".repeat(16 * 1024 + 1), ..process() }),
+                    ..full()
+                },
+                "tree",
+            ),
+            (
+                pb::Event { process: Some(pb::Process { script: "x".repeat(4097), ..process() }), ..full() },
+                "script",
+            ),
+            (
+                pb::Event { process: Some(pb::Process { unit: "x".repeat(4097), ..process() }), ..full() },
+                "unit",
+            ),
+            (
+                pb::Event { process: Some(pb::Process { user: "x".repeat(257), ..process() }), ..full() },
+                "user",
+            ),
+        ] {
+            let bytes = raw.encode_to_vec();
+            assert!(bytes.len() < EVENT_BYTES_MAX);
+            let Err(DecodeError::Bound(error)) = EventBytes::from_raw(bytes).decode() else {
+                panic!("{field} is taken");
+            };
+            assert_eq!(error.field, field);
+        }
+        let tags = vec!["a".to_owned(); 100];
+        let read = EventBytes::from_raw(pb::Event { tags, ..full() }.encode_to_vec()).decode().unwrap();
+        assert_eq!(read.tags.len(), 1, "doubles are dropped before they are counted");
     }
 
     #[test]

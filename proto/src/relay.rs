@@ -35,6 +35,10 @@ pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const EPOCHS_MAX: usize = 64;
 /// Longest frame, in bytes; a batch and its envelope fit.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Most fields of a frame, before anything is made of it: an empty element of a list takes two bytes of a frame.
+pub const FRAME_FIELDS_MAX: usize = 1024;
+/// Longest text of a frame (a reason, a detail), in bytes; a longer one is cut.
+pub const TEXT_BYTES_MAX: usize = 1024;
 /// Most features that one end names; further ones are not read.
 pub const FEATURES_MAX: usize = 32;
 /// Longest name of a feature, in bytes; longer ones are not read.
@@ -498,6 +502,12 @@ pub enum FrameError {
 
 impl From<tonic::Status> for FrameError {
     fn from(status: tonic::Status) -> FrameError {
+        // The stream is as it should be; what came over it was not.
+        if let Some(error) =
+            std::error::Error::source(&status).and_then(<dyn std::error::Error>::downcast_ref)
+        {
+            return FrameError::clone(error);
+        }
         FrameError::Broken {
             class: crate::status::class_of_grpc(status.code() as i32),
             detail: chain(&status),
@@ -656,6 +666,7 @@ pub async fn open(
 
 pub(crate) mod buffers;
 mod codec;
+mod frame;
 mod wire;
 
 use wire::{agent_frame, master_frame};

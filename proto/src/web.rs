@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, OriginalUri, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hume_core::{BoundError, ErrorClass};
@@ -29,6 +29,11 @@ impl Refusal {
     /// A failure of this class, because of the parameter `field` if there is one.
     pub fn new(class: ErrorClass, detail: impl Into<String>, field: Option<&str>) -> Refusal {
         Refusal(Box::new(Problem::new(class, detail, field)))
+    }
+
+    /// The problem as it is answered.
+    pub fn problem(&self) -> &Problem {
+        &self.0
     }
 
     /// An invalid request that HTTP has a word of its own for.
@@ -67,10 +72,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Params<T>, Refusal> {
-        match Query::<T>::try_from_uri(&parts.uri) {
-            Ok(Query(params)) => Ok(Params(params)),
-            Err(rejection) => Err(wrong_parameter(&rejection.body_text())),
-        }
+        params(&parts.uri).map(Params)
+    }
+}
+
+/// The parameters of a question at this URI.
+///
+/// # Errors
+/// [`Refusal`] with the name of the one that is wrong.
+pub fn params<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
+    match Query::<T>::try_from_uri(uri) {
+        Ok(Query(params)) => Ok(params),
+        Err(rejection) => Err(wrong_parameter(&rejection.body_text())),
     }
 }
 

@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 65] = [
+const LIMITS: [Limit; 69] = [
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -28,6 +28,8 @@ const LIMITS: [Limit; 65] = [
     (LOCAL, "message;", "hume-core/src/event.rs", "TAGS_MAX"),
     (LOCAL, "message;", "hume-core/src/name.rs", "TAG_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "TREE_BYTES_MAX"),
+    (LOCAL, "message;", "hume-core/src/event.rs", "SURROUNDINGS_BYTES_MAX"),
+    (LOCAL, "message;", "hume-core/src/event.rs", "USER_BYTES_MAX"),
     (LOCAL, "names", "hume-core/src/name.rs", "TASK_BYTES_MAX"),
     (LOCAL, "names", "hume-core/src/name.rs", "HOST_BYTES_MAX"),
     (LOCAL, "names", "hume-core/src/name.rs", "RUN_KEY_BYTES_MAX"),
@@ -82,6 +84,8 @@ const LIMITS: [Limit; 65] = [
     (RELAY, "window", "proto/src/relay.rs", "WINDOW_BYTES_DEFAULT"),
     (RELAY, "window", "proto/src/relay.rs", "WINDOW_EVENTS_DEFAULT"),
     (RELAY, "frame", "proto/src/relay.rs", "FRAME_BYTES_MAX"),
+    (RELAY, "frame", "proto/src/relay.rs", "FRAME_FIELDS_MAX"),
+    (RELAY, "frame", "proto/src/relay.rs", "TEXT_BYTES_MAX"),
     (RELAY, "epochs in a Hello", "proto/src/relay.rs", "EPOCHS_MAX"),
     (RELAY, "sessions", "humed-master/src/relay/mod.rs", "SESSIONS_MAX"),
     (RELAY, "sessions", "humed-master/src/relay/mod.rs", "SESSION_AGE"),

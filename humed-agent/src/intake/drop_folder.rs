@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use hume_core::event::{LINE_BYTES_MAX, Process};
 use hume_core::process::Chain;
-use hume_core::{ErrorClass, EventId};
+use hume_core::{Draft, ErrorClass, EventId};
 use hume_proto::intake;
 use hume_runtime::points::{self, Point};
 use hume_runtime::random;
@@ -300,14 +300,7 @@ impl DropFolder {
             return Ok(None);
         }
         *of_user += 1;
-        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        // The same file has the same id whenever it is read: its own, or its name's.
-        let nobody = EventId::from_bytes([0; 16]);
-        let named = named_id(name).unwrap_or(nobody);
-        let mut draft = intake::parse(line, || named).map_err(|error| Fate::Reject(error.to_string()))?.draft;
-        if draft.id == nobody {
-            return Err(Fate::Reject("it has no id, and its name is none".to_owned()));
-        }
+        let mut draft = dropped(name, &bytes).map_err(Fate::Reject)?;
         let caller = &mut draft.caller;
         let reporter = Reporter {
             process: Process {
@@ -397,6 +390,21 @@ fn fate_of(error: &NotTaken) -> Fate {
         | ErrorClass::Unavailable
         | ErrorClass::Internal => Fate::Leave(error.to_string()),
     }
+}
+
+/// The draft in a dropped file of this name. The same file has the same id whenever it is read: its own, or its name's.
+///
+/// # Errors
+/// Why it can never be used, in words.
+pub fn dropped(name: &OsStr, bytes: &[u8]) -> Result<Draft, String> {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let nobody = EventId::from_bytes([0; 16]);
+    let named = named_id(name).unwrap_or(nobody);
+    let draft = intake::parse(line, || named).map_err(|error| error.to_string())?.draft;
+    if draft.id == nobody {
+        return Err("it has no id, and its name is none".to_owned());
+    }
+    Ok(draft)
 }
 
 /// The id in the name `ID.json`.

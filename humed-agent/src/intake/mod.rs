@@ -6,6 +6,7 @@
 mod config;
 mod connection;
 mod drop_folder;
+mod lines;
 mod peer;
 mod places;
 mod stir;
@@ -29,8 +30,9 @@ use crate::runs::{self, Records, Reporter, Submission};
 
 pub use config::Config;
 use connection::Accepted;
-pub use drop_folder::DropError;
 use drop_folder::DropFolder;
+pub use drop_folder::{DropError, dropped};
+pub use lines::{Line, Lines};
 use places::{CONNECTIONS_PER_USER_MAX, Places};
 use users::Users;
 

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hume_core::event::USER_BYTES_MAX;
+use hume_core::fit::cut;
 use nix::unistd::{Uid, User};
 
 /// Names kept; beyond, the memory starts anew.
@@ -61,7 +63,7 @@ impl Users {
             let mut memory = lock(&memory);
             memory.asked -= 1;
             let kept_for = if found.is_ok() { KEPT_FOR } else { FAILED_FOR };
-            let name = found.ok().flatten().map(|user| user.name);
+            let name = found.ok().flatten().map(|user| cut(&user.name, USER_BYTES_MAX).to_owned());
             memory.names.insert(uid, Known { name: name.clone(), until: Some(Instant::now() + kept_for) });
             name
         });

@@ -1,10 +1,13 @@
 //! The codec of the relay's frames: thousands of sessions are idle, so their buffers begin small and grow with what comes.
+//! Frames are read by `frame`, which bounds what is made of them.
 
 use std::marker::PhantomData;
 
 use prost::Message;
 use tonic::codec::{BufferSettings, Codec};
-use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic_prost::ProstEncoder;
+
+use super::frame::{Frame, FrameDecoder};
 
 /// A buffer begins with so many bytes: an ack or a heartbeat fits. A larger frame makes room for itself.
 const BUFFER_BYTES: usize = 512;
@@ -28,18 +31,18 @@ fn settings() -> BufferSettings {
 impl<T, U> Codec for FrameCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Frame,
 {
     type Encode = T;
     type Decode = U;
     type Encoder = ProstEncoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = FrameDecoder<U>;
 
     fn encoder(&mut self) -> ProstEncoder<T> {
-        ProstCodec::<T, U>::raw_encoder(settings())
+        ProstEncoder::new(settings())
     }
 
-    fn decoder(&mut self) -> ProstDecoder<U> {
-        ProstCodec::<T, U>::raw_decoder(settings())
+    fn decoder(&mut self) -> FrameDecoder<U> {
+        FrameDecoder::new(settings())
     }
 }

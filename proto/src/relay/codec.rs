@@ -65,11 +65,15 @@ pub(super) fn unpack(payload: Payload, count: usize) -> Result<Vec<EventBytes>, 
 
 fn split(mut raw: Bytes, count: usize) -> Result<Vec<EventBytes>, FrameError> {
     let mut events = Vec::with_capacity(count);
+    let mut left = BATCH_BYTES_MAX;
     for _ in 0..count {
         let length = prost::encoding::decode_varint(&mut raw)
             .map_err(|_| FrameError::Malformed("a batch ends within a length"))?;
         match usize::try_from(length) {
-            Ok(length) if length <= raw.len() => events.push(EventBytes::from_raw(raw.split_to(length))),
+            Ok(length) if length <= raw.len() => {
+                left = left.checked_sub(length).ok_or(FrameError::Malformed("a batch of too many bytes"))?;
+                events.push(EventBytes::from_raw(raw.split_to(length)));
+            }
             Ok(_) | Err(_) => return Err(FrameError::Malformed("a batch ends within an event")),
         }
     }
@@ -122,6 +126,16 @@ mod tests {
         });
         let noise = pack(&events_of(&[noise.take(2 * ZSTD_BYTES_MIN).collect()]), Codec::Zstd);
         assert_eq!(noise.codec, Codec::Identity);
+    }
+
+    #[test]
+    fn the_bound_of_a_batch_is_that_of_its_events_alone() {
+        let of = |bytes| pack(&events_of(&[vec![7; bytes], vec![]]), Codec::Zstd);
+        assert_eq!(unpack(of(BATCH_BYTES_MAX), 2).unwrap().len(), 2);
+        assert_eq!(
+            unpack(of(BATCH_BYTES_MAX + 1), 2),
+            Err(FrameError::Malformed("a batch of too many bytes"))
+        );
     }
 
     #[test]

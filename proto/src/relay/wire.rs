@@ -1,14 +1,15 @@
 //! Frames ⇄ generated types: total on the way out, checked on the way in.
 
 use hume_core::Timestamp;
+use hume_core::fit::cut;
 use hume_core::name::{BootId, Epoch, EventId, Seq};
 
 use super::codec::{Payload, pack, unpack};
 use super::{
     Ack, AgentFrame, BATCH_BYTES_MAX, Batch, ClockSample, Codec, EPOCHS_MAX, EpochCursor, EpochReason,
     EpochState, FEATURE_BYTES_MAX, FEATURES_MAX, FrameError, Gap, GapReason, GoAway, GoAwayReason, Heartbeat,
-    HeartbeatReply, Hello, Limits, MasterFrame, Quarantined, Resume, Resync, SpoolStatus, Throttle, Verdict,
-    Welcome,
+    HeartbeatReply, Hello, Limits, MasterFrame, Quarantined, Resume, Resync, SpoolStatus, TEXT_BYTES_MAX,
+    Throttle, Verdict, Welcome,
 };
 use crate::pb;
 
@@ -61,12 +62,16 @@ fn spool(raw: Option<pb::SpoolStatus>) -> SpoolStatus {
         unacked_events: raw.unacked_events,
         unacked_bytes: raw.unacked_bytes,
         oldest_unacked: (raw.oldest_unacked_us != 0).then(|| Timestamp::from_micros(raw.oldest_unacked_us)),
-        last_error: (!raw.last_error.is_empty()).then(|| {
-            (hume_core::fit::cut(&raw.last_error, 1024).to_owned(), Timestamp::from_micros(raw.last_error_us))
-        }),
+        last_error: (!raw.last_error.is_empty())
+            .then(|| (text(&raw.last_error), Timestamp::from_micros(raw.last_error_us))),
         refused_events: raw.refused_events,
         lost_events: raw.lost_events,
     }
+}
+
+/// A text for people, of which nobody needs more.
+fn text(raw: &str) -> String {
+    cut(raw, TEXT_BYTES_MAX).to_owned()
 }
 
 /// The features that can be names of some; an unknown one is no error.
@@ -98,7 +103,8 @@ fn raw_spool(spool: &SpoolStatus) -> pb::SpoolStatus {
         unacked_events: spool.unacked_events,
         unacked_bytes: spool.unacked_bytes,
         oldest_unacked_us: spool.oldest_unacked.map_or(0, Timestamp::as_micros),
-        last_error,
+        // What a master said stands in it, and it is said to the master in every heartbeat.
+        last_error: text(&last_error),
         last_error_us: at.as_micros(),
         refused_events: spool.refused_events,
         lost_events: spool.lost_events,
@@ -185,9 +191,9 @@ pub(super) fn agent_frame(raw: pb::AgentFrame) -> Result<AgentFrame, FrameError>
                 protocol_minor: hello.protocol_minor,
                 features: features(hello.features),
                 instance: <[u8; 16]>::try_from(hello.instance.as_slice()).ok(),
-                agent_version: hume_core::fit::cut(&hello.agent_version, 64).to_owned(),
+                agent_version: cut(&hello.agent_version, 64).to_owned(),
                 boot: BootId::from_slice(&hello.boot_id),
-                host: hello.host,
+                host: text(&hello.host),
                 epochs,
                 clock: clock(hello.clock),
                 spool: spool(hello.spool),
@@ -231,9 +237,7 @@ pub(super) fn agent_frame(raw: pb::AgentFrame) -> Result<AgentFrame, FrameError>
                     .ok_or(FrameError::Malformed("a gap without a reason"))?,
             }))
         }
-        Frame::Goodbye(goodbye) => {
-            Ok(AgentFrame::Goodbye(hume_core::fit::cut(&goodbye.reason, 1024).to_owned()))
-        }
+        Frame::Goodbye(goodbye) => Ok(AgentFrame::Goodbye(text(&goodbye.reason))),
     }
 }
 
@@ -317,6 +321,9 @@ impl From<&MasterFrame> for pb::MasterFrame {
 pub(super) fn master_frame(raw: pb::MasterFrame) -> Result<MasterFrame, FrameError> {
     use pb::master_frame::Frame;
     Ok(match raw.frame.ok_or(FrameError::Malformed("a frame of an unknown kind"))? {
+        Frame::Welcome(welcome) if welcome.resume.len() > EPOCHS_MAX => {
+            return Err(FrameError::Malformed("too many epochs"));
+        }
         Frame::Welcome(welcome) => MasterFrame::Welcome(Welcome {
             session: welcome.session,
             store_id: <[u8; 16]>::try_from(welcome.store_id.as_slice())
@@ -333,25 +340,25 @@ pub(super) fn master_frame(raw: pb::MasterFrame) -> Result<MasterFrame, FrameErr
         Frame::Resync(resync) => MasterFrame::Resync(Resync {
             epoch: epoch(&resync.epoch)?,
             cursor: seq(resync.cursor_seq)?,
-            reason: resync.reason,
+            reason: text(&resync.reason),
         }),
         Frame::Quarantined(one) => MasterFrame::Quarantined(Quarantined {
             epoch: epoch(&one.epoch)?,
             seq: seq(one.seq)?,
-            code: one.code,
-            detail: one.detail,
+            code: text(&one.code),
+            detail: text(&one.detail),
         }),
         Frame::Throttle(throttle) => MasterFrame::Throttle(Throttle {
             pause_ms: throttle.pause_ms,
             limits: limits(throttle.limits),
-            reason: throttle.reason,
+            reason: text(&throttle.reason),
         }),
         Frame::GoAway(away) => MasterFrame::GoAway(GoAway {
             // A reason of a newer version is still a reason to come back later.
             reason: numbered(&GoAwayReason::ALL, away.reason).unwrap_or(GoAwayReason::Shutdown),
             reconnect_min_ms: away.reconnect_min_ms,
             reconnect_max_ms: away.reconnect_max_ms,
-            detail: away.detail,
+            detail: text(&away.detail),
         }),
         Frame::HeartbeatReply(reply) => MasterFrame::HeartbeatReply(HeartbeatReply {
             master_time: Timestamp::from_micros(reply.master_time_us),

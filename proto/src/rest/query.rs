@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hume_core::event::TAGS_MAX;
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
 use hume_core::page::{After, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use hume_core::{BoundError, HostName, Level, RunId, Tag, TaskName, Timestamp};
@@ -148,7 +149,7 @@ impl EventQuery {
                 .transpose()
                 .map_err(|error| BoundError::new("level", format!("is wrong: {error}")))?,
             tags: match tag {
-                Some(list) => list.split(',').map(Tag::parse).collect::<Result<_, _>>()?,
+                Some(list) => tags(list)?,
                 None => Vec::new(),
             },
             since: time("since", since.as_deref())?,
@@ -244,6 +245,22 @@ pub fn page_items(limit: Option<usize>) -> Result<usize, BoundError> {
     }
 }
 
+/// No event has more than [`TAGS_MAX`], so nobody can look for more of them.
+fn tags(list: &str) -> Result<Vec<Tag>, BoundError> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for tag in list.split(',').map(Tag::parse) {
+        let tag = tag?;
+        if tags.contains(&tag) {
+            continue;
+        }
+        if tags.len() == TAGS_MAX {
+            return Err(BoundError::new("tag", format!("has more than {TAGS_MAX} tags, which no event has")));
+        }
+        tags.push(tag);
+    }
+    Ok(tags)
+}
+
 fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, BoundError> {
     text.map(str::parse)
         .transpose()
@@ -271,6 +288,16 @@ mod tests {
         };
         assert_eq!(EventQuery::from_filter(&filter).filter().unwrap(), filter);
         assert_eq!(EventQuery::default().filter().unwrap(), EventFilter::default());
+    }
+
+    #[test]
+    fn more_tags_than_an_event_has_are_not_looked_for() {
+        let of = |count: usize| {
+            let list = (0..count).map(|n| format!("t{},t0", n % count)).collect::<Vec<_>>().join(",");
+            EventQuery { tag: Some(list), ..EventQuery::default() }.filter()
+        };
+        assert_eq!(of(TAGS_MAX).unwrap().tags.len(), TAGS_MAX);
+        assert_eq!(of(TAGS_MAX + 1).unwrap_err().field, "tag");
     }
 
     #[test]
