@@ -22,7 +22,12 @@ cargo xtask bench [--quick] [--json] [--only PART]...
     what hume costs and carries, each figure beside its baseline in the same run; `bench --help` says more
 cargo xtask swarm --agents N [--storm K] [--events E] [--json]
     N agents at once, E events each, to one master, which is killed K times; `bench --help` says more
+cargo xtask fuzz DOOR [--seconds N]
+    libFuzzer at one decoder (the names: fuzz/fuzz_targets), for a minute if nothing else is said; needs cargo-fuzz
 cargo xtask help";
+
+/// How long a door is fuzzed if nothing else is said.
+const FUZZ_SECONDS: u32 = 60;
 
 /// What `xtask` shall do.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +54,13 @@ pub(crate) enum Order {
     Bench {
         /// As they stand on the command line, from `bench` or `swarm` on.
         words: Vec<String>,
+    },
+    /// Give one decoder whatever libFuzzer finds.
+    Fuzz {
+        /// Its name.
+        door: String,
+        /// For so long.
+        seconds: u32,
     },
     /// Print [`HELP`].
     Help,
@@ -77,6 +89,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
         "dist" => alone(Order::Dist, command, rest),
         "cost" => alone(Order::Cost, command, rest),
         "bench" | "swarm" => Ok(Order::Bench { words: words.to_vec() }),
+        "fuzz" => fuzz(rest),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }
@@ -127,6 +140,21 @@ fn install(words: &[String]) -> Result<Order, String> {
     Ok(Order::Install { prefix, destdir })
 }
 
+fn fuzz(words: &[String]) -> Result<Order, String> {
+    let (mut door, mut seconds) = (None, FUZZ_SECONDS);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if let Some(number) = value("--seconds", word, &mut words)? {
+            seconds = number.parse().map_err(|_| format!("--seconds wants a number, not {number:?}"))?;
+        } else if word.starts_with('-') || door.is_some() {
+            return Err(unknown("fuzz", word));
+        } else {
+            door = Some(word.clone());
+        }
+    }
+    Ok(Order::Fuzz { door: door.ok_or("fuzz wants the name of a door: see fuzz/fuzz_targets")?, seconds })
+}
+
 /// The value of `flag` if `word` is it: `--flag VALUE` or `--flag=VALUE`.
 fn value(flag: &str, word: &str, rest: &mut std::slice::Iter<'_, String>) -> Result<Option<String>, String> {
     let found = match word.strip_prefix(flag) {
@@ -165,6 +193,9 @@ mod tests {
         assert_eq!(parsed("dist"), Ok(Order::Dist));
         let words = ["bench", "--quick", "--only", "intake"].map(str::to_owned).to_vec();
         assert_eq!(parsed("bench --quick --only intake"), Ok(Order::Bench { words }));
+        let fuzz = |seconds| Ok(Order::Fuzz { door: "event".to_owned(), seconds });
+        assert_eq!(parsed("fuzz event"), fuzz(FUZZ_SECONDS));
+        assert_eq!(parsed("fuzz --seconds 5 event"), fuzz(5));
         assert_eq!(parsed("help"), Ok(Order::Help));
     }
 
@@ -185,6 +216,9 @@ mod tests {
             ("test docs", "docs"),
             ("test --only", "--only"),
             ("test --only everything", "everything"),
+            ("fuzz", "door"),
+            ("fuzz event --seconds soon", "soon"),
+            ("fuzz event lines", "lines"),
             ("install", "--prefix"),
             ("install --prefix=", "--prefix"),
             ("install --prefixes /usr", "--prefixes"),

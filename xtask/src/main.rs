@@ -8,6 +8,7 @@ mod cargo;
 mod cost;
 mod demo;
 mod dist;
+mod fuzz;
 mod install;
 mod parts;
 mod say;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Order::Dist => dist::run().map(|()| ExitCode::SUCCESS),
         Order::Cost => cost::run().map(|()| ExitCode::SUCCESS),
         Order::Bench { words } => bench::run(&words),
+        Order::Fuzz { door, seconds } => fuzz::run(&door, seconds),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
