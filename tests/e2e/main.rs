@@ -18,4 +18,5 @@ mod namespaces;
 mod outage;
 mod points;
 mod revert;
+mod storm;
 mod trust;

@@ -119,6 +119,15 @@ pub fn connect(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsSt
     Ok(StreamOwned::new(client, stream))
 }
 
+/// The first words of a handshake, as bytes.
+pub fn first_words(config: Arc<ClientConfig>) -> Vec<u8> {
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    let mut client = ClientConnection::new(config, name).expect("a client can be made");
+    let mut words = Vec::new();
+    client.write_tls(&mut words).expect("a vector takes everything");
+    words
+}
+
 /// Knocks at the relay port and listens for what comes back: none if the server kept talking HTTP/2, else how it
 /// ended the connection.
 pub fn knock(address: SocketAddr, config: Arc<ClientConfig>) -> Option<String> {

@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 69] = [
+const LIMITS: [Limit; 72] = [
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -93,6 +93,9 @@ const LIMITS: [Limit; 69] = [
     (RELAY, "first words", "humed-agent/src/uplink/mod.rs", "WELCOME_TIME_MAX"),
     (RELAY, "answers", "humed-master/src/relay/session.rs", "ACK_INTERVAL"),
     (RELAY, "answers", "humed-master/src/relay/drive.rs", "SEND_TIME_MAX"),
+    (RELAY, "handshakes", "hume-runtime/src/accept/room.rs", "SHAKE_TIME_MIN"),
+    (RELAY, "backlogs", "humed-master/src/relay/turns.rs", "TURNS_BYTES"),
+    (RELAY, "backlogs", "humed-master/src/relay/turns.rs", "LIVE_BYTES"),
     (RELAY, "store that takes nothing", "humed-master/src/relay/session.rs", "THROTTLE_MS"),
     (RELAY, "store that takes nothing", "humed-master/src/relay/session.rs", "RESYNC_AGAIN"),
 ];

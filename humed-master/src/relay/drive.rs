@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::clones::{Clones, Standing};
 use super::directory::{Directory, Place};
 use super::session::{Command, Now, Session, Signal};
-use crate::intake::{Intake, SessionNo, Visitor};
+use super::turns::Turns;
+use crate::intake::{Intake, Parcel, SessionNo, Visitor};
 use crate::metrics::{Metrics, Refused};
 
 /// An agent that does not take a frame within this time is gone.
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) intake: Intake,
     pub(super) directory: Directory,
     pub(super) clones: Clones,
+    pub(super) turns: Turns,
     pub(super) stop: Stop,
     pub(super) metrics: Metrics,
 }
@@ -120,7 +122,9 @@ impl Drive {
                 let Some(session) = self.session() else { return Ok(()) };
                 points::reach(Point::MasterReceived);
                 let (intake, agent) = (self.shared.intake.clone(), self.visitor.agent);
+                let (turns, bytes) = (self.shared.turns.clone(), parcels.iter().map(Parcel::bytes).sum());
                 self.work = Some(Box::pin(async move {
+                    let _turn = turns.take(bytes).await;
                     match intake.admit(agent, session, parcels, clock::now()).await {
                         Ok(receipts) => Signal::Committed(receipts),
                         Err(error) => {

@@ -7,6 +7,7 @@ mod directory;
 mod drive;
 mod peer;
 mod session;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::directory::Directory;
 use self::drive::Shared;
 use self::peer::AgentStream;
 pub use self::peer::Peer;
+use self::turns::Turns;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 
@@ -86,6 +88,7 @@ impl Relay {
             intake,
             directory: Directory::default(),
             clones: Clones::default(),
+            turns: Turns::default(),
             stop: stop.clone(),
             metrics,
         };
@@ -149,4 +152,21 @@ impl RelayHandler for Handler {
 fn session_age() -> Duration {
     let chance = f64::from(u16::from_ne_bytes(hume_runtime::random::bytes())) / f64::from(u16::MAX);
     SESSION_AGE.mul_f64(0.75 + chance / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault 49: those that came together do not leave together.
+    #[test]
+    fn sessions_end_within_a_quarter_of_their_age_more_or_less_and_not_together() {
+        let ages: Vec<Duration> = (0..1000).map(|_| session_age()).collect();
+        assert!(
+            ages.iter().all(|age| *age >= SESSION_AGE.mul_f64(0.75) && *age <= SESSION_AGE.mul_f64(1.25))
+        );
+        let early = ages.iter().filter(|age| **age < SESSION_AGE.mul_f64(0.85)).count();
+        let late = ages.iter().filter(|age| **age > SESSION_AGE.mul_f64(1.15)).count();
+        assert!(early > 100 && late > 100, "{early} early, {late} late");
+    }
 }
