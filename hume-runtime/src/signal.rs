@@ -30,6 +30,13 @@ pub fn hangups() -> Hangups {
     Hangups(listen(SignalKind::hangup()))
 }
 
+/// From now on a write beyond the process's limit of the size of files is an error, as one to a full disk is. Without this
+/// call SIGXFSZ ends the process.
+pub fn survive_file_limit() {
+    // Caught is enough, and stays so when nobody listens any more.
+    drop(listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())));
+}
+
 /// The stream of SIGHUP; several that arrive while nobody waits count as one.
 #[derive(Debug)]
 pub struct Hangups(Signal);
@@ -44,7 +51,7 @@ impl Hangups {
 }
 
 fn listen(kind: SignalKind) -> Signal {
-    signal(kind).expect("SIGTERM, SIGINT and SIGHUP can be caught inside a tokio runtime")
+    signal(kind).expect("SIGTERM, SIGINT, SIGHUP and SIGXFSZ can be caught inside a tokio runtime")
 }
 
 async fn either(term: &mut Signal, int: &mut Signal) -> SignalKind {

@@ -85,6 +85,12 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn run(config: Config, file: PathBuf) -> ExitCode {
     let hangups = signal::hangups();
+    signal::survive_file_limit();
+    let mut stop = std::pin::pin!(signal::stop_requested());
+    // The first poll catches the signals: a stop during the start is a clean one, too.
+    if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
+        return ExitCode::SUCCESS;
+    }
     let agent = match Agent::start(config).await {
         Ok(agent) => agent,
         Err(error) => {
@@ -93,7 +99,7 @@ async fn run(config: Config, file: PathBuf) -> ExitCode {
             return code.into();
         }
     };
-    match agent.run(signal::stop_requested(), hangups, file).await {
+    match agent.run(stop, hangups, file).await {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS

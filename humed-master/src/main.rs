@@ -102,6 +102,7 @@ fn run(args: &Args, config: Config) -> anyhow::Result<()> {
         .context("could not start the threads")?;
     let ended = runtime.block_on(async {
         let hangups = signal::hangups();
+        signal::survive_file_limit();
         let mut stop = std::pin::pin!(signal::stop_requested());
         // The first poll catches the signals: a stop during the start is a clean one, too.
         if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {

@@ -17,6 +17,7 @@ mod main_job;
 mod namespaces;
 mod outage;
 mod points;
+mod process_limits;
 mod revert;
 mod storm;
 mod trust;
