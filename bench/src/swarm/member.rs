@@ -144,7 +144,8 @@ impl Member {
 
     /// Connects and says Hello, until the first answer.
     pub(super) async fn open(&self, state: EpochState) -> anyhow::Result<Opened> {
-        let (channel, identity) = connect::channel(&self.config, None).await?;
+        let (channel, identity) =
+            connect::channel(&self.config, None, &std::sync::Arc::new(connect::Tcp)).await?;
         let certificate_expires_at = identity.not_after;
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         outgoing.send(AgentFrame::Hello(self.hello(state, certificate_expires_at))).await?;

@@ -65,11 +65,11 @@ impl Default for AcceptLimits {
     }
 }
 
-/// A connection whose handshake is done.
+/// A connection whose handshake is done: of the accept loop, or of a simulated network.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<S = Connection> {
     /// The encrypted stream.
-    pub stream: Connection,
+    pub stream: S,
     /// Who connected.
     pub peer: SocketAddr,
     /// The verified certificates, the peer's own first; empty where none is asked for.

@@ -1,5 +1,6 @@
 //! A channel to the master: our TLS under tonic's HTTP/2. Certificates are read anew for every connection.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use hume_core::Timestamp;
 use hume_runtime::tls::{self, Identity, PeerAgent, Roots, TlsError};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -19,6 +21,30 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIME_MAX: Duration = Duration::from_secs(20);
 /// Unacknowledged bytes end the connection after this time.
 const USER_TIMEOUT_MS: u32 = 60_000;
+
+/// How a stream of bytes to the master is had.
+pub trait Dial: Send + Sync + 'static {
+    /// What carries the bytes.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Looks up `HOST:PORT`, anew each time, and connects.
+    fn dial(&self, address: &str) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// By the network of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp;
+
+impl Dial for Tcp {
+    type Stream = TcpStream;
+
+    async fn dial(&self, address: &str) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS)?;
+        Ok(stream)
+    }
+}
 
 /// No channel could be had.
 #[derive(Debug, thiserror::Error)]
@@ -59,20 +85,20 @@ pub fn identity(config: &Config) -> Result<(Identity, PeerAgent), ConnectError> 
 pub async fn channel(
     config: &Config,
     heard: Option<Timestamp>,
+    dial: &Arc<impl Dial>,
 ) -> Result<(Channel, PeerAgent), ConnectError> {
     let (identity, agent) = identity(config)?;
     let client = tls::relay_client(&identity, &Roots::load(&config.ca)?, heard)?;
     let name = config.server_name.as_deref().unwrap_or(config.host()).to_owned();
     let server = ServerName::try_from(name.clone()).map_err(|_| ConnectError::ServerName(name))?;
-    let address = config.address.clone();
+    let (address, dial) = (config.address.clone(), Arc::clone(dial));
     let connector = tower::service_fn(move |_: Uri| {
-        let (client, server, address) = (Arc::clone(&client), server.clone(), address.clone());
+        let (client, server) = (Arc::clone(&client), server.clone());
+        let (address, dial) = (address.clone(), Arc::clone(&dial));
         async move {
-            let stream = TcpStream::connect(&address).await?;
-            stream.set_nodelay(true)?;
-            rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS)?;
+            let stream = dial.dial(&address).await?;
             let stream = TlsConnector::from(client).connect(server, stream).await?;
-            Ok::<_, std::io::Error>(TokioIo::new(stream))
+            Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
     let endpoint = Endpoint::from_static("http://relay")

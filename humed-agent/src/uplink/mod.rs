@@ -30,7 +30,7 @@ use crate::metrics::{Metrics, UplinkState};
 use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Stretch, Tail};
 
 pub use config::Config;
-pub use connect::{ConnectError, identity};
+pub use connect::{ConnectError, Dial, Tcp, identity};
 pub use master_time::MasterTime;
 use session::{Broken, Found, Session, Want};
 
@@ -115,7 +115,7 @@ struct Open {
 
 /// The way to the master.
 #[derive(Debug)]
-pub struct Uplink {
+pub struct Uplink<D = Tcp> {
     config: Config,
     host: HostName,
     agent: AgentId,
@@ -125,6 +125,7 @@ pub struct Uplink {
     reader: SpoolReader,
     master_time: MasterTime,
     metrics: Arc<Metrics>,
+    dial: Arc<D>,
 }
 
 impl Uplink {
@@ -143,10 +144,19 @@ impl Uplink {
             uplink.since = clock::now();
             uplink.address = Some(config.address.clone());
         });
-        let instance = hume_runtime::random::bytes();
-        Uplink { config, host, agent, instance, writer, reader, master_time, metrics }
+        let (instance, dial) = (hume_runtime::random::bytes(), Arc::new(Tcp));
+        Uplink { config, host, agent, instance, writer, reader, master_time, metrics, dial }
     }
 
+    /// The same over another network.
+    pub fn over<D: Dial>(self, dial: D) -> Uplink<D> {
+        let Uplink { config, host, agent, instance, writer, reader, master_time, metrics, dial: _ } = self;
+        let dial = Arc::new(dial);
+        Uplink { config, host, agent, instance, writer, reader, master_time, metrics, dial }
+    }
+}
+
+impl<D: Dial> Uplink<D> {
     /// Holds sessions until the stop is set.
     ///
     /// # Errors
@@ -289,7 +299,8 @@ impl Uplink {
 
     /// Connects, and says Hello until the Welcome.
     async fn open(&self) -> Result<Open, SessionError> {
-        let (channel, identity) = connect::channel(&self.config, self.master_time.latest()).await?;
+        let heard = self.master_time.latest();
+        let (channel, identity) = connect::channel(&self.config, heard, &self.dial).await?;
         let certificate_expires_at = identity.not_after;
         self.metrics.update_uplink(|uplink| uplink.certificate_expires_at = Some(certificate_expires_at));
         let tail = self.writer.tail();
@@ -352,7 +363,9 @@ impl Uplink {
                 self.send_all(session, outgoing, incoming, course).await?;
             }
             let quiet_until = course.quiet_until.filter(|_| course.is_quiet());
+            // Acks come 50 times a second at most: they cannot keep what stands below them waiting.
             tokio::select! {
+                biased;
                 frame = incoming.next() => self.receive(frame?, session, course)?,
                 () = until(quiet_until) => course.quiet_until = None,
                 changed = tail.changed() => if changed.is_err() { return Ok(()) },

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use hume_core::ErrorClass;
 use hume_proto::relay::{self, AgentFrames, FrameError, MasterFrame, RelayHandler};
-use hume_runtime::accept::{Accepted, OnRefusal};
+use hume_runtime::accept::{Accepted, Connection, OnRefusal};
 use hume_runtime::task_group::{Spawner, Stop};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,12 +63,12 @@ impl Default for RelayConfig {
     }
 }
 
-/// The relay, ready to run as a task of its own.
-pub struct Relay {
+/// The relay, ready to run as a task of its own, over connections of the kind `S`.
+pub struct Relay<S = Connection> {
     /// Where events go.
     pub intake: Intake,
     /// Connections whose handshake is done.
-    pub accepted: mpsc::Receiver<Accepted>,
+    pub accepted: mpsc::Receiver<Accepted<S>>,
     /// The site whose agents may come; any if the CA names none.
     pub trust_domain: Option<String>,
     /// Told of connections that name no agent.
@@ -78,7 +79,7 @@ pub struct Relay {
     pub metrics: Metrics,
 }
 
-impl Relay {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Relay<S> {
     /// Serves sessions until `stop`, and then until they have said goodbye.
     /// # Errors
     /// If the server itself fails.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hume_core::AgentId;
-use hume_runtime::accept::{Accepted, Connection, Refusal, RefusalKind};
+use hume_runtime::accept::{Accepted, Refusal, RefusalKind};
 use hume_runtime::tls::{self, PeerAgent};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -38,17 +38,17 @@ impl Peer {
 }
 
 /// A connection of a known agent.
-pub(super) struct AgentStream {
-    connection: Connection,
+pub(super) struct AgentStream<S> {
+    connection: S,
     peer: Peer,
     idle: Pin<Box<Sleep>>,
 }
 
-impl AgentStream {
+impl<S> AgentStream<S> {
     /// The agent that the certificate names; it must be of this site, if the CA names one.
     /// # Errors
     /// [`Refusal`]: the certificate is one of this CA, but names no agent of this site.
-    pub(super) fn new(accepted: Accepted, trust_domain: Option<&str>) -> Result<AgentStream, Refusal> {
+    pub(super) fn new(accepted: Accepted<S>, trust_domain: Option<&str>) -> Result<AgentStream<S>, Refusal> {
         let Accepted { stream, peer: address, certificates } = accepted;
         let refusal = |kind, reason: String| Refusal { peer: address, kind, reason };
         let certificate = certificates
@@ -77,7 +77,7 @@ fn visitor(agent: PeerAgent, address: SocketAddr, trust_domain: Option<&str>) ->
     }
 }
 
-impl Connected for AgentStream {
+impl<S> Connected for AgentStream<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -85,7 +85,7 @@ impl Connected for AgentStream {
     }
 }
 
-impl AsyncRead for AgentStream {
+impl<S: AsyncRead + Unpin> AsyncRead for AgentStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -102,7 +102,7 @@ impl AsyncRead for AgentStream {
     }
 }
 
-impl AsyncWrite for AgentStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for AgentStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.connection).poll_write(cx, buf)
     }
