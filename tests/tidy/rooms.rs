@@ -20,7 +20,8 @@ use May::{Import, ImportAll};
 type Table = &'static [(&'static str, May)];
 
 /// Crates by the name in their Cargo.toml. A program stands in no list, so nothing imports one but the benchmark, which
-/// measures their rooms one by one, the tests that take the power from their stores, and those that fuzz their decoders.
+/// measures their rooms one by one, the tests that take the power from their stores or cut the way between them, and those that
+/// fuzz their decoders.
 const LIBRARIES: &[&str] = &["hume-core", "hume-proto", "hume-runtime", "hume-transfer"];
 const CRATES: Table = &[
     ("hume-core", Import(&[])),
@@ -34,6 +35,7 @@ const CRATES: Table = &[
     ("humeconfig", Import(LIBRARIES)),
     ("hume-tests", Import(LIBRARIES)),
     ("hume-crash-tests", ImportAll),
+    ("hume-sim-tests", ImportAll),
     ("hume-bench", ImportAll),
     ("hume-doors", ImportAll),
     ("xtask", Import(&[])),
