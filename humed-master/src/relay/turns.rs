@@ -1,9 +1,10 @@
 //! Whose commit goes to the store next: backlogs take turns, and what is live goes past them.
 //!
 //! After an outage thousands of agents bring what they have gathered. Of that at most [`TURNS_BYTES`] are at the store at
-//! one time; the rest waits in its session, which reads nothing more meanwhile. Turns are given in the order of asking, and
-//! a session asks for one at a time, so everybody has one before anybody has two. A commit of at most [`LIVE_BYTES`] needs
-//! none: what an agent without a backlog says waits for no more than what is at the store already.
+//! one time; the rest waits in its session, as it came, which reads nothing more meanwhile. Turns are given in the order
+//! of asking, and a session asks for one at a time, so everybody has one before anybody has two. A commit of at most
+//! [`LIVE_BYTES`] waits for no backlog, but has one of [`LIVE_COMMITS`] turns of its own: decoded, events take many times
+//! their room.
 
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of backlogs that are at the store at one time.
 const TURNS_BYTES: usize = 8 * 1024 * 1024;
-/// A commit that is not longer needs no turn.
+/// A commit that is not longer waits for no backlog.
 const LIVE_BYTES: usize = 16 * 1024;
+/// So many of these are at the store at one time.
+const LIVE_COMMITS: usize = 256;
 /// Turns are counted in pieces of so many bytes.
 const PIECE_BYTES: usize = 1024;
 
@@ -20,30 +23,37 @@ const PIECE_BYTES: usize = 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Turns {
     pieces: Arc<Semaphore>,
+    live: Arc<Semaphore>,
 }
 
-/// A turn, until it is dropped; none was needed for what is live.
+/// A turn, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _pieces: Option<OwnedSemaphorePermit>,
+    _held: OwnedSemaphorePermit,
 }
 
 impl Default for Turns {
     fn default() -> Turns {
-        Turns { pieces: Arc::new(Semaphore::new(TURNS_BYTES / PIECE_BYTES)) }
+        Turns {
+            pieces: Arc::new(Semaphore::new(TURNS_BYTES / PIECE_BYTES)),
+            live: Arc::new(Semaphore::new(LIVE_COMMITS)),
+        }
     }
 }
 
 impl Turns {
     /// Waits for the turn of a commit with so many bytes.
     pub(super) async fn take(&self, bytes: usize) -> Turn {
-        let Some(pieces) = pieces(bytes) else { return Turn { _pieces: None } };
-        let taken = Arc::clone(&self.pieces).acquire_many_owned(pieces).await;
-        Turn { _pieces: Some(taken.expect("this semaphore is never closed")) }
+        let (lane, places) = match pieces(bytes) {
+            Some(pieces) => (&self.pieces, pieces),
+            None => (&self.live, 1),
+        };
+        let held = Arc::clone(lane).acquire_many_owned(places).await;
+        Turn { _held: held.expect("this semaphore is never closed") }
     }
 }
 
-/// Pieces that a commit of so many bytes takes, none if it needs no turn. One that is too long takes all there are.
+/// Pieces that a commit of so many bytes takes, none if it is live. One that is too long takes all there are.
 fn pieces(bytes: usize) -> Option<u32> {
     let taken = bytes.min(TURNS_BYTES).div_ceil(PIECE_BYTES);
     (bytes > LIVE_BYTES).then(|| u32::try_from(taken).unwrap_or(u32::MAX))
@@ -85,6 +95,20 @@ mod tests {
         assert!(goes(&turns, LIVE_BYTES + 1).await.is_none());
         at_the_store.pop();
         assert!(goes(&turns, BACKLOG_BYTES).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn of_what_is_live_so_much_is_decoded_at_one_time_and_the_rest_follows() {
+        let turns = Turns::default();
+        let mut at_the_store = Vec::new();
+        while let Some(turn) = goes(&turns, 1).await {
+            at_the_store.push(turn);
+        }
+        assert_eq!(at_the_store.len(), LIVE_COMMITS);
+        let backlog = goes(&turns, BACKLOG_BYTES).await;
+        assert!(backlog.is_some(), "the two do not wait for each other");
+        at_the_store.pop();
+        assert!(goes(&turns, 1).await.is_some());
     }
 
     /// Fault 46.
