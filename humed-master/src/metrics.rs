@@ -69,6 +69,7 @@ struct Figures {
     registry: Registry,
     started_at: Timestamp,
     ingested: Counter,
+    known: Counter,
     quarantined: Counter,
     forgotten: Counter,
     refused: Family<Reason, Counter>,
@@ -105,6 +106,7 @@ impl Metrics {
             registry: Registry::default(),
             started_at,
             ingested: Counter::default(),
+            known: Counter::default(),
             quarantined: Counter::default(),
             forgotten: Counter::default(),
             refused: Family::default(),
@@ -131,6 +133,8 @@ impl Metrics {
         registry.register("hume_uptime_seconds", "How long it has run", figures.uptime_seconds.clone());
         registry.register("hume_master_agents", "Agents by state", figures.agents.clone());
         registry.register("hume_master_ingested_events", "Events stored", figures.ingested.clone());
+        let text = "Batches that were sent again and are here already";
+        registry.register("hume_master_known_batches", text, figures.known.clone());
         registry.register(
             "hume_master_quarantined_events",
             "Events kept raw because they could not be decoded",
@@ -165,6 +169,11 @@ impl Metrics {
     pub fn ingested(&self, events: u64, quarantined: u64) {
         self.0.ingested.inc_by(events);
         self.0.quarantined.inc_by(quarantined);
+    }
+
+    /// Counts a batch that is here already.
+    pub fn known_batch(&self) {
+        self.0.known.inc();
     }
 
     /// Notes how long a transaction took.

@@ -7,6 +7,7 @@
 
 mod backup;
 mod bad_input;
+mod chaos;
 mod correlation;
 mod discard;
 mod disk;

@@ -170,10 +170,13 @@ fn a_daemon_that_is_killed_before_within_or_after_a_checkpoint_has_lost_nothing(
                     assert_eq!(daemon.stop(), 0);
                     let is_killed = killed(daemon, point, &action, || {
                         let before = scene.ledger.tally().confirmed;
+                        // A stop that met a reader left the log to the next start, which comes to the point at once.
                         wait_until("it takes events", SOON, || {
-                            is_ready() && scene.ledger.tally().confirmed > before
+                            !daemon.is_running() || (is_ready() && scene.ledger.tally().confirmed > before)
                         });
-                        daemon.signal(Signal::TERM);
+                        if daemon.is_running() {
+                            daemon.signal(Signal::TERM);
+                        }
                     });
                     assert!(is_killed || action != "kill", "it never came to {}", point.name());
                     daemon.spawn();

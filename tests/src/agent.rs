@@ -179,6 +179,7 @@ impl Agent {
     /// One request on its query socket, none if there is no connection.
     pub fn try_get(&self, path: &str) -> Option<HttpAnswer> {
         let stream = UnixStream::connect(self.dir.join("run/api.sock")).ok()?;
+        stream.set_read_timeout(Some(SOON)).ok()?;
         http::get(stream, path, None).ok()
     }
 

@@ -6,6 +6,7 @@
 //! daemon's log is printed.
 
 mod agent;
+pub mod chaos;
 mod daemon;
 pub mod events;
 pub mod evidence;
@@ -14,6 +15,7 @@ pub mod ledger;
 mod master;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod reporter;
 mod site;
 pub mod tls;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::http::{self, HttpAnswer};
 use crate::process::{self, Output};
-use crate::{agent, tls};
+use crate::{SOON, agent, tls};
 
 /// What the request to the HTTPS port shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +132,17 @@ impl Master {
         self.try_get(path, token).expect("the master answers on its HTTPS port")
     }
 
+    /// One request over its socket, none if there is no answer soon.
+    pub fn try_get_socket(&self, path: &str) -> Option<HttpAnswer> {
+        let stream = UnixStream::connect(self.dir.join("run/api.sock")).ok()?;
+        stream.set_read_timeout(Some(SOON)).ok()?;
+        http::get(stream, path, None).ok()
+    }
+
     /// One request over its socket.
     #[track_caller]
     pub fn get_socket(&self, path: &str) -> HttpAnswer {
-        let stream = UnixStream::connect(self.dir.join("run/api.sock")).expect("the master listens");
-        http::get(stream, path, None).expect("the master answers on its socket")
+        self.try_get_socket(path).expect("the master answers on its socket")
     }
 
     /// The certificate of the site's CA, in PEM.

@@ -62,9 +62,10 @@ impl Output {
 /// The folder of the programs: `target/<profile>`.
 pub fn programs() -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own executable");
-    // target/<profile>/deps/e2e-0123456789abcdef
-    let folder = test.parent().and_then(Path::parent).expect("the executable is two folders deep");
-    folder.to_path_buf()
+    // target/<profile>/deps/e2e-0123456789abcdef, or target/<profile>/hume-chaos
+    let folder = test.parent().expect("the executable is in a folder");
+    let is_test = folder.ends_with("deps");
+    folder.parent().filter(|_| is_test).unwrap_or(folder).to_path_buf()
 }
 
 /// The program of this name. `cargo test` alone does not build every one of them anew, and then an old one would be judged.

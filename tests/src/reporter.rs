@@ -15,8 +15,8 @@ use crate::ledger::{By, Ledger, Payload, key_of};
 use crate::{Agent, Output, events, let_pass, process};
 
 const LEVELS: [&str; 7] = ["debug", "info", "ok", "warning", "error", "critical", "unknown"];
-/// `hume` ends with it when neither the agent nor the drop folder took the event.
-const EXIT_TEMPORARY: i32 = 75;
+/// `hume` ends with one of these when neither the agent nor the drop folder took the event: no agent, a fault of it, no room.
+const NOT_KEPT: [i32; 3] = [69, 70, 75];
 
 /// How long the senders go on.
 #[derive(Debug, Default)]
@@ -134,6 +134,11 @@ impl Reporter<'_> {
         }
     }
 
+    /// Sends one event by `hume`.
+    pub fn once(self, rng: &mut Rng) {
+        self.call(&mut 0, rng);
+    }
+
     fn pause(&self, rng: &mut Rng) {
         let time = Duration::from_millis(rng.u64(0..=self.load.pause_ms_max));
         let_pass(time, || self.stage.is_over());
@@ -171,7 +176,7 @@ impl Reporter<'_> {
                 let (by, id) = said(&output);
                 self.ledger.confirm(key_of(message), by, Some(&id));
             }
-            Some(EXIT_TEMPORARY) => self.ledger.refuse(),
+            Some(code) if NOT_KEPT.contains(&code) => self.ledger.refuse(),
             _ => unreachable!("the event is well formed: {output:#?}"),
         }
     }

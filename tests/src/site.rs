@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
@@ -24,7 +25,11 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 /// The folder of one site, removed with its last user.
 #[derive(Debug)]
-pub struct Folder(TempDir);
+pub struct Folder {
+    dir: Option<TempDir>,
+    path: PathBuf,
+    is_kept: AtomicBool,
+}
 
 impl Folder {
     /// A new one, with a path short enough for sockets.
@@ -33,12 +38,30 @@ impl Folder {
         let fits = wanted.is_absolute() && wanted.as_os_str().len() + TAIL_BYTES_MAX <= SOCKET_PATH_BYTES_MAX;
         let base = if fits { wanted } else { PathBuf::from("/tmp") };
         let folder = tempfile::Builder::new().prefix("hume-").tempdir_in(base);
-        Arc::new(Folder(folder.expect("a temporary folder can be made")))
+        let dir = folder.expect("a temporary folder can be made");
+        let (path, is_kept) = (dir.path().to_path_buf(), AtomicBool::new(false));
+        Arc::new(Folder { dir: Some(dir), path, is_kept })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
+    }
+
+    /// It stays, for somebody to look into; where that is.
+    pub fn keep(&self) -> &Path {
+        self.is_kept.store(true, Ordering::Relaxed);
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir.take()
+            && self.is_kept.load(Ordering::Relaxed)
+        {
+            drop(dir.keep());
+        }
     }
 }
 

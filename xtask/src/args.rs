@@ -24,6 +24,9 @@ cargo xtask swarm --agents N [--storm K] [--events E] [--json]
     N agents at once, E events each, to one master, which is killed K times; `bench --help` says more
 cargo xtask fuzz DOOR [--seconds N]
     libFuzzer at one decoder (the names: fuzz/fuzz_targets), for a minute if nothing else is said; needs cargo-fuzz
+cargo xtask chaos [--seed S] [--minutes M] [--agents N] [--reverts]
+    a master and agents (6) under a random order of faults for M minutes (1), and whether anything was lost, doubled or made up;
+    --reverts also puts spools back to earlier states; the same seed is the same order (docs/RELIABILITY.md)
 cargo xtask help";
 
 /// How long a door is fuzzed if nothing else is said.
@@ -62,6 +65,11 @@ pub(crate) enum Order {
         /// For so long.
         seconds: u32,
     },
+    /// Let faults happen, with the program that does, which gets these words.
+    Chaos {
+        /// What stands behind `chaos`.
+        words: Vec<String>,
+    },
     /// Print [`HELP`].
     Help,
 }
@@ -90,6 +98,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
         "cost" => alone(Order::Cost, command, rest),
         "bench" | "swarm" => Ok(Order::Bench { words: words.to_vec() }),
         "fuzz" => fuzz(rest),
+        "chaos" => Ok(Order::Chaos { words: rest.to_vec() }),
         "help" | "--help" | "-h" => Ok(Order::Help),
         _ => Err(format!("there is no command {command:?}")),
     }
@@ -196,6 +205,8 @@ mod tests {
         let fuzz = |seconds| Ok(Order::Fuzz { door: "event".to_owned(), seconds });
         assert_eq!(parsed("fuzz event"), fuzz(FUZZ_SECONDS));
         assert_eq!(parsed("fuzz --seconds 5 event"), fuzz(5));
+        let words = ["--seed", "7"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("chaos --seed 7"), Ok(Order::Chaos { words }));
         assert_eq!(parsed("help"), Ok(Order::Help));
     }
 

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod cargo;
+mod chaos;
 mod cost;
 mod demo;
 mod dist;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Order::Cost => cost::run().map(|()| ExitCode::SUCCESS),
         Order::Bench { words } => bench::run(&words),
         Order::Fuzz { door, seconds } => fuzz::run(&door, seconds),
+        Order::Chaos { words } => chaos::run(&words),
         Order::Help => say(args::HELP).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -143,8 +143,10 @@ impl Done {
 
 fn count(outcomes: &[CommitOutcome], metrics: &Metrics) {
     for outcome in outcomes {
-        if let CommitOutcome::Stored { events, quarantined, .. } = outcome {
-            metrics.ingested(*events, *quarantined);
+        match outcome {
+            CommitOutcome::Stored { events, quarantined, .. } => metrics.ingested(*events, *quarantined),
+            CommitOutcome::Known { .. } => metrics.known_batch(),
+            CommitOutcome::Beyond { .. } | CommitOutcome::Superseded | CommitOutcome::UnknownEpoch => {}
         }
     }
 }
