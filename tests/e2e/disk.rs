@@ -11,11 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hume_tests::events::{json_lines, messages, text};
-use hume_tests::{Agent, Output, SOON, Site, process, wait_until};
+use hume_tests::{Agent, Output, SOON, Site, process, skip, wait_until};
 use serde_json::json;
 
-/// With this variable a test that this machine cannot run is a failure.
-const NO_SKIP: &str = "HUME_NO_SKIP";
 const DISK_BYTES: u64 = 64 * 1024 * 1024;
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
@@ -65,15 +63,6 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t offset) {
     return fails("write", fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, offset);
 }
 "#;
-
-#[track_caller]
-fn skip(why: &str) {
-    assert!(std::env::var_os(NO_SKIP).is_none_or(|value| value != "1"), "skipped: {why}");
-    #[expect(clippy::print_stdout, reason = "a test that was not made says so")]
-    {
-        println!("skipped: {why}");
-    }
-}
 
 /// A small file system of its own. Dropping it takes it away.
 struct Disk {

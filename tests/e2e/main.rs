@@ -16,6 +16,7 @@ mod kill9;
 mod lifecycle;
 mod main_job;
 mod namespaces;
+mod network;
 mod outage;
 mod points;
 mod process_limits;

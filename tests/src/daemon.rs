@@ -39,7 +39,7 @@ pub struct Daemon {
     log: PathBuf,
     variables: Mutex<Vec<(&'static str, String)>>,
     log_to: Mutex<LogTo>,
-    within: Mutex<Vec<&'static str>>,
+    within: Mutex<Vec<String>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -84,7 +84,8 @@ impl Daemon {
         if within.is_empty() {
             return process::command(self.program);
         }
-        let mut command = process::shell(&within);
+        let words: Vec<&str> = within.iter().map(String::as_str).collect();
+        let mut command = process::shell(&words);
         command.arg(process::program(self.program));
         command
     }
@@ -122,8 +123,9 @@ impl Daemon {
     }
 
     /// What starts it, by words before its own, from the next start on: it must end with it.
-    pub fn within(&self, words: &[&'static str]) {
-        *self.within.lock().unwrap_or_else(PoisonError::into_inner) = words.to_vec();
+    pub fn within(&self, words: &[impl ToString]) {
+        *self.within.lock().unwrap_or_else(PoisonError::into_inner) =
+            words.iter().map(ToString::to_string).collect();
     }
 
     /// Where its standard error goes, from the next start on.

@@ -18,8 +18,10 @@ pub mod process;
 pub mod proxy;
 pub mod reporter;
 mod site;
+mod skip;
 pub mod tls;
 mod wait;
+pub mod wire;
 
 pub use agent::Agent;
 pub use daemon::{Daemon, LogTo};
@@ -29,4 +31,6 @@ pub use ledger::Ledger;
 pub use master::{Master, Token};
 pub use process::Output;
 pub use site::{Folder, Site};
+pub use skip::skip;
 pub use wait::{SOON, let_pass, wait_for, wait_until};
+pub use wire::Wire;

@@ -89,14 +89,19 @@ impl Site {
 
     /// A site whose master has not been started yet.
     pub fn without_master() -> Site {
+        Site::with_master_at(free_port(), free_port(), &[])
+    }
+
+    /// The same, with a master that listens on these addresses, and that agents may reach by these names as well.
+    pub fn with_master_at(grpc: SocketAddr, http: SocketAddr, names: &[&str]) -> Site {
         let folder = Folder::new();
         let dir = folder.path().join("master");
-        let (grpc, http) = (free_port(), free_port());
         let text = |address: SocketAddr| address.to_string();
         let made = process::run(
             process::command("humeconfig")
                 .args(["init", "--grpc", &text(grpc), "--http", &text(http), "--dir"])
-                .arg(&dir),
+                .arg(&dir)
+                .args(names.iter().flat_map(|name| ["--name", name])),
         );
         made.ok();
         let log = folder.path().join("master.log");
