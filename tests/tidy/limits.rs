@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 72] = [
+const LIMITS: [Limit; 75] = [
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -83,6 +83,9 @@ const LIMITS: [Limit; 72] = [
     (RELAY, "batch", "proto/src/relay.rs", "BATCH_EVENTS_MAX"),
     (RELAY, "window", "proto/src/relay.rs", "WINDOW_BYTES_DEFAULT"),
     (RELAY, "window", "proto/src/relay.rs", "WINDOW_EVENTS_DEFAULT"),
+    (RELAY, "in flight", "humed-agent/src/uplink/pace.rs", "START_BYTES"),
+    (RELAY, "in flight", "humed-agent/src/uplink/pace.rs", "SOON"),
+    (RELAY, "in flight", "humed-agent/src/uplink/pace.rs", "LATE"),
     (RELAY, "frame", "proto/src/relay.rs", "FRAME_BYTES_MAX"),
     (RELAY, "frame", "proto/src/relay.rs", "FRAME_FIELDS_MAX"),
     (RELAY, "frame", "proto/src/relay.rs", "TEXT_BYTES_MAX"),

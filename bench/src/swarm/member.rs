@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hume_core::name::{Epoch, EventId, Seq};
@@ -186,7 +186,7 @@ impl Member {
         while let Some(want) = session.wants() {
             let events = self.batch(want, last);
             let bytes = events.iter().map(EventBytes::len).sum();
-            session.loaded(want, Found::Events { events: events.len(), bytes });
+            session.loaded(want, Found::Events { events: events.len(), bytes }, Instant::now());
             let frame = AgentFrame::Batch(Batch {
                 epoch: want.epoch,
                 first: want.from,
@@ -229,7 +229,7 @@ pub(super) fn clocks() -> ClockSample {
 /// Takes an answer of the master.
 pub(super) fn receive(frame: Option<MasterFrame>, session: &mut Session) -> anyhow::Result<()> {
     match frame.context("the master ended the stream")? {
-        MasterFrame::Ack(ack) => drop(session.acked(&ack)?),
+        MasterFrame::Ack(ack) => drop(session.acked(&ack, Instant::now())?),
         MasterFrame::Resync(resync) => session.resync(&resync)?,
         MasterFrame::GoAway(away) => return Err(Away::from(away).into()),
         MasterFrame::Quarantined(one) => bail!("the master cannot read an event: {}", one.detail),

@@ -7,6 +7,7 @@
 mod config;
 pub mod connect;
 mod master_time;
+mod pace;
 pub mod session;
 
 use std::sync::Arc;
@@ -409,13 +410,18 @@ impl<D: Dial> Uplink<D> {
             let frame = match self.read(want, course).await? {
                 Stretch::Events(events) => {
                     let bytes = events.iter().map(hume_proto::event::EventBytes::len).sum();
-                    session.loaded(want, Found::Events { events: events.len(), bytes });
+                    session.loaded(
+                        want,
+                        Found::Events { events: events.len(), bytes },
+                        Instant::now().into_std(),
+                    );
                     self.metrics.sent.inc_by(events.len() as u64);
                     let (epoch, first, codec) = (want.epoch, want.from, session.codec());
                     (!events.is_empty()).then_some(AgentFrame::Batch(Batch { epoch, first, events, codec }))
                 }
                 Stretch::Hole { through, reason } => {
-                    let gap = session.loaded(want, Found::Hole { through, reason });
+                    let gap =
+                        session.loaded(want, Found::Hole { through, reason }, Instant::now().into_std());
                     gap.map(|gap| {
                         let (from, to, reason) = (gap.from, gap.to, reason.as_str());
                         warn!(epoch = %gap.epoch, %from, %to, reason, "events the master does not have are no longer here");
@@ -459,7 +465,7 @@ impl<D: Dial> Uplink<D> {
         match frame.ok_or(SessionError::Ended)? {
             MasterFrame::Ack(ack) => {
                 course.acked = true;
-                for cursor in session.acked(&ack)? {
+                for cursor in session.acked(&ack, Instant::now().into_std())? {
                     self.writer.acknowledge(cursor.epoch, cursor.seq)?;
                     self.metrics.acked.inc();
                 }

@@ -1,14 +1,17 @@
-//! What a session with the master does next: signals in, commands out, no I/O.
+//! What a session with the master does next: signals in, commands out, no I/O, no clock.
 //!
 //! Nothing is acknowledged to the spool that the master did not acknowledge, nothing is sent outside the window, and
 //! places are sent without holes: what the spool no longer has is declared a gap first.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use hume_core::name::{Epoch, Seq};
 use hume_proto::relay::{
     self, Ack, Codec, EpochCursor, EpochState, FEATURE_ZSTD, Gap, GapReason, Limits, Resync, Verdict, Welcome,
 };
+
+use super::pace::Pace;
 
 /// One epoch within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ struct InFlight {
     last: Seq,
     events: usize,
     bytes: usize,
+    /// When it was sent, and how many bytes were in flight then, its own included.
+    sent: (Instant, usize),
 }
 
 /// What to read and send next.
@@ -95,6 +100,7 @@ pub struct Session {
     lanes: Vec<Lane>,
     flying: VecDeque<InFlight>,
     limits: Limits,
+    pace: Pace,
     batch_events_max: usize,
     batch_bytes_max: usize,
     codec: Codec,
@@ -131,6 +137,7 @@ impl Session {
             lanes,
             flying: VecDeque::new(),
             limits: welcome.limits,
+            pace: Pace::new(),
             batch_events_max: relay::BATCH_EVENTS_MAX,
             batch_bytes_max: relay::BATCH_BYTES_MAX,
             codec: if welcome.features.iter().any(|name| name == FEATURE_ZSTD) {
@@ -161,14 +168,17 @@ impl Session {
         is_known
     }
 
-    /// What to read and send next: the oldest epoch first; none while the window is full or nothing waits.
+    /// What to read and send next: the oldest epoch first; none while the window is full, or what of it the session may use by
+    /// now, or when nothing waits.
     pub fn wants(&self) -> Option<Want> {
-        let bytes: usize = self.flying.iter().map(|batch| batch.bytes).sum();
         let events: usize = self.flying.iter().map(|batch| batch.events).sum();
-        let bytes_left = self.limits.window_bytes.saturating_sub(bytes);
+        let bytes_max = self.limits.window_bytes.min(self.pace.bytes());
+        let bytes_left = bytes_max.saturating_sub(self.in_flight_bytes());
         let events_left = self.limits.window_events.saturating_sub(events);
-        // With nothing in flight one event may always go, however small the window is.
-        if !self.flying.is_empty() && (bytes_left == 0 || events_left == 0) {
+        // With nothing in flight one event may always go, however small the window is. Else it waits for the ack of what is: small
+        // batches would make room for small ones for ever.
+        let is_worth_it = bytes_left >= self.batch_bytes_max.min(bytes_max / 4).max(1);
+        if !self.flying.is_empty() && (!is_worth_it || events_left == 0) {
             return None;
         }
         let lane = self.lanes.iter().find(|lane| lane.next <= lane.last)?;
@@ -180,8 +190,13 @@ impl Session {
         })
     }
 
-    /// What a read for `want` found. Answers the gap to declare.
-    pub fn loaded(&mut self, want: Want, found: Found) -> Option<Gap> {
+    fn in_flight_bytes(&self) -> usize {
+        self.flying.iter().map(|batch| batch.bytes).sum()
+    }
+
+    /// What a read for `want` found, which is sent `now`. Answers the gap to declare.
+    pub fn loaded(&mut self, want: Want, found: Found, now: Instant) -> Option<Gap> {
+        let in_flight_bytes = self.in_flight_bytes();
         let lane = self.lanes.iter_mut().find(|lane| lane.epoch == want.epoch)?;
         let (last, gap) = match found {
             Found::Events { events: 0, .. } => {
@@ -191,7 +206,8 @@ impl Session {
             }
             Found::Events { events, bytes } => {
                 let last = want.from.plus(events as u64 - 1);
-                self.flying.push_back(InFlight { epoch: want.epoch, last, events, bytes });
+                let sent = (now, in_flight_bytes + bytes);
+                self.flying.push_back(InFlight { epoch: want.epoch, last, events, bytes, sent });
                 (last, None)
             }
             Found::Hole { through, reason } => {
@@ -208,7 +224,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Broken::AckBeyond`]
-    pub fn acked(&mut self, ack: &Ack) -> Result<Vec<EpochCursor>, Broken> {
+    pub fn acked(&mut self, ack: &Ack, now: Instant) -> Result<Vec<EpochCursor>, Broken> {
         self.limits = ack.limits.unwrap_or(self.limits);
         let mut news = Vec::new();
         for cursor in &ack.cursors {
@@ -223,7 +239,15 @@ impl Session {
                 news.push(*cursor);
             }
             lane.next = lane.next.max(cursor.seq.next());
-            self.flying.retain(|batch| batch.epoch != cursor.epoch || batch.last > cursor.seq);
+            let (pace, window_bytes) = (&mut self.pace, self.limits.window_bytes);
+            self.flying.retain(|batch| {
+                let is_acked = batch.epoch == cursor.epoch && batch.last <= cursor.seq;
+                if is_acked {
+                    let (sent_at, in_flight_bytes) = batch.sent;
+                    pace.passed(in_flight_bytes, now.saturating_duration_since(sent_at), window_bytes);
+                }
+                !is_acked
+            });
         }
         Ok(news)
     }

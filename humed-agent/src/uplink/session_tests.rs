@@ -1,6 +1,9 @@
 //! The session against a model of a master that loses, repeats and cuts off: nothing is skipped, nothing falsely forgotten.
 
+use std::time::Duration;
+
 use super::*;
+use crate::uplink::pace::{SOON, START_BYTES};
 use hume_core::Timestamp;
 use hume_proto::relay::{EpochReason, Resume};
 use proptest::prelude::*;
@@ -58,6 +61,10 @@ fn ack(value: u64) -> Ack {
     Ack { cursors: at(value).to_vec(), limits: None }
 }
 
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn events(events: usize) -> Found {
     Found::Events { events, bytes: events * 10 }
 }
@@ -71,9 +78,9 @@ fn a_session_goes_on_after_the_masters_cursor_and_stops_at_the_window() {
     let mut session = begin(100, 5);
     let want = session.wants().unwrap();
     assert_eq!((want.from, want.events_max), (seq(6), 10));
-    assert_eq!(session.loaded(want, events(10)), None);
+    assert_eq!(session.loaded(want, events(10), now()), None);
     assert_eq!(session.wants(), None, "ten events are in flight");
-    assert_eq!(session.acked(&ack(15)).unwrap(), at(15));
+    assert_eq!(session.acked(&ack(15), now()).unwrap(), at(15));
     assert_eq!(session.wants().unwrap().from, seq(16));
 }
 
@@ -81,9 +88,9 @@ fn a_session_goes_on_after_the_masters_cursor_and_stops_at_the_window() {
 fn an_event_larger_than_the_window_still_goes_alone() {
     let mut session = begin(2, 0);
     let want = session.wants().unwrap();
-    session.loaded(want, Found::Events { events: 1, bytes: 100_000 });
+    session.loaded(want, Found::Events { events: 1, bytes: 100_000 }, now());
     assert_eq!(session.wants(), None);
-    session.acked(&ack(1)).unwrap();
+    session.acked(&ack(1), now()).unwrap();
     assert!(session.wants().is_some());
 }
 
@@ -92,16 +99,16 @@ fn what_the_spool_no_longer_has_is_declared_a_gap() {
     let mut session = begin(9, 0);
     let want = session.wants().unwrap();
     let reason = GapReason::Evicted;
-    let gap = session.loaded(want, Found::Hole { through: seq(3), reason }).unwrap();
+    let gap = session.loaded(want, Found::Hole { through: seq(3), reason }, now()).unwrap();
     assert_eq!((gap.from, gap.to, gap.reason), (seq(1), seq(3), reason));
     let want = session.wants().unwrap();
-    assert_eq!((want.from, session.loaded(want, events(2))), (seq(4), None));
+    assert_eq!((want.from, session.loaded(want, events(2), now())), (seq(4), None));
     let want = session.wants().unwrap();
     let reason = GapReason::Corrupt;
-    let gap = session.loaded(want, Found::Hole { through: seq(9), reason }).unwrap();
+    let gap = session.loaded(want, Found::Hole { through: seq(9), reason }, now()).unwrap();
     assert_eq!((gap.from, gap.to, gap.reason), (seq(6), seq(9), reason));
     assert_eq!(session.wants(), None);
-    assert_eq!(session.acked(&ack(9)).unwrap(), at(9), "a gap is acknowledged like events");
+    assert_eq!(session.acked(&ack(9), now()).unwrap(), at(9), "a gap is acknowledged like events");
     assert_eq!(session.cursors(), at(9));
 }
 
@@ -112,7 +119,7 @@ fn older_epochs_go_first() {
     let mut session = Session::begin(&hello, &both).unwrap();
     let want = session.wants().unwrap();
     assert_eq!(want.epoch, epoch(1));
-    session.loaded(want, events(1));
+    session.loaded(want, events(1), now());
     assert_eq!(session.wants().unwrap().epoch, epoch(2));
 }
 
@@ -131,7 +138,7 @@ fn a_fork_ends_the_session_and_so_does_an_ack_of_what_was_never_sent() {
     let beyond = Session::begin(&hello, &welcome(&[(1, 10, Verdict::Continue)]));
     assert!(matches!(beyond, Err(Broken::Forked { .. })));
     assert!(matches!(Session::begin(&hello, &welcome(&[])), Err(Broken::Incomplete(_))));
-    assert!(matches!(begin(9, 5).acked(&ack(6)), Err(Broken::AckBeyond { .. })));
+    assert!(matches!(begin(9, 5).acked(&ack(6), now()), Err(Broken::AckBeyond { .. })));
     assert!(matches!(begin(9, 5).resync(&resync(6)), Err(Broken::AckBeyond { .. })));
 }
 
@@ -156,7 +163,7 @@ fn a_window_that_changes_is_kept_and_the_codec_is_one_that_both_know() {
     let mut session = begin(100, 0);
     assert_eq!(session.codec(), Codec::Zstd);
     let limits = Limits { window_bytes: 1000, window_events: 2 };
-    session.acked(&Ack { cursors: Vec::new(), limits: Some(limits) }).unwrap();
+    session.acked(&Ack { cursors: Vec::new(), limits: Some(limits) }, now()).unwrap();
     assert_eq!(session.wants().unwrap().events_max, 2);
     session.limit(Limits { window_events: 5, ..limits });
     assert_eq!(session.wants().unwrap().events_max, 5);
@@ -168,9 +175,9 @@ fn a_window_that_changes_is_kept_and_the_codec_is_one_that_both_know() {
 fn an_ack_may_come_after_a_resync_that_it_met_on_the_way() {
     let mut session = begin(9, 0);
     let want = session.wants().unwrap();
-    session.loaded(want, events(6));
+    session.loaded(want, events(6), now());
     session.resync(&resync(0)).unwrap();
-    assert_eq!(session.acked(&ack(6)).unwrap(), at(6));
+    assert_eq!(session.acked(&ack(6), now()).unwrap(), at(6));
     assert_eq!(session.wants().unwrap().from, seq(7), "what the master has is not sent again");
 }
 
@@ -196,7 +203,7 @@ proptest! {
                 }
                 1 => if let Some(want) = session.wants() {
                     let count = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
-                    session.loaded(want, events(count));
+                    session.loaded(want, events(count), now());
                     wire.push_back((want.from.get(), want.from.get() + count as u64 - 1));
                 },
                 2 => if let Some((from, to)) = wire.pop_front() {
@@ -208,7 +215,7 @@ proptest! {
                     }
                 },
                 3 => { wire.pop_front(); }
-                4 => for news in session.acked(&ack(durable)).unwrap() {
+                4 => for news in session.acked(&ack(durable), now()).unwrap() {
                     forgotten = news.seq.get();
                     prop_assert!(forgotten <= durable);
                 },
@@ -251,7 +258,7 @@ proptest! {
                 }
                 1 => if let Some(want) = session.wants() {
                     let count = want.events_max.min((last + 1 - want.from.get()) as usize).min(3);
-                    session.loaded(want, events(count));
+                    session.loaded(want, events(count), now());
                     to_master.push_back((want.from.get(), want.from.get() + count as u64 - 1));
                 },
                 // A batch is read: it is stored, leads to a Resync, or is passed over in silence.
@@ -269,7 +276,7 @@ proptest! {
                 },
                 _ => match to_agent.pop_front() {
                     Some((cursor, true)) => session.resync(&resync(cursor)).unwrap(),
-                    Some((place, false)) => for news in session.acked(&ack(place)).unwrap() {
+                    Some((place, false)) => for news in session.acked(&ack(place), now()).unwrap() {
                         prop_assert!(news.seq.get() > forgotten && news.seq.get() <= durable);
                         forgotten = news.seq.get();
                     },
@@ -280,4 +287,102 @@ proptest! {
         prop_assert_eq!((durable, forgotten), (total, total));
         prop_assert_eq!(session.cursors(), at(total));
     }
+}
+
+/// Bytes of each event of a crossing.
+const EVENT_BYTES: usize = 500;
+
+/// What a link makes of a backlog.
+struct Crossing {
+    /// Longest that a ping would have waited behind what was in flight.
+    ping: Duration,
+    /// Acks until everything had arrived.
+    acks: usize,
+}
+
+/// Takes `total` events over a link of so many bytes a second, first come, first served, to a master that answers at once. In the
+/// beginning they come one by one, `trickle` of them.
+fn cross(total: u64, trickle: u64, rate: u64, round_trip: Duration, window_bytes: usize) -> Crossing {
+    let limits = Limits { window_bytes, window_events: 1_000_000 };
+    let word = Welcome { limits, ..welcome(&[(1, 0, Verdict::Continue)]) };
+    let mut session = Session::begin(&[state(1, 0, 0)], &word).unwrap();
+    let began = Instant::now();
+    let (mut now, mut free_at, mut given) = (Duration::ZERO, Duration::ZERO, 0);
+    let mut on_the_way: VecDeque<(Duration, u64)> = VecDeque::new();
+    let mut crossing = Crossing { ping: Duration::ZERO, acks: 0 };
+    while session.cursors() != at(total) {
+        if given < trickle {
+            given += u64::from(on_the_way.is_empty());
+        } else {
+            given = total;
+        }
+        session.appended(epoch(1), seq(given));
+        while let Some(want) = session.wants() {
+            let count = (want.bytes_max / EVENT_BYTES).clamp(1, want.events_max);
+            let count = count.min((given + 1 - want.from.get()) as usize);
+            let bytes = count * EVENT_BYTES;
+            session.loaded(want, Found::Events { events: count, bytes }, began + now);
+            free_at = free_at.max(now) + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            on_the_way.push_back((free_at + round_trip, want.from.get() + count as u64 - 1));
+            crossing.ping = crossing.ping.max(free_at.saturating_sub(now));
+        }
+        let (arrives, last) = on_the_way.pop_front().expect("a session that waits has something in flight");
+        now = now.max(arrives);
+        crossing.acks += 1;
+        session.acked(&ack(last), began + now).unwrap();
+    }
+    crossing
+}
+
+proptest! {
+    /// Fault 29. However slow the link, and whatever passed it before, a ping comes through in time, and so does everything else.
+    #[test]
+    fn a_backlog_leaves_room_for_pings_on_any_link(
+        rate in prop_oneof![700_u64..10_000, 1_000_u64..10_000_000],
+        round_trip_ms in 0_u64..3_000,
+        window_bytes in (64 * 1024_usize)..(4 * 1024 * 1024),
+        total in 1_u64..3_000,
+        trickle in 0_u64..100,
+    ) {
+        let crossing = cross(total, trickle.min(total), rate, Duration::from_millis(round_trip_ms), window_bytes);
+        let first = Duration::from_secs_f64((START_BYTES + EVENT_BYTES) as f64 / rate as f64);
+        let event = Duration::from_secs_f64(EVENT_BYTES as f64 / rate as f64);
+        prop_assert!(crossing.ping <= first.max(2 * SOON + event), "{:?}", crossing.ping);
+    }
+}
+
+#[test]
+fn a_fast_link_has_the_whole_window_after_a_few_acks() {
+    let window_bytes = 1024 * 1024;
+    let per_window = window_bytes / EVENT_BYTES;
+    let total = 20 * per_window as u64;
+    let crossing = cross(total, 0, 100_000_000, Duration::from_millis(1), window_bytes);
+    // Whole batches from the beginning would be so many; the window is not a multiple of one, so that some are cut.
+    let least = total as usize / relay::BATCH_EVENTS_MAX;
+    assert!(crossing.acks <= 2 * least + 20, "{} acks, {least} batches", crossing.acks);
+}
+
+#[test]
+fn a_link_that_has_become_slow_gets_less() {
+    let window = 64 * 1024;
+    let limits = Limits { window_bytes: window, window_events: 1_000_000 };
+    let word = Welcome { limits, ..welcome(&[(1, 0, Verdict::Continue)]) };
+    let mut session = Session::begin(&[state(1, 0, 1_000)], &word).unwrap();
+    let began = now();
+    let mut send = |took: Duration| {
+        let want = session.wants().unwrap();
+        let bytes = want.bytes_max;
+        session.loaded(want, Found::Events { events: 1, bytes }, began);
+        session.acked(&ack(want.from.get()), began + took).unwrap();
+        bytes
+    };
+    let soon: Vec<_> = (0..5).map(|_| send(SOON)).collect();
+    assert_eq!(soon, [START_BYTES, 2 * START_BYTES, 4 * START_BYTES, window, window]);
+    let late: Vec<_> = (0..5).map(|_| send(3 * SOON)).collect();
+    assert_eq!(late, [window, window / 2, window / 4, START_BYTES, START_BYTES]);
+    assert_eq!(
+        [send(2 * SOON), send(SOON)],
+        [START_BYTES, START_BYTES],
+        "neither soon nor late changes nothing"
+    );
 }
