@@ -165,11 +165,10 @@ impl<D: Dial> Uplink<D> {
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
         let longest = Duration::from_millis(self.config.retry_max_ms);
         let mut backoff = Backoff::new(Duration::from_millis(self.config.retry_min_ms), 2.0, longest);
-        if clock::boottime_us() < JUST_BOOTED_US {
-            let delay = Duration::from_millis(self.config.boot_delay_max_ms).mul_f64(fastrand::f64());
-            if wait(delay, &stop).await {
-                return Ok(());
-            }
+        let boot_delay_max = Duration::from_millis(self.config.boot_delay_max_ms);
+        let delay = first_delay(clock::boottime_us(), boot_delay_max, fastrand::f64());
+        if wait(delay, &stop).await {
+            return Ok(());
         }
         let mut course = Course::default();
         loop {
@@ -184,7 +183,7 @@ impl<D: Dial> Uplink<D> {
                 uplink.since = clock::now();
                 uplink.last_error = Some((error.to_string(), clock::now()));
             });
-            if course.acked && began.elapsed() >= HEALTHY_AFTER {
+            if is_healthy(course.acked, began.elapsed()) {
                 backoff.reset();
             }
             if let SessionError::Broken(Broken::Forked { epoch, .. }) = error
@@ -528,6 +527,16 @@ impl<D: Dial> Uplink<D> {
     }
 }
 
+/// How long the first try waits: a fleet that powers up does not come at once. `chance` is from 0 to 1.
+fn first_delay(boottime_us: u64, max: Duration, chance: f64) -> Duration {
+    if boottime_us < JUST_BOOTED_US { max.mul_f64(chance) } else { Duration::ZERO }
+}
+
+/// Whether a session was such that the pauses start anew after it: many short ones are a fault that goes on.
+fn is_healthy(acked: bool, lasted: Duration) -> bool {
+    acked && lasted >= HEALTHY_AFTER
+}
+
 fn go_away(away: relay::GoAway) -> SessionError {
     let spread = f64::from(away.reconnect_max_ms.saturating_sub(away.reconnect_min_ms)) * fastrand::f64();
     let pause =
@@ -563,3 +572,6 @@ async fn wait(pause: Duration, stop: &Stop) -> bool {
         () = tokio::time::sleep(pause) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,6 +165,22 @@ fn what_was_stored_without_an_ack_that_arrived_is_not_sent_again() {
     assert_eq!(first_after(&course, CUT, resumed), back);
 }
 
+/// Fault 27, flapping. Every session is acknowledged, none lasts a minute; then one does.
+#[test]
+fn sessions_that_never_last_a_minute_are_tried_less_and_less_often() {
+    let kills: Vec<Duration> = (1..=10).map(|number| at(20_000 * number)).chain([at(500_000)]).collect();
+    let deeds = kills
+        .iter()
+        .flat_map(|kill| [(*kill, Deed::KillMaster), (*kill + at(1_000), Deed::StartMaster(Disk::Left))])
+        .collect();
+    let course = judge(&Plan::by_hand(5, 1, at(520_000), deeds));
+    let dials = |entry: &Entry| matches!(entry, Entry::Dials(_));
+    let pause = |kill: Duration| first_after(&course, kill, dials).saturating_sub(kill);
+    let longest = kills[5..10].iter().map(|kill| pause(*kill)).max().unwrap();
+    assert!(longest > at(5_000), "after ten short sessions {longest:?}");
+    assert!(pause(kills[10]) <= at(1_010), "after a long one {:?}", pause(kills[10]));
+}
+
 /// Fault 39. The agents have what the backup lacks.
 #[test]
 fn a_master_that_is_put_back_to_its_backup_is_filled_again_by_the_agents() {
