@@ -7,7 +7,8 @@ cargo xtask bench [--quick] [--json] [--only PART]...
     baseline in the same run. A report, no judgement: it fails only when something did not work.
     --quick   fewer events and rounds: about 3 minutes once its stores are filled
     --json    the same as JSON on standard output
-    --only    the parts named, of: call, intake, relay, latency, fan_in, query, growth, idle, disk
+    --only    the parts named, of: call, intake, relay, latency, retention, fan_in, query, growth,
+              idle, disk
 cargo xtask swarm --agents N [--storm K] [--events E] [--json]
     N agents at once, E events each (1000), to one master. With --storm the master is killed K times while they send E
     events each (20): how soon all are back and acknowledged, what an idle session costs the master, and whether its
@@ -33,6 +34,8 @@ pub(crate) enum Part {
     Relay,
     /// How soon one event is seen.
     Latency,
+    /// How soon one event is seen while the master forgets.
+    Retention,
     /// Many agents at once.
     FanIn,
     /// Questions to a master with millions of events.
@@ -47,11 +50,12 @@ pub(crate) enum Part {
 
 impl Part {
     /// All parts, in order.
-    pub(crate) const ALL: [Part; 9] = [
+    pub(crate) const ALL: [Part; 10] = [
         Part::Call,
         Part::Intake,
         Part::Relay,
         Part::Latency,
+        Part::Retention,
         Part::FanIn,
         Part::Query,
         Part::Growth,
@@ -66,6 +70,7 @@ impl Part {
             Part::Intake => "intake",
             Part::Relay => "relay",
             Part::Latency => "latency",
+            Part::Retention => "retention",
             Part::FanIn => "fan_in",
             Part::Query => "query",
             Part::Growth => "growth",

@@ -14,7 +14,7 @@ use crate::args::Part;
 use crate::disk::Syncs;
 use crate::http::Connection;
 use crate::row::{Quantity, Row};
-use crate::site::{Company, Site};
+use crate::site::{Agent, Company, Master, Site};
 use crate::stats::{median, percentile};
 use crate::talk::tell;
 use crate::wait::rest;
@@ -34,7 +34,6 @@ const MARK: &str = "event ";
 /// See the parent.
 pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
     let seconds = context.extent.pick(3, 10);
-    let events = (Duration::from_secs(seconds).as_micros() / PACE.as_micros()) as usize;
     tell(format_args!("latency: one event each {} ms for {seconds} s", PACE.as_millis()));
     let site = Site::new(&context.programs)?;
     let mut syncs = Syncs::new(site.scratch().path())?;
@@ -42,18 +41,7 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
     let agent = site.start_agent("web1", Company::WithMaster)?;
     wait_until_connected(&agent)?;
     syncs.time(SYNCS)?;
-    let mut api = master.https()?;
-    let border = follow(&mut api, "now", 0)?.1;
-    let socket = agent.socket();
-    let (written, seen) = thread::scope(|scope| {
-        let following = scope.spawn(move || see(&mut api, border, events));
-        let written = write(&socket, events)?;
-        let seen = following.join().map_err(|_| anyhow!("the thread that follows failed"))??;
-        anyhow::Ok((written, seen))
-    })
-    .with_context(|| format!("{}\n{}", agent.process.tail(), master.process.tail()))?;
-    let times: Vec<Duration> =
-        written.iter().zip(&seen).map(|(written, seen)| seen.saturating_duration_since(*written)).collect();
+    let times = times(&agent, &master, seconds)?;
     syncs.time(SYNCS)?;
     let sync = syncs.median()?;
     let p50_max = sync * P50_SYNCS_MAX + P50_MORE;
@@ -73,6 +61,22 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Findings> {
         ],
         skipped: Vec::new(),
     })
+}
+
+/// How long each event took from the agent's socket to a follower of the master, one each [`PACE`] for so many seconds.
+pub(super) fn times(agent: &Agent, master: &Master, seconds: u64) -> anyhow::Result<Vec<Duration>> {
+    let events = (Duration::from_secs(seconds).as_micros() / PACE.as_micros()) as usize;
+    let mut api = master.https()?;
+    let border = follow(&mut api, "now", 0)?.1;
+    let socket = agent.socket();
+    let (written, seen) = thread::scope(|scope| {
+        let following = scope.spawn(move || see(&mut api, border, events));
+        let written = write(&socket, events)?;
+        let seen = following.join().map_err(|_| anyhow!("the thread that follows failed"))??;
+        anyhow::Ok((written, seen))
+    })
+    .with_context(|| format!("{}\n{}", agent.process.tail(), master.process.tail()))?;
+    Ok(written.iter().zip(&seen).map(|(written, seen)| seen.saturating_duration_since(*written)).collect())
 }
 
 /// Writes one event at a time, and says when each was written. Answers are read by another thread.

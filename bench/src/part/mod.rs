@@ -9,6 +9,7 @@ mod intake;
 mod latency;
 mod query;
 mod relay;
+mod retention;
 mod storm;
 
 use std::cell::OnceCell;
@@ -87,6 +88,7 @@ pub(crate) fn measure(part: Part, context: &Context) -> anyhow::Result<Findings>
         Part::Intake => intake::measure(context),
         Part::Relay => relay::measure(context),
         Part::Latency => latency::measure(context),
+        Part::Retention => retention::measure(context),
         Part::FanIn => fan_in::measure(context),
         Part::Query => query::measure(context),
         Part::Growth => growth::measure(context),

@@ -24,7 +24,7 @@ const ROUND_EVERY: Duration = Duration::from_hours(1);
 /// The time by which he goes is on disk at least this often.
 const NOTE_EVERY_US: i64 = 3_600_000_000;
 /// He rests so many times as long as a step took, and at least so long.
-const REST_FACTOR: u32 = 4;
+const REST_FACTOR: u32 = 9;
 const REST_MIN: Duration = Duration::from_millis(5);
 /// In the folder of the store: an administrator's word that the clock is right. Removed once it is heard.
 const CONFIRMATION: &str = "clock-is-right";

@@ -16,8 +16,8 @@ use crate::store::block::{self, Field, Mark};
 use crate::store::error::StoreError;
 use crate::store::retention::{Bounds, Forgotten, Round};
 
-/// Rows that one step deletes, a block more at most. Few in tests, so that they meet it.
-const STEP_ROWS_MAX: usize = if cfg!(test) { 60 } else { 600 };
+/// Rows that one step deletes, a block more at most: one or two milliseconds, which an event waits that comes meanwhile.
+const STEP_ROWS_MAX: usize = 60;
 /// Blocks that one step looks at.
 const STEP_BLOCKS_MAX: usize = if cfg!(test) { 5 } else { 2000 };
 /// Runs that one step looks at for the failed ones among them, those of one task on one host more at most.
