@@ -19,6 +19,8 @@ use crate::proxy::{Direction, Proxy, Weather};
 
 /// Size of a disk that can be filled.
 const DISK_BYTES: u64 = 64 * 1024 * 1024;
+/// A start that met a full disk has ended by then.
+const FULL_MEETS_MAX: Duration = Duration::from_secs(5);
 /// A slow way.
 const SLOW_BYTES_PER_SECOND: u64 = 20_000;
 
@@ -76,6 +78,7 @@ pub(super) struct Lane<'a> {
     disk: Option<&'a Disk>,
     clear_at: Option<Instant>,
     empty_at: Option<Instant>,
+    emptied_at: Option<Instant>,
     copy: Option<Copy>,
     pub(super) reverts: Vec<Revert>,
 }
@@ -83,7 +86,8 @@ pub(super) struct Lane<'a> {
 impl<'a> Lane<'a> {
     pub(super) fn new(agent: &'a Agent, proxy: &'a Proxy, disk: Option<&'a Disk>) -> Lane<'a> {
         let ward = Ward::new(&format!("the agent of {}", agent.host()), agent);
-        Lane { agent, ward, proxy, disk, clear_at: None, empty_at: None, copy: None, reverts: Vec::new() }
+        let (clear_at, empty_at, emptied_at) = (None, None, None);
+        Lane { agent, ward, proxy, disk, clear_at, empty_at, emptied_at, copy: None, reverts: Vec::new() }
     }
 
     /// Ends what has lasted long enough.
@@ -96,12 +100,13 @@ impl<'a> Lane<'a> {
             && let Some(disk) = self.disk
         {
             disk.empty();
+            self.emptied_at = Some(now);
         }
     }
 
-    /// True while its disk is full.
+    /// True while its disk is full, and for a while after: whoever met that is found out later.
     pub(super) fn is_full(&self) -> bool {
-        self.empty_at.is_some()
+        self.empty_at.is_some() || self.emptied_at.is_some_and(|at| at.elapsed() < FULL_MEETS_MAX)
     }
 
     /// Lets something happen on its way; false when something lasts there already, or there was nothing to meet it.
