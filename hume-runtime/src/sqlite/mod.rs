@@ -168,6 +168,13 @@ pub enum SqliteError {
 }
 
 impl SqliteError {
+    fn is_for_want_of_room(&self) -> bool {
+        let (SqliteError::Open { source, .. } | SqliteError::Step { source, .. }) = self else {
+            return false;
+        };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+
     /// True when the file is no database any more, or one that is damaged.
     pub fn is_damage(&self) -> bool {
         match self {
@@ -186,8 +193,17 @@ impl SqliteError {
     }
 }
 
-/// Opens the only connection that writes; makes the file if it is missing.
+/// Opens the only connection that writes; makes the file if it is missing. On a full disk the ballast is given up for that.
 pub fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connection, SqliteError> {
+    match open_to_write(path, options) {
+        Err(error) if error.is_for_want_of_room() && ballast::give_up(files::parent_of(path)) => {
+            open_to_write(path, options)
+        }
+        other => other,
+    }
+}
+
+fn open_to_write(path: &Path, options: &SqliteOptions) -> Result<Connection, SqliteError> {
     check_version(rusqlite::version_number(), rusqlite::version())?;
     let folder = path.parent().unwrap_or(Path::new("."));
     files::create_dir(folder, FOLDER_MODE)?;
