@@ -72,6 +72,9 @@ fn parse(words: &[String]) -> Result<Plan, String> {
             "--minutes" => {
                 let minutes: f64 = value.parse().map_err(|_| wrong())?;
                 plan.time = Duration::try_from_secs_f64(minutes * 60.0).map_err(|_| wrong())?;
+                if plan.time.is_zero() {
+                    return Err(wrong());
+                }
             }
             _ => return Err(format!("there is no {flag}")),
         }
@@ -97,6 +100,7 @@ mod tests {
             ("--seed x", "\"x\""),
             ("--agents 0", "--agents"),
             ("--minutes -1", "-1"),
+            ("--minutes 0", "--minutes"),
             ("--hours 1", "--hours"),
         ] {
             let mistake = parsed(line).unwrap_err();

@@ -90,6 +90,10 @@ pub(crate) fn parse(words: &[String]) -> Result<Order, String> {
     let Some((command, rest)) = words.split_first() else {
         return Err("a command is missing".to_owned());
     };
+    // Before anything is built.
+    if rest.iter().any(|word| word == "--help" || word == "-h") {
+        return Ok(Order::Help);
+    }
     match command.as_str() {
         "demo" => demo(rest),
         "test" => test(rest),

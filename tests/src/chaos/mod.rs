@@ -25,7 +25,7 @@ use crate::ledger::{Ledger, Tally};
 use crate::oracle::{self, Excuses};
 use crate::proxy::Proxy;
 use crate::reporter::{About, Load, Reporter, Stage, Way};
-use crate::{Agent, Evidence, Master, SOON, Site, http, let_pass, process, wait_until};
+use crate::{Agent, Evidence, Master, SOON, Site, http, let_pass, process};
 
 /// Between two looks at what is due.
 const TICK: Duration = Duration::from_millis(20);
@@ -52,7 +52,7 @@ pub struct Plan {
 /// Runs it. `say` gets a line now and then; `is_over` breaks it off.
 pub fn run(plan: &Plan, say: &dyn Fn(&str), is_over: &AtomicBool) -> Report {
     let site = Site::new();
-    let mut report = Report { seed: plan.seed, ..Report::default() };
+    let mut report = Report { seed: plan.seed, may_lose: plan.reverts == Reverts::Some, ..Report::default() };
     let mut disks = Vec::new();
     let mut agents = Vec::new();
     let proxies: Vec<Proxy> = (0..plan.agents).map(|_| Proxy::to(site.master().grpc())).collect();
@@ -338,11 +338,18 @@ impl Storm<'_> {
             let load = Load { about: About::Nothing, patience_ms: 20_000, ..Load::default() };
             let fresh =
                 Reporter { agent: lane.agent, ledger: self.ledger, stage: &stage, load, name: "fresh" };
+            let before = self.ledger.tally().confirmed;
             fresh.once(&mut self.rng);
-            let began = Instant::now();
-            wait_until("a fresh event is at the master", SOON, || {
-                waiting_at(lane.agent).is_none() || began.elapsed() > SOON
-            });
+            if self.ledger.tally().confirmed == before {
+                self.report.undrained.push(format!("{}: a fresh event was not taken", lane.agent.host()));
+                continue;
+            }
+            let until = Instant::now() + SOON;
+            let waits = || waiting_at(lane.agent);
+            while waits().is_some() && Instant::now() < until {
+                let_pass(TICK, || false);
+            }
+            self.report.undrained.extend(waits());
         }
         self.look();
     }

@@ -25,6 +25,8 @@ pub struct Report {
     pub undrained: Vec<String>,
     /// Whether the run was broken off: then there is no verdict.
     pub is_interrupted: bool,
+    /// Whether spools were put back: the one thing here that may cost an event, which must then be told.
+    pub may_lose: bool,
     /// The oracle's.
     pub verdict: Verdict,
 }
@@ -36,6 +38,12 @@ impl Report {
             && self.unasked.is_empty()
             && self.undrained.is_empty()
             && self.verdict.is_clean()
+            && (self.may_lose || !self.has_told_losses())
+    }
+
+    /// True when something is told of as lost, which the oracle excuses.
+    fn has_told_losses(&self) -> bool {
+        self.verdict.told_lost > 0 || self.verdict.excused_lost > 0
     }
 
     /// How many faults there were.
@@ -66,6 +74,9 @@ impl fmt::Display for Report {
         }
         for what in &self.undrained {
             writeln!(out, "NOT DRAINED: {what}")?;
+        }
+        if !self.may_lose && self.has_told_losses() {
+            writeln!(out, "TOLD OF AS LOST, although no fault of this run costs an event")?;
         }
         if self.is_interrupted {
             return write!(out, "interrupted: no verdict");
