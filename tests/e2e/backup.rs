@@ -117,6 +117,11 @@ fn a_master_that_was_put_back_to_yesterday_is_refilled_by_its_agents() {
     wait_until("all of it is back", SOON, || count() >= expected.len());
     for agent in &agents {
         agent.wait_until_drained(SOON);
+        assert!(
+            agent.log().contains("the master has lost events that it had acknowledged"),
+            "{}",
+            agent.log()
+        );
     }
     wait_until("the run is back", SOON, || {
         let runs = master.query_json(&["--latest", "-t", "NIGHTLY"]);

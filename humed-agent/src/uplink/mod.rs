@@ -332,6 +332,10 @@ impl<D: Dial> Uplink<D> {
             uplink.last_logged = None;
         });
         for resume in &welcome.resume {
+            if resume.verdict == Verdict::MasterBehind {
+                let (epoch, cursor) = (resume.epoch, resume.cursor);
+                warn!(%epoch, %cursor, "the master has lost events that it had acknowledged: it gets again what is still here");
+            }
             // What was acknowledged while nobody listened.
             self.writer.acknowledge(resume.epoch, resume.cursor)?;
         }
