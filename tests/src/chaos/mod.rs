@@ -52,7 +52,7 @@ pub struct Plan {
 /// Runs it. `say` gets a line now and then; `is_over` breaks it off.
 pub fn run(plan: &Plan, say: &dyn Fn(&str), is_over: &AtomicBool) -> Report {
     let site = Site::new();
-    let mut report = Report { seed: plan.seed, may_lose: plan.reverts == Reverts::Some, ..Report::default() };
+    let mut report = Report { seed: plan.seed, ..Report::default() };
     let mut disks = Vec::new();
     let mut agents = Vec::new();
     let proxies: Vec<Proxy> = (0..plan.agents).map(|_| Proxy::to(site.master().grpc())).collect();

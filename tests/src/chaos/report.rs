@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::schedule::{FULL_DISK, RESTORE, SPOOL_PUT_BACK};
 use crate::ledger::Tally;
 use crate::oracle::Verdict;
 
@@ -25,8 +26,6 @@ pub struct Report {
     pub undrained: Vec<String>,
     /// Whether the run was broken off: then there is no verdict.
     pub is_interrupted: bool,
-    /// Whether spools were put back: the one thing here that may cost an event, which must then be told.
-    pub may_lose: bool,
     /// The oracle's.
     pub verdict: Verdict,
 }
@@ -38,7 +37,14 @@ impl Report {
             && self.unasked.is_empty()
             && self.undrained.is_empty()
             && self.verdict.is_clean()
-            && (self.may_lose || !self.has_told_losses())
+            && (self.may_lose() || !self.has_told_losses())
+    }
+
+    /// Whether events may be gone, and told of: with a spool that was put back, or where a full disk took the tail of a spool and
+    /// the master was put back to before it.
+    fn may_lose(&self) -> bool {
+        let came = |kind: &str| self.faults.contains_key(kind);
+        came(SPOOL_PUT_BACK) || (came(FULL_DISK) && came(RESTORE))
     }
 
     /// True when something is told of as lost, which the oracle excuses.
@@ -75,7 +81,7 @@ impl fmt::Display for Report {
         for what in &self.undrained {
             writeln!(out, "NOT DRAINED: {what}")?;
         }
-        if !self.may_lose && self.has_told_losses() {
+        if !self.may_lose() && self.has_told_losses() {
             writeln!(out, "TOLD OF AS LOST, although no fault of this run costs an event")?;
         }
         if self.is_interrupted {

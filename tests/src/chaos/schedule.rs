@@ -105,11 +105,11 @@ impl Fault {
                 Net::Slow => "network slow",
                 Net::Apart => "network partitioned",
             },
-            Fault::FullDisk(..) => "full disk",
+            Fault::FullDisk(..) => FULL_DISK,
             Fault::Backup => "backup",
-            Fault::Restore => "restore of an older store",
+            Fault::Restore => RESTORE,
             Fault::CopySpool(_) => "copy of a spool",
-            Fault::RevertSpool(_) => "spool put back",
+            Fault::RevertSpool(_) => SPOOL_PUT_BACK,
         }
     }
 }
@@ -129,6 +129,11 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+// Names of kinds on which the judgement of a run depends.
+pub(super) const FULL_DISK: &str = "full disk";
+pub(super) const RESTORE: &str = "restore of an older store";
+pub(super) const SPOOL_PUT_BACK: &str = "spool put back";
 
 /// Whether spools are put back to earlier states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
