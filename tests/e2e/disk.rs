@@ -6,15 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hume_tests::disk::Disk;
 use hume_tests::events::{json_lines, messages, text};
 use hume_tests::{Agent, Output, SOON, Site, process, skip, wait_until};
 use serde_json::json;
 
-const DISK_BYTES: u64 = 64 * 1024 * 1024;
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
 const SHIM: &str = r#"
@@ -64,43 +63,13 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t offset) {
 }
 "#;
 
-/// A small file system of its own. Dropping it takes it away.
-struct Disk {
-    path: PathBuf,
-}
-
-impl Disk {
-    /// None, and says so, where this machine does not let its user do that.
-    fn mount(path: PathBuf) -> Option<Disk> {
-        fs::create_dir(&path).unwrap();
-        let size = format!("size={DISK_BYTES}");
-        let mounted =
-            process::run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "hume-test"]).arg(&path));
-        if mounted.code == Some(0) {
-            return Some(Disk { path });
-        }
+/// None, and says so, where this machine does not let its user do that.
+fn mount(path: &Path) -> Option<Disk> {
+    let disk = Disk::mount(path);
+    if disk.is_none() {
         skip("this machine does not allow a tmpfs to be mounted");
-        None
     }
-
-    /// Takes whatever room is left, as another process would. Again and again, when something is given up.
-    fn fill(&self) {
-        let mut filler = File::options().create(true).append(true).open(self.path.join("filler")).unwrap();
-        for size in [1 << 20, 4096] {
-            while filler.write_all(&vec![0x5a; size]).is_ok() {}
-        }
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.path.join("filler")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a daemon of a test that failed may still have it.
-        drop(Command::new("umount").arg("-l").arg(&self.path).status());
-    }
+    disk
 }
 
 /// Lets calls on the spool of an agent fail.
@@ -153,14 +122,14 @@ fn move_to(agent: &Agent, disk: &Disk) {
     agent.configure(|toml| {
         for (section, key, name) in [("spool", "dir", "spool"), ("intake", "drop_dir", "drop")] {
             let section = toml.get_mut(section).and_then(toml::Value::as_table_mut).unwrap();
-            section.insert(key.to_owned(), disk.path.join(name).to_str().unwrap().into());
+            section.insert(key.to_owned(), disk.path().join(name).to_str().unwrap().into());
         }
     });
 }
 
 fn hume(agent: &Agent, disk: &Disk, words: &[&str]) -> Output {
     let mut command = agent.reporting(process::command("hume"));
-    process::run(command.env("HUME_DROP_DIR", disk.path.join("drop")).args(words))
+    process::run(command.env("HUME_DROP_DIR", disk.path().join("drop")).args(words))
 }
 
 fn state(agent: &Agent) -> String {
@@ -192,18 +161,18 @@ fn at_master(site: &Site, task: &str) -> BTreeSet<String> {
 fn a_full_disk_is_told_what_was_confirmed_is_sent_and_the_agent_goes_on_when_there_is_room() {
     let site = Site::new();
     let agent = site.prepare_agent("web1");
-    let Some(disk) = Disk::mount(agent.dir().join("disk")) else { return };
+    let Some(disk) = mount(&agent.dir().join("disk")) else { return };
     move_to(&agent, &disk);
     site.master().kill9();
     agent.start();
     report(&agent, "FULL", 0..500, 4000);
-    disk.fill();
+    disk.fill().unwrap();
     // What the log has room for is still taken; then the drop folder takes what the ballast held, until that is gone as well.
     let mut confirmed: BTreeSet<String> = (0..500).map(|number| number.to_string()).collect();
     let refused = (500..10_000).find_map(|number| {
         let message = format!("{number} {}", "y".repeat(8000));
         let output = hume(&agent, &disk, &["--strict", "-t", "FULL", "-m", &message]);
-        disk.fill();
+        disk.fill().unwrap();
         match output.code {
             Some(0) => {
                 confirmed.insert(number.to_string());
@@ -226,13 +195,13 @@ fn a_full_disk_is_told_what_was_confirmed_is_sent_and_the_agent_goes_on_when_the
     site.master().start();
     agent.wait_until_drained(SOON);
     assert!(at_master(&site, "FULL").len() >= 500);
-    disk.empty();
+    disk.empty().unwrap();
     wait_until("the agent takes events again", SOON, || {
         agent.submit(&json!({"task": "FULL", "message": "again"}))["ok"] == true
     });
     confirmed.insert("again".to_owned());
     wait_until("it is ready again", SOON, || state(&agent) == "ready");
-    assert_eq!(fs::metadata(disk.path.join("spool/ballast")).unwrap().len(), 4 * 1024 * 1024);
+    assert_eq!(fs::metadata(disk.path().join("spool/ballast")).unwrap().len(), 4 * 1024 * 1024);
     agent.wait_until_drained(SOON);
     wait_until("all that was confirmed is at the master", SOON, || {
         let found = at_master(&site, "FULL");
@@ -250,23 +219,23 @@ fn a_full_disk_is_told_what_was_confirmed_is_sent_and_the_agent_goes_on_when_the
 fn a_master_on_a_full_disk_answers_holds_its_sessions_and_catches_up_when_there_is_room() {
     let site = Site::without_master();
     let agent = site.prepare_agent("web1");
-    let Some(disk) = Disk::mount(site.master().dir().join("disk")) else { return };
+    let Some(disk) = mount(&site.master().dir().join("disk")) else { return };
     site.master().configure(|toml| {
         let store = toml.get_mut("store").and_then(toml::Value::as_table_mut).unwrap();
-        store.insert("path".to_owned(), disk.path.join("store.db").to_str().unwrap().into());
+        store.insert("path".to_owned(), disk.path().join("store.db").to_str().unwrap().into());
     });
     site.master().start();
     agent.start();
     report(&agent, "FULL", 0..50, 1000);
     agent.wait_until_drained(SOON);
-    disk.fill();
+    disk.fill().unwrap();
     report(&agent, "FULL", 50..3000, 8000);
     wait_until("the master says that it is full", SOON, || {
         text(&site.master().query_json(&["status"]), "state").contains("full")
     });
     assert!(site.master().count(&["-t", "FULL"]) >= 50, "questions are answered");
     assert_eq!(agent.state()["state"], "connected");
-    disk.empty();
+    disk.empty().unwrap();
     agent.wait_until_drained(SOON);
     assert_eq!(at_master(&site, "FULL").len(), 3000);
     assert_eq!(text(&site.master().query_json(&["status"]), "state"), "ready");

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use hume_runtime::points::Point;
+use hume_tests::disk::copy_folder;
 use hume_tests::oracle::{self, Excuses, Revert, Verdict};
 use hume_tests::reporter::{About, Load, Reporter, Stage, Way};
 use hume_tests::{Agent, Daemon, Evidence, Ledger, Master, SOON, Site, let_pass, wait_until};
@@ -227,7 +228,7 @@ fn an_agent_that_is_killed_while_a_new_epoch_takes_over_swallows_and_doubles_not
         scene.drain();
         assert_eq!(scene.agent.stop(), 0);
         let copied_at = Instant::now();
-        copy_folder(&state, &copy);
+        copy_folder(&state, &copy).unwrap();
         scene.agent.start();
         scene.under_load(|_| {});
         scene.drain();
@@ -288,16 +289,6 @@ fn a_commit_that_fails_is_told_and_a_connection_that_is_cut_before_the_ack_costs
             daemon.ask_for("");
         });
         scene.judge(&Excuses::default());
-    }
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
     }
 }
 

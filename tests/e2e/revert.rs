@@ -1,8 +1,8 @@
 //! A spool that is put back, copied or lost: nothing new is swallowed, nothing is doubled, and what is gone is said.
 
 use std::fs;
-use std::path::Path;
 
+use hume_tests::disk::copy_folder;
 use hume_tests::events::{messages, text};
 use hume_tests::{Agent, Master, SOON, Site, wait_until};
 use serde_json::json;
@@ -20,16 +20,6 @@ fn stored(master: &Master) -> Vec<u32> {
     messages(&events).into_iter().rev().map(number).collect()
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_spool_that_is_put_back_to_an_earlier_state_is_noticed_and_nothing_new_is_swallowed() {
     let site = Site::new();
@@ -41,7 +31,7 @@ fn a_spool_that_is_put_back_to_an_earlier_state_is_noticed_and_nothing_new_is_sw
     assert_eq!(site.master().stop(), 0);
     report(&agent, 51..=70);
     assert_eq!(agent.stop(), 0);
-    copy_folder(&state, &copy);
+    copy_folder(&state, &copy).unwrap();
     site.master().start();
     agent.start();
     report(&agent, 71..=100);
@@ -80,7 +70,7 @@ fn a_spool_that_is_lost_does_not_stop_its_agent_and_arrives_when_it_is_found() {
     report(&agent, 11..=17);
     assert_eq!(agent.stop(), 0);
     let state = agent.dir().join("state");
-    copy_folder(&state, &agent.dir().join("copy"));
+    copy_folder(&state, &agent.dir().join("copy")).unwrap();
     fs::rename(&state, agent.dir().join("lost")).unwrap();
     site.master().start();
     agent.start();

@@ -8,6 +8,7 @@
 mod agent;
 pub mod chaos;
 mod daemon;
+pub mod disk;
 pub mod events;
 pub mod evidence;
 pub mod http;
@@ -25,6 +26,7 @@ pub mod wire;
 
 pub use agent::Agent;
 pub use daemon::{Daemon, LogTo};
+pub use disk::Disk;
 pub use evidence::Evidence;
 pub use http::HttpAnswer;
 pub use ledger::Ledger;

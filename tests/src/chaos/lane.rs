@@ -1,10 +1,8 @@
 //! One agent under faults: its way to the master, its disk, and the copy of its spool.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -13,56 +11,15 @@ use serde_json::Value;
 use super::schedule::Net;
 use super::ward::Ward;
 use crate::Agent;
+use crate::disk::{Disk, copy_folder};
 use crate::ledger::key_of;
 use crate::oracle::Revert;
 use crate::proxy::{Direction, Proxy, Weather};
 
-/// Size of a disk that can be filled.
-const DISK_BYTES: u64 = 64 * 1024 * 1024;
 /// A start that met a full disk has ended by then.
 const FULL_MEETS_MAX: Duration = Duration::from_secs(5);
 /// A slow way.
 const SLOW_BYTES_PER_SECOND: u64 = 20_000;
-
-/// A file system of an agent's own, so that it can be full. Dropping it takes it away.
-#[derive(Debug)]
-pub(super) struct Disk {
-    path: PathBuf,
-}
-
-impl Disk {
-    /// None where this user may not mount one.
-    pub(super) fn mount(path: &Path) -> Option<Disk> {
-        fs::create_dir_all(path).ok()?;
-        let size = format!("size={DISK_BYTES}");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "hume-chaos"]).arg(path).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Disk { path: path.to_owned() })
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.path.join("filler")
-    }
-
-    fn fill(&self) {
-        let Ok(mut filler) = File::create(self.filler()) else { return };
-        for size in [1 << 20, 4096] {
-            while filler.write_all(&vec![0x5a; size]).is_ok() {}
-        }
-    }
-
-    fn empty(&self) {
-        // It is not there when there was no room for its name.
-        let _ = fs::remove_file(self.filler());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a process that is about to end may still have it.
-        drop(Command::new("umount").arg("-l").arg(&self.path).status());
-    }
-}
 
 /// A copy of a spool.
 struct Copy {
@@ -99,7 +56,8 @@ impl<'a> Lane<'a> {
         if self.empty_at.take_if(|at| now >= *at).is_some()
             && let Some(disk) = self.disk
         {
-            disk.empty();
+            // It took nothing when there was no room for its name.
+            drop(disk.empty());
             self.emptied_at = Some(now);
         }
     }
@@ -139,7 +97,7 @@ impl<'a> Lane<'a> {
     /// Fills its disk; false when it has none that can be filled, or it is full.
     pub(super) fn fill(&mut self, ms: u64) -> bool {
         let Some(disk) = self.disk.filter(|_| self.empty_at.is_none()) else { return false };
-        disk.fill();
+        drop(disk.fill());
         self.empty_at = Some(Instant::now() + Duration::from_millis(ms));
         true
     }
@@ -203,21 +161,4 @@ impl<'a> Lane<'a> {
         self.tick();
         self.ward.calm(rng);
     }
-}
-
-/// The files of a folder, and nothing else that was there before.
-fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            let (from, to) = (entry.path(), to.join(entry.file_name()));
-            fs::copy(&from, &to)?;
-            File::open(&to)?.set_modified(fs::metadata(&from)?.modified()?)?;
-        }
-    }
-    Ok(())
 }

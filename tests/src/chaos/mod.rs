@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use self::lane::{Disk, Lane};
+use self::lane::Lane;
 pub use self::report::Report;
 pub use self::schedule::Reverts;
 use self::schedule::{Fault, Schedule};
@@ -25,7 +25,7 @@ use crate::ledger::{Ledger, Tally};
 use crate::oracle::{self, Excuses};
 use crate::proxy::Proxy;
 use crate::reporter::{About, Load, Reporter, Stage, Way};
-use crate::{Agent, Evidence, Master, SOON, Site, http, let_pass, process};
+use crate::{Agent, Disk, Evidence, Master, SOON, Site, http, let_pass, process};
 
 /// Between two looks at what is due.
 const TICK: Duration = Duration::from_millis(20);
@@ -237,8 +237,8 @@ impl Storm<'_> {
             match end {
                 End::ByFault => self.report.happened("killed itself at a fail point"),
                 // It is started again, as a service manager would.
-                End::Unasked(_) if is_full => self.report.happened("did not start on a full disk"),
-                End::Unasked(what) => self.report.unasked.push(what),
+                End::NoDisk(_) if is_full => self.report.happened("did not start on a full disk"),
+                End::NoDisk(what) | End::Unasked(what) => self.report.unasked.push(what),
             }
         }
         let_pass(TICK, || false);

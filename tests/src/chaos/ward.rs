@@ -27,11 +27,17 @@ pub(super) struct Ward<'a> {
     next_faults: String,
 }
 
+// Of sysexits(3): no socket can be had; the disk failed.
+const EXIT_UNAVAILABLE: i32 = 69;
+const EXIT_IO: i32 = 74;
+
 /// How a process ended that nobody ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// At a fail point.
     ByFault,
+    /// With a word for who looks after services that its disk or a socket on it cannot be used; in words.
+    NoDisk(String),
     /// Otherwise; in words.
     Unasked(String),
 }
@@ -92,6 +98,9 @@ impl<'a> Ward<'a> {
             // Before it catches the signal, it ends by it.
             (_, Some(signal)) if signal == Signal::TERM.as_raw() && was_asked => None,
             (Some(0), _) if was_asked => None,
+            (Some(EXIT_UNAVAILABLE | EXIT_IO), _) => {
+                Some(End::NoDisk(format!("{} has ended: {status}", self.name)))
+            }
             _ => Some(End::Unasked(format!("{} has ended: {status}", self.name))),
         }
     }
