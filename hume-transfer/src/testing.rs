@@ -1,0 +1,58 @@
+//! Events for the tests of this crate, and a place to open a transfer in.
+
+use std::path::Path;
+
+use hume_core::event::{EventKind, Process, StoredEvent};
+use hume_core::{Epoch, Event, EventId, HostName, Level, Position, Seq, TaskName, Timestamp};
+use hume_runtime::config;
+use serde::Deserialize;
+
+use crate::options::{TransferName, Transfers};
+use crate::transfer::{OpenError, Setting, Transfer};
+
+/// An event like most; its id and its place follow from its text.
+pub(crate) fn stored(level: Level, task: &str, host: &str, message: &str) -> StoredEvent {
+    let mut id = [0; 16];
+    for (at, byte) in message.bytes().enumerate() {
+        id[at % 16] ^= byte;
+    }
+    let time = Timestamp::from_micros(1_764_000_000_000_000);
+    let event = Event {
+        id: EventId::from_bytes(id),
+        kind: EventKind::Reported,
+        time,
+        received_at: time,
+        boot_clock: None,
+        host: HostName::parse(host).unwrap(),
+        task: TaskName::parse(task).unwrap(),
+        tags: Vec::new(),
+        level,
+        command: None,
+        flag: None,
+        message: message.to_owned(),
+        truncated_from: None,
+        extra: Vec::new(),
+        exit: None,
+        line: None,
+        process: Process::default(),
+        run: None,
+        finding: None,
+        not_before: None,
+        flags: Vec::new(),
+    };
+    let position = Position { agent: None, epoch: Epoch::from_bytes([1; 16]), seq: Seq::new(1).unwrap() };
+    StoredEvent { position, arrived_at: None, event }
+}
+
+/// Opens the one transfer that `text`, a configuration in `dir`, declares.
+pub(crate) fn open(dir: &Path, text: &str) -> Result<Box<dyn Transfer>, OpenError> {
+    #[derive(Deserialize)]
+    struct Whole {
+        transfer: Transfers,
+    }
+    let file = dir.join("agent.toml");
+    let whole: Whole = config::parse(&file, text).unwrap();
+    let (name, options): (TransferName, _) = whole.transfer.0.into_iter().next().unwrap();
+    let host = HostName::parse("web1").unwrap();
+    options.open(&Setting { name: &name, config_file: &file, host: &host, program: "humed-agent" })
+}
