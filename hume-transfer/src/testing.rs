@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hume_core::event::{EventKind, Process, StoredEvent};
-use hume_core::{Epoch, Event, EventId, HostName, Level, Position, Seq, TaskName, Timestamp};
+use hume_core::{Epoch, Event, EventId, HostName, Level, Position, Seq, Tag, TaskName, Timestamp};
 use hume_runtime::config;
 use serde::Deserialize;
 
@@ -42,6 +42,29 @@ pub(crate) fn stored(level: Level, task: &str, host: &str, message: &str) -> Sto
     };
     let position = Position { agent: None, epoch: Epoch::from_bytes([1; 16]), seq: Seq::new(1).unwrap() };
     StoredEvent { position, arrived_at: None, event }
+}
+
+/// The event that docs/TRANSFERS.md tells of.
+pub(crate) fn documented() -> StoredEvent {
+    let mut stored = stored(Level::Error, "BACKUP_DB", "db1", "pg_dump: connection to server failed");
+    let event = &mut stored.event;
+    event.tags = ["backup", "nightly"].map(|tag| Tag::parse(tag).unwrap()).to_vec();
+    event.extra = vec![("database".to_owned(), "shop".to_owned()), ("exit".to_owned(), "2".to_owned())];
+    event.line = Some(41);
+    event.process = Process {
+        pid: Some(4711),
+        uid: Some(26),
+        user: Some("postgres".to_owned()),
+        script: Some("/usr/local/sbin/backup-db".to_owned()),
+        ..Process::default()
+    };
+    stored
+}
+
+/// That docs/TRANSFERS.md shows `output` as it is.
+pub(crate) fn assert_documented(output: &str) {
+    let document = include_str!("../../docs/TRANSFERS.md");
+    assert!(document.contains(output), "docs/TRANSFERS.md does not show:\n{output}");
 }
 
 /// Opens the one transfer that `text`, a configuration in `dir`, declares.

@@ -11,7 +11,7 @@ use crate::none_of;
 use crate::source::{self, Source, has_word};
 
 /// Documents that a newcomer is sent to.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "docs/ARCHITECTURE.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/RELIABILITY.md",
     "docs/RUNS.md",
     "docs/STYLE.md",
+    "docs/TRANSFERS.md",
 ];
 
 pub(crate) const OPERATIONS: &str = "docs/OPERATIONS.md";

@@ -127,7 +127,7 @@ mod tests {
     use hume_core::Level;
 
     use super::*;
-    use crate::testing::{open, stored};
+    use crate::testing::{assert_documented, documented, open, stored};
 
     const CONFIG: &str = "[transfer.lines.file]\npath = \"lines.json\"\n";
 
@@ -152,6 +152,15 @@ mod tests {
         assert_eq!(messages, ["one", "two\nlines", "three"]);
         assert_eq!((&lines[0]["level"], &lines[0]["event"]["task"]), (&"error".into(), &"BACKUP".into()));
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[tokio::test]
+    async fn a_line_is_as_the_document_shows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let batch = [Notice::of(documented())];
+        let delivery = open(dir.path(), CONFIG).unwrap().deliver(&batch, &mut Trail::silent()).await;
+        assert_eq!(delivery, Delivery::all(&batch));
+        assert_documented(&std::fs::read_to_string(dir.path().join("lines.json")).unwrap());
     }
 
     #[tokio::test]
