@@ -4,15 +4,28 @@
 //! holds up another. What is told is told at least once, in order; twice only what lies between two cursors when the daemon
 //! is killed. To add a kind, write one file in `kinds/` and one line in its list.
 
+mod board;
+mod compose;
 pub mod kinds;
+mod log;
 pub mod notice;
 pub mod options;
+mod pace;
+mod pump;
+mod room;
+mod state;
 pub mod transfer;
 
 #[cfg(test)]
 mod testing;
 
+pub use board::{Board, Entry};
+pub use compose::RUNS_MAX;
 pub use kinds::Options;
+pub use log::{Growth, Log, LogError};
 pub use notice::{About, Digest, Notice, RunNotice};
-pub use options::{Common, Transfers};
+pub use options::{Common, TransferName, Transfers};
+pub use pump::{RETRY_AFTER_MAX, RETRY_MAX};
+pub use room::{Room, WISHES_EVERY};
+pub use state::{DEAD_MAX, DeadLetter, Figures, Known, Setback, Skip, State, StateError, Waiting};
 pub use transfer::{Delivery, Manner, OpenError, Setting, Trail, Transfer, Trouble};

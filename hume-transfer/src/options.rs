@@ -237,6 +237,11 @@ impl Common {
             && (kinds.is_empty() || kinds.contains(&event.kind))
     }
 
+    /// Whether this transfer wants the run that the event opens, however the run will go.
+    pub fn wants_run_of(&self, stored: &StoredEvent) -> bool {
+        Common { level_min: level_default(), kinds: Vec::new(), ..self.clone() }.wants(stored)
+    }
+
     /// What of it a store can decide: everything that is wanted passes, and some more. What is told by run needs all events.
     pub fn narrow(&self) -> EventFilter {
         let kind = match self.kinds[..] {
@@ -321,7 +326,7 @@ mod tests {
     use hume_runtime::config::{self, ConfigError};
 
     use super::*;
-    use crate::testing::stored;
+    use crate::testing::{common, stored};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -331,11 +336,6 @@ mod tests {
 
     fn parse(text: &str) -> Result<Transfers, ConfigError> {
         config::parse::<Whole>(Path::new("agent.toml"), text).map(|whole| whole.transfer)
-    }
-
-    fn common(keys: &str) -> Common {
-        let text = format!("[transfer.x.file]\npath = \"lines\"\n{keys}");
-        parse(&text).unwrap().0.into_values().next().unwrap().common()
     }
 
     fn refusal(text: &str) -> String {

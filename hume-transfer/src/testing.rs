@@ -79,3 +79,14 @@ pub(crate) fn open(dir: &Path, text: &str) -> Result<Box<dyn Transfer>, OpenErro
     let host = HostName::parse("web1").unwrap();
     options.open(&Setting { name: &name, config_file: &file, host: &host, program: "humed-agent" })
 }
+
+/// The keys that all kinds have, as `keys` says.
+pub(crate) fn common(keys: &str) -> crate::options::Common {
+    #[derive(Deserialize)]
+    struct Whole {
+        transfer: Transfers,
+    }
+    let text = format!("[transfer.x.file]\npath = \"lines\"\n{keys}");
+    let whole: Whole = config::parse(Path::new("agent.toml"), &text).unwrap();
+    whole.transfer.0.into_values().next().unwrap().common()
+}

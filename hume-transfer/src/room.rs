@@ -1,0 +1,225 @@
+//! All transfers of a daemon: starts a pump for each that is configured, and all anew when the configuration is read again.
+//!
+//! A transfer that cannot be opened, for want of a secret say, is tried again every [`OPEN_EVERY`] and holds up nobody. Without a
+//! transfer nothing is opened and nothing wakes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hume_core::HostName;
+use hume_core::page::EventCursor;
+use hume_core::policy::Policies;
+use hume_runtime::task_group::{Spawner, Stop};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::board::{Board, Entry};
+use crate::kinds::Options;
+use crate::log::Log;
+use crate::options::{TransferName, Transfers};
+use crate::pump::Pump;
+use crate::state::{self, State, StateError};
+use crate::transfer::Setting;
+
+/// A transfer that cannot be opened is tried again so often.
+const OPEN_EVERY: Duration = Duration::from_mins(1);
+/// What administrators ask for with `transfer retry` and `skip` is looked for so often.
+pub const WISHES_EVERY: Duration = Duration::from_secs(5);
+
+/// What the transfers of a daemon have in common.
+#[derive(Clone)]
+pub struct Room {
+    /// What they read.
+    pub log: Arc<dyn Log>,
+    /// The daemon's folder, where their state is kept.
+    pub dir: PathBuf,
+    /// The configuration file.
+    pub config_file: PathBuf,
+    /// The host the daemon runs on.
+    pub host: HostName,
+    /// `humed-agent` or `humed-master`.
+    pub program: &'static str,
+    /// What is expected of runs.
+    pub policies: Arc<Policies>,
+    /// Where it is told how they are.
+    pub board: Board,
+}
+
+/// A transfer that is to run.
+#[derive(Clone)]
+struct Wanted {
+    name: TransferName,
+    options: Options,
+}
+
+impl Room {
+    /// Tells the board where each transfer stands before anything runs, so that nothing they need is trimmed away.
+    ///
+    /// # Errors
+    /// [`StateError`] if the state cannot be read.
+    pub async fn prepare(&self, transfers: &Transfers) -> Result<(), StateError> {
+        if transfers.0.is_empty() {
+            return Ok(());
+        }
+        let state = State::open(&self.dir)?;
+        for (name, options) in &transfers.0 {
+            // What never ran begins at now, or wants everything.
+            let cursor = match (state.cursor(name).await?, options.common().from) {
+                (Some(cursor), _) => cursor,
+                (None, crate::options::From::Beginning) => EventCursor::START,
+                (None, crate::options::From::Now) => continue,
+            };
+            self.board.put(name, Entry { kind: options.kind(), cursor, figures: state::Figures::default() });
+        }
+        Ok(())
+    }
+
+    /// Runs what `wanted` says, and anew whenever that is sent again, until `stop`.
+    ///
+    /// # Errors
+    /// None at the moment: what fails is told and tried again.
+    pub async fn run(
+        self,
+        mut wanted: watch::Receiver<Transfers>,
+        children: Spawner,
+        stop: Stop,
+    ) -> anyhow::Result<()> {
+        while !stop.is_set() {
+            let transfers = wanted.borrow_and_update().clone();
+            self.board.keep(|name| transfers.0.contains_key(name));
+            let generation = Stop::new();
+            let running = self.serve(transfers, &children, &generation);
+            let over = async {
+                tokio::select! {
+                    () = stop.wait() => {}
+                    changed = wanted.changed() => if changed.is_err() { stop.wait().await },
+                }
+                generation.set();
+            };
+            tokio::join!(running, over);
+        }
+        Ok(())
+    }
+
+    /// Runs these until `generation` stops and all have ended.
+    async fn serve(&self, transfers: Transfers, children: &Spawner, generation: &Stop) {
+        if transfers.0.is_empty() {
+            return;
+        }
+        let state = loop {
+            match State::open(&self.dir) {
+                Ok(state) => break state,
+                Err(error) => error!(error = &error as &dyn std::error::Error, "the transfers cannot begin"),
+            }
+            tokio::select! {
+                () = generation.wait() => return,
+                () = tokio::time::sleep(OPEN_EVERY) => {}
+            }
+        };
+        let (ended, mut ends) = mpsc::channel::<TransferName>(transfers.0.len().max(1));
+        let (asked, _) = watch::channel(0);
+        for (name, options) in transfers.0.clone() {
+            self.start(Wanted { name, options }, &state, &asked, &ended, children, generation);
+        }
+        let mut version = state.version().await.unwrap_or(0);
+        let mut running = transfers.0.len();
+        while running > 0 {
+            tokio::select! {
+                name = ends.recv() => {
+                    running -= 1;
+                    if let (Some(name), false) = (name, generation.is_set()) {
+                        error!(transfer = %name, "a transfer ended by itself; a reload starts it anew");
+                    }
+                }
+                () = tokio::time::sleep(WISHES_EVERY), if !generation.is_set() => {
+                    match state.version().await {
+                        Ok(now) if now == version => {}
+                        Ok(now) => {
+                            version = now;
+                            asked.send_modify(|count| *count += 1);
+                        }
+                        Err(error) => warn!(%error, "what administrators ask for cannot be read"),
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        wanted: Wanted,
+        state: &State,
+        asked: &watch::Sender<u64>,
+        ended: &mpsc::Sender<TransferName>,
+        children: &Spawner,
+        generation: &Stop,
+    ) {
+        let (room, state, asked, stop) = (self.clone(), state.clone(), asked.subscribe(), generation.clone());
+        let end = End { name: wanted.name.clone(), ended: ended.clone() };
+        let child = async move {
+            let _end = end;
+            let Wanted { name, options } = wanted;
+            let Some(transfer) = room.open(&name, &options, &stop).await else { return };
+            info!(transfer = %name, kind = options.kind(), "a transfer begins");
+            let pump = Pump {
+                kind: options.kind(),
+                common: options.common(),
+                manner: options.manner(),
+                transfer,
+                log: room.log,
+                state,
+                board: room.board,
+                policies: room.policies,
+                asked,
+                name,
+            };
+            pump.run(stop).await;
+        };
+        // The children of a daemon are at least as many as it may have transfers.
+        if let Err(error) = children.try_spawn("transfer", child) {
+            warn!(%error, "a transfer was not started");
+        }
+    }
+
+    /// Opens a transfer, as soon as that can be done.
+    async fn open(
+        &self,
+        name: &TransferName,
+        options: &Options,
+        stop: &Stop,
+    ) -> Option<Box<dyn crate::transfer::Transfer>> {
+        let mut told = String::new();
+        loop {
+            let setting =
+                Setting { name, config_file: &self.config_file, host: &self.host, program: self.program };
+            match options.open(&setting) {
+                Ok(transfer) => return Some(transfer),
+                Err(error) => {
+                    let text = error.to_string();
+                    if text != told {
+                        error!(transfer = %name, "a transfer cannot be opened and is tried again every minute: {text}");
+                        told = text;
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.wait() => return None,
+                () = tokio::time::sleep(OPEN_EVERY) => {}
+            }
+        }
+    }
+}
+
+/// Says that a pump is over, however it ended.
+struct End {
+    name: TransferName,
+    ended: mpsc::Sender<TransferName>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // There is room for one word of each.
+        let _ = self.ended.try_send(self.name.clone());
+    }
+}
