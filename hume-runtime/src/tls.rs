@@ -20,6 +20,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_platform_verifier::BuilderVerifierExt;
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -228,6 +229,38 @@ pub fn relay_client(
         .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
         .map_err(TlsError::Unusable)?;
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(Arc::new(config))
+}
+
+/// Whom a client of other people's servers trusts.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// Whom the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` are obeyed.
+    System,
+    /// These alone.
+    Roots(&'a Roots),
+}
+
+/// For servers that are not hume's: TLS 1.3 and 1.2, our certificate shown if there is one. No resumption, so that every
+/// connection is judged by the certificates of its day.
+/// # Errors
+/// [`TlsError::Unusable`] if the key is not that of the certificate, or if the system has no root certificates.
+pub fn outgoing_client(trust: Trust<'_>, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(TlsError::Unusable)?;
+    let builder = match trust {
+        Trust::System => builder.with_platform_verifier().map_err(TlsError::Unusable)?,
+        Trust::Roots(roots) => builder.with_root_certificates(Arc::clone(&roots.store)),
+    };
+    let mut config = match identity {
+        Some(own) => builder
+            .with_client_auth_cert(own.chain.clone(), own.key.clone_key())
+            .map_err(TlsError::Unusable)?,
+        None => builder.with_no_client_auth(),
+    };
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(Arc::new(config))

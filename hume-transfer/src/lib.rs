@@ -8,6 +8,7 @@ mod board;
 mod compose;
 pub mod kinds;
 mod log;
+pub mod net;
 pub mod notice;
 pub mod options;
 mod pace;

@@ -90,3 +90,10 @@ pub(crate) fn common(keys: &str) -> crate::options::Common {
     let whole: Whole = config::parse(Path::new("agent.toml"), &text).unwrap();
     whole.transfer.0.into_values().next().unwrap().common()
 }
+
+/// Says why a test is not made; with `HUME_NO_SKIP=1` that is a failure.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("HUME_NO_SKIP").is_none_or(|value| value != "1"), "skipped: {why}");
+    println!("skipped: {why}");
+}
