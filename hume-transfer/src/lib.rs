@@ -15,6 +15,8 @@ mod pace;
 mod pump;
 mod room;
 mod state;
+pub mod template;
+pub mod text;
 pub mod transfer;
 
 #[cfg(test)]

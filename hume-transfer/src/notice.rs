@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use hume_core::event::StoredEvent;
+use hume_core::event::{Command, Exit, StoredEvent};
 use hume_core::status::Status;
-use hume_core::{Level, RunId, Timestamp};
+use hume_core::{Level, RunId, Tag, Timestamp};
 use hume_proto::rest::EventJson;
 use serde::Serialize;
 
@@ -14,6 +14,8 @@ use serde::Serialize;
 pub const DIGEST_NAMES_MAX: usize = 20;
 /// Texts that a digest quotes, the worst first.
 pub const DIGEST_SAMPLES_MAX: usize = 5;
+/// Characters of each that people are shown.
+const QUOTE_CHARACTERS_MAX: usize = 200;
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,6 +140,75 @@ impl Notice {
         }
     }
 
+    /// What it is about in a few words, without what was said: `BACKUP on web1: failed`. One line.
+    pub fn title(&self) -> String {
+        let event = &self.event.event;
+        let (task, host) = (event.task.as_str(), event.host.as_str());
+        match &self.about {
+            About::Event if task.is_empty() => format!("{host}: {}", event.level),
+            About::Event => format!("{task} on {host}: {}", event.level),
+            About::Run(run) => format!("{task} on {host}: {}", run.status.as_str()),
+            About::Digest(digest) => digest.sentence(),
+            About::Test => format!("test from {host}"),
+        }
+    }
+
+    /// What it says, in as many lines as people need: [`Notice::text`], then how much there was of a run, or what a digest quotes.
+    pub fn body(&self) -> String {
+        match &self.about {
+            About::Event | About::Test => self.text(),
+            About::Run(run) if run.by_level.is_empty() => self.text(),
+            About::Run(run) => format!("{}\n{}", self.text(), counts(&run.by_level)),
+            About::Digest(digest) => digest.lines().join("\n"),
+        }
+    }
+
+    /// What else people want to know, the most important first; what was told as `extra` is not among it. No name and no value is
+    /// empty, and no value has more than one line but what the reporter put there.
+    pub fn facts(&self) -> Vec<Fact> {
+        let event = &self.event.event;
+        let host = match &self.via {
+            Some(via) => format!("{} via {via}", event.host.as_str()),
+            None => event.host.as_str().to_owned(),
+        };
+        let mut facts = Facts::default();
+        facts.add("level", self.level().as_str());
+        match &self.about {
+            About::Event | About::Test => {
+                facts.add("host", host);
+                facts.add("task", event.task.as_str());
+                facts.add("time", moment(event.time));
+            }
+            About::Run(run) => {
+                facts.add("status", run.status.as_str());
+                facts.add("host", host);
+                facts.add("task", event.task.as_str());
+                facts.add("started", moment(run.started_at));
+                let took = if run.ended_at.is_some() { "took" } else { "so far" };
+                facts.add(took, span(run.duration_us / 1_000_000));
+                facts.add("exit", run.exit_code.map(|code| code.to_string()).unwrap_or_default());
+                facts.add("reason", run.reason.clone().unwrap_or_default());
+                facts.add("events", counts(&run.by_level));
+            }
+            About::Digest(digest) => {
+                facts.add("events", counts(&digest.by_level));
+                facts.add("hosts", names(&digest.by_host, digest.other_hosts));
+                facts.add("tasks", names(&digest.by_task, digest.other_tasks));
+                facts.add("first", moment(digest.first));
+                facts.add("last", moment(digest.last));
+            }
+        }
+        if matches!(self.about, About::Event) {
+            facts.add("command", event.command.map(Command::as_str).unwrap_or_default());
+            facts.add("exit", event.exit.map(exit_words).unwrap_or_default());
+        }
+        if !matches!(self.about, About::Digest(_)) {
+            let tags: Vec<&str> = event.tags.iter().map(Tag::as_str).collect();
+            facts.add("tags", tags.join(", "));
+        }
+        facts.0
+    }
+
     /// What templates and pipelines see: the fields of the event as in the REST API, with `via`, `text` and `level` of the notice,
     /// and `about` (`event`, `run`, `digest`, `test`) with a table of that name for runs and digests.
     pub fn view(&self) -> NoticeView<'_> {
@@ -157,6 +228,66 @@ impl Notice {
             digest,
         }
     }
+}
+
+/// One of [`Notice::facts`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// `level`, `host`, …: lower case, one or two words.
+    pub name: &'static str,
+    /// For people.
+    pub value: String,
+}
+
+#[derive(Default)]
+struct Facts(Vec<Fact>);
+
+impl Facts {
+    fn add(&mut self, name: &'static str, value: impl Into<String>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.0.push(Fact { name, value });
+        }
+    }
+}
+
+fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => code.to_string(),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+/// `2 error, 14 info`: the worst first.
+fn counts(by_level: &BTreeMap<&'static str, u64>) -> String {
+    let mut levels = Level::ALL;
+    levels.sort_by_key(|level| std::cmp::Reverse(level.rank()));
+    let told = |level: Level| by_level.get(level.as_str()).map(|count| format!("{count} {level}"));
+    levels.into_iter().filter_map(told).collect::<Vec<_>>().join(", ")
+}
+
+/// `db1 (30), web1 (8), others (2)`: the most frequent first. Plain notes have no task; they are not named.
+fn names(by_name: &BTreeMap<String, u64>, others: u64) -> String {
+    let mut sorted: Vec<(&String, &u64)> = by_name.iter().filter(|(name, _)| !name.is_empty()).collect();
+    sorted.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
+    let mut parts: Vec<String> = sorted.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+    if others > 0 {
+        parts.push(format!("others ({others})"));
+    }
+    parts.join(", ")
+}
+
+/// `2025-11-24 16:00:00 UTC`.
+pub fn moment(time: Timestamp) -> String {
+    let text = time.to_string();
+    let seconds = text.split('.').next().unwrap_or_default();
+    format!("{} UTC", seconds.replacen('T', " ", 1))
+}
+
+/// The first line of a text, and at most so many characters of it.
+pub fn first_line(text: &str, characters_max: usize) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+    crate::text::truncate(line, characters_max)
 }
 
 /// See [`Notice::view`].
@@ -207,10 +338,9 @@ impl Digest {
     /// Adds an event.
     pub fn add(&mut self, stored: &StoredEvent) {
         let event = &stored.event;
-        if self.count == 0 {
-            self.first = event.time;
-        }
-        self.last = event.time;
+        // Events come in the order of the log, and clocks differ.
+        self.first = if self.count == 0 { event.time } else { self.first.min(event.time) };
+        self.last = if self.count == 0 { event.time } else { self.last.max(event.time) };
         self.count += 1;
         *self.by_level.entry(event.level.as_str()).or_default() += 1;
         count_name(&mut self.by_host, &mut self.other_hosts, event.host.as_str());
@@ -236,6 +366,25 @@ impl Digest {
         };
         self.samples.insert(at, sample);
         self.samples.truncate(DIGEST_SAMPLES_MAX);
+    }
+
+    /// [`Digest::sentence`], how many of which level, and a line for each that is quoted.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![self.sentence(), counts(&self.by_level)];
+        lines.extend(self.samples.iter().map(|sample| {
+            let task = if sample.task.is_empty() { String::new() } else { format!("{} on ", sample.task) };
+            format!(
+                "• {}: {task}{}: {}",
+                sample.level,
+                sample.host,
+                first_line(&sample.message, QUOTE_CHARACTERS_MAX)
+            )
+        }));
+        let quoted = self.samples.len() as u64;
+        if self.count > quoted {
+            lines.push(format!("… and {} more", self.count - quoted));
+        }
+        lines
     }
 
     /// `+38 more from db1`, or from several hosts with their numbers.
@@ -271,7 +420,7 @@ fn count_name(by_name: &mut BTreeMap<String, u64>, others: &mut u64, name: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::stored;
+    use crate::testing::{documented, documented_digest, documented_run, stored};
 
     fn digest(events: &[(Level, &str)]) -> Digest {
         let mut digest = Digest::default();
@@ -301,6 +450,92 @@ mod tests {
         assert_eq!(digest.by_host.len(), DIGEST_NAMES_MAX);
         assert_eq!(digest.by_host.values().sum::<u64>() + digest.other_hosts, 41);
         assert_eq!(digest.sentence(), "+41 more from web0 (3), web1 (2), web10 (2), others (34)");
+    }
+
+    #[test]
+    fn a_digest_knows_when_though_clocks_differ() {
+        let mut digest = Digest::default();
+        for micros in [5_000_000, 2_000_000, 9_000_000, 3_000_000] {
+            let mut event = stored(Level::Error, "BACKUP", "db1", "x");
+            event.event.time = Timestamp::from_micros(micros);
+            digest.add(&event);
+        }
+        assert_eq!((digest.first.as_micros(), digest.last.as_micros()), (2_000_000, 9_000_000));
+    }
+
+    fn told(notice: &Notice) -> (String, String, Vec<String>) {
+        let facts =
+            notice.facts().into_iter().map(|Fact { name, value }| format!("{name}: {value}")).collect();
+        (notice.title(), notice.body(), facts)
+    }
+
+    #[test]
+    fn an_event_is_told_with_what_people_want_to_know() {
+        let mut notice = Notice::of(documented());
+        notice.via = Some("bastion".to_owned());
+        let (title, body, facts) = told(&notice);
+        assert_eq!(title, "BACKUP_DB on db1: error");
+        assert_eq!(body, "pg_dump: connection to server failed");
+        assert_eq!(
+            facts,
+            [
+                "level: error",
+                "host: db1 via bastion",
+                "task: BACKUP_DB",
+                "time: 2025-11-24 16:00:00 UTC",
+                "tags: backup, nightly"
+            ]
+        );
+        let note = Notice::of(stored(Level::Info, "", "db1", "x"));
+        assert_eq!((note.title().as_str(), note.facts().len()), ("db1: info", 3));
+    }
+
+    #[test]
+    fn a_run_is_told_with_its_end_and_how_much_there_was() {
+        let (title, body, facts) = told(&documented_run());
+        assert_eq!(title, "BACKUP_DB on db1: failed");
+        assert_eq!(
+            body,
+            "BACKUP_DB on db1: failed, ended after 3m 5s: pg_dump: connection to server failed\n2 error, 14 info"
+        );
+        assert_eq!(
+            facts,
+            [
+                "level: error",
+                "status: failed",
+                "host: db1",
+                "task: BACKUP_DB",
+                "started: 2025-11-24 15:56:55 UTC",
+                "took: 3m 5s",
+                "exit: 2",
+                "events: 2 error, 14 info",
+                "tags: backup, nightly"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_digest_is_told_with_its_names_and_the_worst_of_it() {
+        let (title, body, facts) = told(&documented_digest());
+        assert_eq!(title, "+38 more from db1");
+        let lines: Vec<&str> = body.lines().collect();
+        assert_eq!(lines[..2], ["+38 more from db1", "3 critical, 35 error"]);
+        assert_eq!(lines[2], "• critical: BACKUP_DB on db1: disk full (0)");
+        assert_eq!((lines.len(), lines[7]), (8, "… and 33 more"));
+        assert_eq!(
+            facts[..4],
+            ["level: critical", "events: 3 critical, 35 error", "hosts: db1 (38)", "tasks: BACKUP_DB (38)"]
+        );
+    }
+
+    #[test]
+    fn a_text_of_many_lines_is_quoted_by_its_first() {
+        assert_eq!(first_line("\n  one \ntwo", 10), "one");
+        assert_eq!(
+            (first_line("äöüäö", 5), first_line("äöüäöü", 5)),
+            ("äöüäö".to_owned(), "äöüä…".to_owned())
+        );
+        assert_eq!(first_line("", 5), "");
     }
 
     #[test]

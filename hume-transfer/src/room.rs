@@ -20,6 +20,7 @@ use crate::log::Log;
 use crate::options::{TransferName, Transfers};
 use crate::pump::Pump;
 use crate::state::{self, State, StateError};
+use crate::template::Templates;
 use crate::transfer::Setting;
 
 /// A transfer that cannot be opened is tried again so often.
@@ -194,7 +195,12 @@ impl Room {
             let setting =
                 Setting { name, config_file: &self.config_file, host: &self.host, program: self.program };
             match options.open(&setting) {
-                Ok(transfer) => return Some(transfer),
+                Ok(transfer) => {
+                    for fault in transfer.templates().map(Templates::faults).unwrap_or_default() {
+                        error!(transfer = %name, "a template cannot be used, the built-in takes its place: {fault}");
+                    }
+                    return Some(transfer);
+                }
                 Err(error) => {
                     let text = error.to_string();
                     if text != told {

@@ -1,12 +1,15 @@
 //! Events for the tests of this crate, and a place to open a transfer in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hume_core::event::{EventKind, Process, StoredEvent};
-use hume_core::{Epoch, Event, EventId, HostName, Level, Position, Seq, Tag, TaskName, Timestamp};
+use hume_core::status::Status;
+use hume_core::{Epoch, Event, EventId, HostName, Level, Position, RunId, Seq, Tag, TaskName, Timestamp};
 use hume_runtime::config;
 use serde::Deserialize;
 
+use crate::notice::{About, Digest, Notice, RunNotice};
 use crate::options::{TransferName, Transfers};
 use crate::transfer::{OpenError, Setting, Transfer};
 
@@ -59,6 +62,36 @@ pub(crate) fn documented() -> StoredEvent {
         ..Process::default()
     };
     stored
+}
+
+/// The run of [`documented`], at its end.
+pub(crate) fn documented_run() -> Notice {
+    let event = documented();
+    let ended_at = event.event.time;
+    let run = RunNotice {
+        id: RunId::from_bytes([7; 16]),
+        status: Status::Failed,
+        started_at: ended_at.plus_micros(-185_000_000),
+        ended_at: Some(ended_at),
+        duration_us: 185_000_000,
+        by_level: BTreeMap::from([("error", 2), ("info", 14)]),
+        first_error: Some(event.event.message.clone()),
+        exit_code: Some(2),
+        reason: None,
+    };
+    Notice { event, via: None, about: About::Run(run) }
+}
+
+/// What came with [`documented`] and was too much.
+pub(crate) fn documented_digest() -> Notice {
+    let mut digest = Digest::default();
+    for at in 0..38 {
+        let (level, text) =
+            if at < 3 { (Level::Critical, "disk full") } else { (Level::Error, "could not copy") };
+        digest.add(&stored(level, "BACKUP_DB", "db1", &format!("{text} ({at})")));
+    }
+    let event = stored(Level::Critical, "BACKUP_DB", "db1", "disk full (0)");
+    Notice { event, via: None, about: About::Digest(digest) }
 }
 
 /// That docs/TRANSFERS.md shows `output` as it is.

@@ -14,6 +14,7 @@ use hume_runtime::secret::SecretError;
 
 use crate::notice::Notice;
 use crate::options::{Rate, TransferName};
+use crate::template::Templates;
 
 /// A kind gives its peer so long for one batch before it says [`Trouble::Later`].
 pub const DELIVERY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -27,6 +28,16 @@ pub trait Transfer: Send {
     /// to, and may keep the connection. Never returns success for what the peer may not have taken, as far as its protocol
     /// can tell. Dropping the future leaves nothing running.
     fn deliver<'a>(&'a mut self, notices: &'a [Notice], trail: &'a mut Trail) -> BoxFuture<'a, Delivery>;
+
+    /// Its templates, if it has any: whoever opens it tells what is wrong with them ([`Templates::faults`]).
+    fn templates(&self) -> Option<&Templates> {
+        None
+    }
+
+    /// What it would send for this notice, for people: nothing is sent, and no secret is in it.
+    fn preview(&self, notice: &Notice) -> String {
+        serde_json::to_string_pretty(&notice.view()).unwrap_or_else(|error| error.to_string())
+    }
 }
 
 /// How far a delivery came.
