@@ -19,6 +19,7 @@ pub mod template;
 pub mod text;
 pub mod transfer;
 
+mod child;
 #[cfg(test)]
 mod testing;
 

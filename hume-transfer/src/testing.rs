@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use hume_core::event::{EventKind, Process, StoredEvent};
 use hume_core::status::Status;
@@ -122,6 +123,16 @@ pub(crate) fn common(keys: &str) -> crate::options::Common {
     let text = format!("[transfer.x.file]\npath = \"lines\"\n{keys}");
     let whole: Whole = config::parse(Path::new("agent.toml"), &text).unwrap();
     whole.transfer.0.into_values().next().unwrap().common()
+}
+
+/// Waits for a condition, at most a minute.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within a minute: {what}");
+        tick.tick().await;
+    }
 }
 
 /// Says why a test is not made; with `HUME_NO_SKIP=1` that is a failure.

@@ -1,6 +1,7 @@
 //! The list of kinds. A new one is a file here, its `mod` line and its line in [`kinds!`]; nothing else changes but
 //! `transfers.example.toml`.
 
+mod email;
 mod file;
 
 use serde::Deserialize;
@@ -56,6 +57,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// Mails to people.
+    Email = email,
     /// JSON lines in a file.
     File = file,
 }
