@@ -10,6 +10,7 @@ use hume_core::run::RunState;
 use hume_core::{Epoch, EventId, HostName, Level, RunId, Seq, Tag, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::intake;
+use humed_agent::redact::{Config, Redactor};
 
 /// A line as `hume` writes it.
 const LINE: &[u8] = br#"{"id":"019aa5d5-dbc7-76d7-bb72-6537da510c2a","time":"2026-11-25T14:00:00.123456Z","task":"BACKUP","level":"info","message":"file 123456 copied of the tree of","caller":{"pid":12345,"boottime_us":123456789012}}"#;
@@ -59,6 +60,29 @@ fn stored() -> StoredEvent {
 #[divan::bench]
 fn a_line_is_parsed(bencher: Bencher<'_, '_>) {
     bencher.bench(|| intake::parse(black_box(LINE), || EventId::from_bytes([0; 16])));
+}
+
+/// A message of 219 bytes without anything to hide.
+const CLEAN: &str = "2026-11-25 14:00:00 backup[12345]: 123456 files of /srv/www/site1 copied to backup.example.net in 00:12:34, 4711 unchanged, 12 deleted; \
+                     next full copy on Sunday; see https://wiki.example.net/backup?page=2 for what to do";
+/// The same with two secrets.
+const SECRETS: &str = "2026-11-25 14:00:00 backup[12345]: mysqldump --password=hunter2 of /srv/www/site1 copied to ftp://joe:hunter2@backup.example.net in 00:12:34; \
+                       next full copy on Sunday; see https://wiki.example.net/backup for what to do";
+
+fn redactor() -> Redactor {
+    Redactor::new(&Config::default()).expect("the defaults are within bounds")
+}
+
+#[divan::bench(args = ["none", "two"])]
+fn secrets_of_a_message_are_hidden(bencher: Bencher<'_, '_>, secrets: &str) {
+    let redactor = redactor();
+    let text = if secrets == "none" { CLEAN } else { SECRETS };
+    bencher.bench(|| redactor.text(black_box(text)).len());
+}
+
+#[divan::bench(sample_count = 20)]
+fn rules_against_secrets_are_made(bencher: Bencher<'_, '_>) {
+    bencher.bench(redactor);
 }
 
 #[divan::bench]

@@ -51,8 +51,13 @@ pub(crate) fn accepted(draft: &Draft) {
     let mut mint = Count::default();
     let host = draft.host.clone().or_else(|| HostName::parse("web1").ok()).expect("it is one");
     for _ in 0..2 {
-        let submission =
-            Submission { draft: draft.clone(), reporter: reporter(draft), received: NOW, host: host.clone() };
+        let submission = Submission {
+            draft: draft.clone(),
+            reporter: reporter(draft),
+            received: NOW,
+            host: host.clone(),
+            redacted: false,
+        };
         let stamped = table.stamp(submission, &mut mint, &Alive);
         assert_eq!(stamped.events.last().map(|event| event.id), Some(draft.id));
         stamped.events.iter().for_each(understood);

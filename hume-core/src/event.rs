@@ -147,11 +147,13 @@ pub enum EventFlag {
     OverlapRefused,
     /// A stop from inside a run that is stopped by what runs it, as `hume exec` does.
     InnerStop,
+    /// The agent hid a secret in it.
+    Redacted,
 }
 
 impl EventFlag {
     /// All flags.
-    pub const ALL: [EventFlag; 7] = [
+    pub const ALL: [EventFlag; 8] = [
         EventFlag::Mangled,
         EventFlag::Overlapped,
         EventFlag::UnmatchedStop,
@@ -159,6 +161,7 @@ impl EventFlag {
         EventFlag::Detached,
         EventFlag::OverlapRefused,
         EventFlag::InnerStop,
+        EventFlag::Redacted,
     ];
 
     /// The word used in JSON.
@@ -171,6 +174,7 @@ impl EventFlag {
             EventFlag::Detached => "detached",
             EventFlag::OverlapRefused => "overlap_refused",
             EventFlag::InnerStop => "inner_stop",
+            EventFlag::Redacted => "redacted",
         }
     }
 

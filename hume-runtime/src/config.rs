@@ -97,10 +97,18 @@ fn explain(message: &str) -> String {
         };
         return suggest(word, found, &quoted(rest));
     }
-    match message.strip_prefix("missing field ") {
-        Some(rest) => format!("missing key {rest}"),
-        None => message,
+    if let Some(rest) = message.strip_prefix("missing field ") {
+        return format!("missing key {rest}");
     }
+    // A text in a wrong place may be a secret, and where it stands is said already.
+    for kind in ["invalid type: ", "invalid value: "] {
+        if let Some(rest) = message.strip_prefix(kind).and_then(|rest| rest.strip_prefix("string \""))
+            && let Some((_, expected)) = rest.rsplit_once("\", expected ")
+        {
+            return format!("{kind}a text, expected {expected}");
+        }
+    }
+    message
 }
 
 fn suggest(word: &str, found: &str, known: &[&str]) -> String {
@@ -187,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_named_with_its_place() {
+    fn a_wrong_type_is_named_with_its_place_and_not_with_the_text_that_may_be_a_secret() {
         assert_eq!(
             error("[spool]\npath = \"ü\"\nbytes_max = \"many\"\n"),
-            "/etc/hume/agent.toml:3:13: invalid type: string \"many\", expected u64"
+            "/etc/hume/agent.toml:3:13: invalid type: a text, expected u64"
         );
     }
 

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::intake::{self, Intake, IntakeError};
 use crate::metrics::Metrics;
+use crate::redact::{RedactError, Redactor};
 use crate::runs::{self, OpenError, Pulse};
 use crate::spool::{self, Spool, SpoolError, Unsent};
 use crate::uplink::{self, ConnectError, MasterTime, Uplink};
@@ -29,6 +30,9 @@ pub enum StartError {
     /// Its certificate or key cannot be used.
     #[error(transparent)]
     Identity(#[from] ConnectError),
+    /// The rules of `[redact]` cannot be used.
+    #[error(transparent)]
+    Redact(#[from] RedactError),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -51,6 +55,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Identity(_)
+            | StartError::Redact(_)
             | StartError::Spool(SpoolError::OtherAgent { .. })
             | StartError::Alone => exit::CONFIG,
             StartError::Spool(SpoolError::Lock(_)) | StartError::Watch(_) => exit::TEMPORARY,
@@ -69,14 +74,15 @@ impl From<OpenError> for StartError {
     }
 }
 
-/// Reads the certificates and the key that the configuration names.
+/// Reads the certificates and the key that the configuration names, and makes its rules.
 ///
 /// # Errors
-/// [`ConnectError`], naming what cannot be used.
-pub fn check(config: &Config) -> Result<(), ConnectError> {
+/// [`StartError`], naming what cannot be used.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    Redactor::new(&config.redact)?;
     if let Some(master) = &config.master {
         uplink::identity(master)?;
-        Roots::load(&master.ca)?;
+        Roots::load(&master.ca).map_err(ConnectError::from)?;
     }
     Ok(())
 }
@@ -128,6 +134,7 @@ impl Agent {
     /// [`StartError`], naming what is in the way.
     pub async fn start(config: Config) -> Result<Agent, StartError> {
         let host = config.host();
+        let redactor = Redactor::new(&config.redact)?;
         let agent = match &config.master {
             Some(master) => {
                 let (_, peer) = uplink::identity(master)?;
@@ -168,7 +175,7 @@ impl Agent {
             info!("no [master] in the configuration: this host keeps its events to itself");
         }
 
-        let intake = Intake::open(&config.intake, host.clone(), records, metrics).await?;
+        let intake = Intake::open(&config.intake, host.clone(), redactor, records, metrics).await?;
         let children = tasks.spawner(intake::CONNECTIONS_MAX);
         tasks.spawn("intake", |stop| intake.run(stop, children));
         info!(%host, version = env!("CARGO_PKG_VERSION"), "humed-agent ready");

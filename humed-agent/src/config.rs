@@ -8,7 +8,7 @@ use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
 use serde::Deserialize;
 
-use crate::{intake, spool, uplink, web};
+use crate::{intake, redact, spool, uplink, web};
 
 /// All of agent.toml.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Config {
     pub host: Option<HostName>,
     /// Where scripts report.
     pub intake: intake::Config,
+    /// What is hidden in them.
+    pub redact: redact::Config,
     /// Where events are kept.
     pub spool: spool::Config,
     /// Where local questions are asked.
@@ -94,14 +96,15 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let Config { host, intake, spool, web, runs, master, log } = parse(&uncommented.join("\n")).unwrap();
+        let Config { host, intake, redact, spool, web, runs, master, log } =
+            parse(&uncommented.join("\n")).unwrap();
         // Two have no default, and one is the machine's.
         let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"";
         assert_eq!((host.is_some(), master), (true, parse(needed).unwrap().master));
         let task = hume_core::TaskName::parse("BACKUP_DB").unwrap();
         assert_ne!(runs, Policies::default());
         assert_eq!(runs.of(&task), Policies::default().of(&task));
-        let rest = Config { intake, spool, web, log, ..Config::default() };
+        let rest = Config { intake, redact, spool, web, log, ..Config::default() };
         assert_eq!(rest, Config::default());
     }
 

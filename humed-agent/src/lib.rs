@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`agent`] | wires the rooms, in the order of an event's journey |
 //! | [`intake`] | what is within bounds is handed on, with the kernel's word on who said it |
+//! | [`redact`] | what is said holds no secret that a rule knows |
 //! | [`runs`] | every event gets its run, once |
 //! | [`spool`] | accepted is on disk |
 //! | [`uplink`] | what is on disk reaches the master, in order, at least once |
@@ -20,6 +21,7 @@ pub mod args;
 pub mod config;
 pub mod intake;
 pub mod metrics;
+pub mod redact;
 pub mod runs;
 pub mod spool;
 pub mod uplink;

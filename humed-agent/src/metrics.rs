@@ -24,6 +24,8 @@ pub struct Metrics {
     pub dropped_in: Counter<u64, AtomicU64>,
     /// Lines and files refused, by reason.
     pub refused: Family<ReasonLabel, Counter<u64, AtomicU64>>,
+    /// Lines and files in which a secret was hidden, repeats included.
+    pub redacted: Counter<u64, AtomicU64>,
     /// Connections taken at the socket.
     pub connections: Counter<u64, AtomicU64>,
     /// Sessions with the master.

@@ -20,6 +20,7 @@ mod network;
 mod outage;
 mod points;
 mod process_limits;
+mod redact;
 mod revert;
 mod storm;
 mod trust;

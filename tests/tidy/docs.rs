@@ -62,12 +62,18 @@ struct Keys {
     files: &'static [&'static str],
 }
 
-const SECTIONS: [Keys; 15] = [
+const SECTIONS: [Keys; 16] = [
     Keys { path: "humed-agent/src/config.rs", structure: "Config", section: "", files: &[AGENT] },
     Keys {
         path: "humed-agent/src/intake/config.rs",
         structure: "Config",
         section: "intake",
+        files: &[AGENT],
+    },
+    Keys {
+        path: "humed-agent/src/redact/config.rs",
+        structure: "Config",
+        section: "redact",
         files: &[AGENT],
     },
     Keys { path: "humed-agent/src/spool/config.rs", structure: "Config", section: "spool", files: &[AGENT] },

@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 75] = [
+const LIMITS: [Limit; 79] = [
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -49,6 +49,10 @@ const LIMITS: [Limit; 75] = [
     (LOCAL, "begun line", "humed-agent/src/intake/connection.rs", "LINE_TIME_MAX"),
     (LOCAL, "begun line", "humed-agent/src/intake/connection.rs", "ANSWER_TIME_MAX"),
     (LOCAL, "begun line", "humed-agent/src/intake/connection.rs", "IDLE_TIME_MAX"),
+    (LOCAL, "patterns of `[redact]`", "humed-agent/src/redact/config.rs", "PATTERNS_MAX"),
+    (LOCAL, "patterns of `[redact]`", "humed-agent/src/redact/config.rs", "PATTERN_BYTES_MAX"),
+    (LOCAL, "patterns of `[redact]`", "humed-agent/src/redact/config.rs", "COMPILED_BYTES_MAX"),
+    (LOCAL, "patterns of `[redact]`", "humed-agent/src/redact/rules.rs", "LOOKS_MAX"),
     (LOCAL, "events waiting for the spool", "humed-agent/src/runs/mod.rs", "WAITING_MAX"),
     (LOCAL, "acknowledgement", "humed-agent/src/spool/writer.rs", "ACK_WAIT"),
     (LOCAL, "acknowledgement", "humed-agent/src/spool/housekeeping.rs", "RETENTION_EVERY"),

@@ -48,10 +48,11 @@ const AGENT: Table = &[
     ("args", Import(&[])),
     ("agent", ImportAll),
     ("config", ImportAll),
-    ("intake", Import(&["runs", "spool"])),
+    ("intake", Import(&["redact", "runs", "spool"])),
     ("uplink", Import(&["runs", "spool"])),
     ("web", Import(&["runs", "spool"])),
     ("runs", Import(&["spool"])),
+    ("redact", Import(&[])),
     ("spool", Import(&[])),
     ("metrics", Import(&[])),
 ];

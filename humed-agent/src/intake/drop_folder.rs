@@ -337,10 +337,12 @@ impl DropFolder {
             },
             Fate::Reject(reason) => {
                 self.desk.metrics.refuse("drop_file");
+                // It may repeat what the file says.
+                let reason = self.desk.redactor.text(&reason);
                 match self.set_aside(name) {
                     Ok(place) => {
                         pass.rejected += 1;
-                        warn!(file = printable(name), reason, place, "set a dropped file aside");
+                        warn!(file = printable(name), %reason, place, "set a dropped file aside");
                     }
                     Err(error) => {
                         pass.failure

@@ -1,6 +1,6 @@
 //! The door of this host: what is within bounds is handed on with the kernel's word on who said it; the rest is refused by name.
 //!
-//! Lines come over the socket, or as files in the drop folder when the agent was away. The folder goes first: what fell
+//! Secrets that are known as such are hidden before anything is kept. Lines come over the socket, or as files in the drop folder when the agent was away. The folder goes first: what fell
 //! into it earlier is recorded before the next line is answered. Limits: [`CONNECTIONS_MAX`], and those of `connection`.
 
 mod config;
@@ -26,6 +26,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
+use crate::redact::Redactor;
 use crate::runs::{self, Records, Reporter, Submission};
 
 pub use config::Config;
@@ -61,6 +62,7 @@ struct Desk {
     host: HostName,
     users: Users,
     boot: Option<BootId>,
+    redactor: Redactor,
     metrics: Arc<Metrics>,
 }
 
@@ -73,8 +75,8 @@ pub struct Intake {
 }
 
 impl Desk {
-    /// Completes what only the agent knows.
-    fn submission(&self, mut draft: Draft, reporter: Reporter) -> Submission {
+    /// Completes what only the agent knows, and hides what nobody shall know.
+    fn submission(&self, mut draft: Draft, mut reporter: Reporter) -> Submission {
         // A caller that names no boot means this one.
         if let Some(clock) = &mut draft.caller.boot_clock
             && clock.boot == BootId::from_bytes([0; 16])
@@ -88,7 +90,11 @@ impl Desk {
             draft.caller.boot_clock = self.boot.map(|boot| BootClock { boot, micros: clock::boottime_us() });
         }
         let host = draft.host.clone().unwrap_or_else(|| self.host.clone());
-        Submission { draft, reporter, received: runs::now(), host }
+        let redacted = self.redactor.draft(&mut draft, &mut reporter.process);
+        if redacted {
+            self.metrics.redacted.inc();
+        }
+        Submission { draft, reporter, received: runs::now(), host, redacted }
     }
 }
 
@@ -100,12 +106,13 @@ impl Intake {
     pub async fn open(
         config: &Config,
         host: HostName,
+        redactor: Redactor,
         records: Records,
         metrics: Arc<Metrics>,
     ) -> Result<Intake, IntakeError> {
         socket::check_path(&config.socket)?;
         let boot = clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes()));
-        let desk = Arc::new(Desk { records, host, users: Users::default(), boot, metrics });
+        let desk = Arc::new(Desk { records, host, users: Users::default(), boot, redactor, metrics });
         let drops = Arc::new(DropFolder::open(&config.drop_dir, Arc::clone(&desk))?);
         drops.settle_all().await;
         let listener = socket::bind_unix(&config.socket, SOCKET_MODE)?;

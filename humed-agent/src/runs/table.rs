@@ -58,6 +58,8 @@ pub struct Submission {
     pub received: Moment,
     /// The host it is about.
     pub host: HostName,
+    /// A secret in it was hidden.
+    pub redacted: bool,
 }
 
 /// What a submission becomes.
@@ -215,8 +217,10 @@ impl RunTable {
         mint: &mut impl Mint,
         processes: &impl Processes,
     ) -> Stamped {
-        let Submission { draft, reporter, received, host } = submission;
-        let mut flags = if draft.mangled { vec![EventFlag::Mangled] } else { Vec::new() };
+        let Submission { draft, reporter, received, host, redacted } = submission;
+        let marks = [(draft.mangled, EventFlag::Mangled), (redacted, EventFlag::Redacted)];
+        let mut flags: Vec<EventFlag> =
+            marks.into_iter().filter_map(|(is, flag)| is.then_some(flag)).collect();
         let key = match &draft.key {
             Some(key) if key.task.as_ref().is_some_and(|task| *task != draft.task) => {
                 // A draft with a foreign key from the flag was refused before it came here.

@@ -100,6 +100,7 @@ fn submission(millis: u64, script: u32, command: Option<Command>) -> Submission 
         },
         received: at(millis),
         host: HostName::parse("web1").unwrap(),
+        redacted: false,
     }
 }
 

@@ -52,6 +52,11 @@ pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Re
     );
     registry.register("hume_agent_events_refused", "Lines and files refused", metrics.refused.clone());
     registry.register(
+        "hume_agent_events_redacted",
+        "Events in which a secret was hidden, repeats included",
+        metrics.redacted.clone(),
+    );
+    registry.register(
         "hume_agent_connections",
         "Connections taken at the socket",
         metrics.connections.clone(),

@@ -65,7 +65,7 @@ pub struct EventJson {
     pub correlation: Option<String>,
     /// What ended the run, for kind `run`.
     pub reason: Option<String>,
-    /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`, `detached`, `overlap_refused`, `inner_stop`.
+    /// `mangled`, `overlapped`, `unmatched_stop`, `key_ignored`, `detached`, `overlap_refused`, `inner_stop`, `redacted`.
     pub flags: Vec<String>,
     /// `cli` when `hume` described its own process because the agent was away: what is said of it is not the kernel's word.
     pub captured_by: Option<String>,
