@@ -26,17 +26,20 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::letter::{Letterhead, Text, domain, message_id, one_line, write};
+use self::letter::{Letterhead, Text, domain, message_id, one_line, templated, write};
 use self::smtp::{Fate, MEND_TIME, Parcel, Security, Server};
 use crate::child::{self, End, Job};
 use crate::notice::Notice;
 use crate::options::options;
+use crate::template::{Sources, Templates};
 use crate::transfer::{BoxFuture, Delivery, Manner, OpenError, Setting, Trail, Transfer, Trouble};
 
 pub(super) const MANNER: Manner = Manner::PEOPLE;
 
 /// A mail may take so long.
 const MAIL_TIME_MAX: Duration = Duration::from_secs(25);
+/// Without a template of the administrator, `letter` words the mail, which knows the headers too.
+const BUILT_IN: &str = "{{ body }}";
 /// Most recipients of one transfer.
 const RECIPIENTS_MAX: usize = 100;
 
@@ -89,6 +92,7 @@ struct Email {
     from: Address,
     to: Vec<Address>,
     way: Way,
+    templates: Templates,
     time_max: Duration,
     /// The mail that some recipients have and others not yet, and who has it.
     partly: Option<(String, BTreeSet<usize>)>,
@@ -108,10 +112,17 @@ impl Email {
             return Err(OpenError::value("to", format!("has 1 to {RECIPIENTS_MAX} addresses")));
         }
         let to = options.to.iter().map(|to| mailbox("to", to)).collect::<Result<Vec<_>, _>>()?;
+        let base = options.template.as_deref();
+        let sources = Sources { kind: "email", base, inline: None, built_in: BUILT_IN };
+        let templates = Templates::open(&sources, setting);
+        for fault in templates.faults() {
+            warn!(transfer = %setting.name, %fault, "a template cannot be used; the built-in is");
+        }
         Ok(Email {
             from: from.email.clone(),
             to: to.iter().map(|to| to.email.clone()).collect(),
             way: way(options, setting)?,
+            templates,
             head: Letterhead {
                 from,
                 to,
@@ -126,7 +137,14 @@ impl Email {
     }
 
     async fn tell(&mut self, notice: &Notice, trail: &mut Trail) -> Result<(), Trouble> {
-        let text = Text::of(notice, &self.head);
+        let rendered = self.templates.render(notice);
+        if let Some(fault) = &rendered.fault {
+            trail.say(|| format!("{fault}; the built-in is used"));
+        }
+        let text = match rendered.from {
+            Some(_) => templated(&rendered.text, notice),
+            None => Text::of(notice, &self.head),
+        };
         let mail = write(notice, &text, &self.head, clock::now())
             .map_err(|error| Trouble::never(format!("no mail can say this: {error}")))?;
         trail.say(|| format!("{} bytes for {} recipients: {}", mail.len(), self.to.len(), text.subject));

@@ -2,6 +2,7 @@
 //! `transfers.example.toml`.
 
 mod email;
+mod exec;
 mod file;
 
 use serde::Deserialize;
@@ -59,6 +60,8 @@ macro_rules! kinds {
 kinds! {
     /// Mails to people.
     Email = email,
+    /// A command.
+    Exec = exec,
     /// JSON lines in a file.
     File = file,
 }

@@ -48,6 +48,20 @@ impl Text {
     }
 }
 
+/// What a template made: `Subject: …` on its first line, if it says one, then the body.
+pub(super) fn templated(text: &str, notice: &Notice) -> Text {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let said = first.split_once(':').filter(|(name, _)| name.trim().eq_ignore_ascii_case("subject"));
+    match said {
+        Some((_, subject)) => {
+            let subject = one_line(subject, SUBJECT_CHARACTERS_MAX);
+            let rest = rest.strip_prefix('\r').unwrap_or(rest);
+            Text { subject, body: rest.strip_prefix('\n').unwrap_or(rest).to_owned() }
+        }
+        None => Text { subject: subject(notice), body: text.to_owned() },
+    }
+}
+
 fn subject(notice: &Notice) -> String {
     let event = &notice.event.event;
     let place = match (event.task.is_none(), event.host.as_str()) {
@@ -477,6 +491,21 @@ mod tests {
         assert_eq!(thread(&run, &head()), of("BACKUP", "db1", "a"));
         assert_ne!(message_id(&run, &head()), message_id(&Notice::of(failure()), &head()));
         assert_eq!(thread(&Notice { about: About::Test, ..run }, &head()), None);
+    }
+
+    #[test]
+    fn a_template_may_say_the_subject_on_its_first_line() {
+        let notice = Notice::of(failure());
+        let of = |text: &str| {
+            let Text { subject, body } = templated(text, &notice);
+            (subject, body)
+        };
+        let is = |subject: &str, body: &str| (subject.to_owned(), body.to_owned());
+        assert_eq!(of("Subject: disk  of db1\n\nis full\n"), is("disk of db1", "is full\n"));
+        assert_eq!(of("subject:x\r\n\r\nbody"), is("x", "body"));
+        assert_eq!(of("Subject: x"), is("x", ""));
+        let usual = "[hume] error: BACKUP on db1: pg_dump failed";
+        assert_eq!(of("no subject: here\n"), is(usual, "no subject: here\n"));
     }
 
     #[test]

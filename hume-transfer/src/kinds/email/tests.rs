@@ -352,6 +352,23 @@ async fn a_mail_is_as_the_document_shows_it() {
     assert_documented(&String::from_utf8(mail).unwrap().replace("\r\n", "\n"));
 }
 
+#[tokio::test]
+async fn a_template_words_the_mail_and_adds_no_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("templates/email");
+    std::fs::create_dir_all(&folder).unwrap();
+    let template = "Subject: {{ event.task }} {{ event.message }}\nBcc: all@example.org\n\n{{ level }}\n";
+    std::fs::write(folder.join("mail_error.tpl"), template).unwrap();
+    let peer = Peer::start(NOTHING, |_, _| None);
+    let mut email = email(&dir, &format!("smtp = \"smtp://{}\"", peer.address)).unwrap();
+    assert_eq!(deliver(&mut email, &notice("is down\nCc: x@y")).await.0.trouble, None);
+    let text = peer.mails().remove(0).text;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("\r\nSubject: BACKUP is down\r\n"), "{head}");
+    assert!(!head.contains("Bcc") && !head.contains("Cc:"), "{head}");
+    assert!(body.ends_with("error\r\n"), "{body}");
+}
+
 /// A program in place of sendmail.
 fn program(dir: &TempDir, script: &str) -> String {
     let path = dir.path().join("sendmail");
