@@ -4,6 +4,7 @@
 mod email;
 mod exec;
 mod file;
+mod fluentd;
 
 use serde::Deserialize;
 
@@ -64,6 +65,8 @@ kinds! {
     Exec = exec,
     /// JSON lines in a file.
     File = file,
+    /// Fluentd and Fluent Bit.
+    Fluentd = fluentd,
 }
 
 #[cfg(test)]
