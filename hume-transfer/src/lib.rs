@@ -5,6 +5,7 @@
 //! is killed. To add a kind, write one file in `kinds/` and one line in its list.
 
 mod board;
+pub mod command;
 mod compose;
 pub mod kinds;
 mod log;
@@ -14,6 +15,7 @@ pub mod options;
 mod pace;
 mod pump;
 mod room;
+mod sample;
 mod state;
 pub mod template;
 pub mod text;

@@ -56,6 +56,14 @@ impl TransferName {
     }
 }
 
+impl std::str::FromStr for TransferName {
+    type Err = BoundError;
+
+    fn from_str(text: &str) -> Result<TransferName, BoundError> {
+        TransferName::parse(text)
+    }
+}
+
 impl fmt::Display for TransferName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -79,6 +87,12 @@ impl Pattern {
     /// Whether the whole text is like this.
     pub fn matches(&self, text: &str) -> bool {
         self.0.matches(text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -1,20 +1,25 @@
 //! The agent as a whole: everything that can fail to start is started first; then it runs until it is told to stop.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::{AgentId, TaskName};
+use hume_core::{AgentId, HostName, TaskName};
 use hume_runtime::signal::Hangups;
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
 use hume_runtime::tls::Roots;
 use hume_runtime::{exit, notify};
+use hume_transfer::command::{OrderError, Place};
+use hume_transfer::options::TRANSFERS_MAX;
+use hume_transfer::{Room, StateError, Transfers};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::intake::{self, Intake, IntakeError};
 use crate::metrics::Metrics;
+use crate::pump::SpoolLog;
 use crate::redact::{RedactError, Redactor};
 use crate::runs::{self, OpenError, Pulse};
 use crate::spool::{self, Spool, SpoolError, Unsent};
@@ -23,6 +28,8 @@ use crate::web::{self, Web};
 
 /// Time to finish what is going on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(8);
+/// What the transfers call this daemon.
+const PROGRAM: &str = "humed-agent";
 
 /// The agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +55,12 @@ pub enum StartError {
     /// The query socket cannot be bound.
     #[error(transparent)]
     Web(#[from] hume_runtime::socket::SocketError),
+    /// A transfer cannot be opened.
+    #[error(transparent)]
+    Transfer(#[from] OrderError),
+    /// Where the transfers stand cannot be read.
+    #[error(transparent)]
+    Transfers(#[from] StateError),
 }
 
 impl StartError {
@@ -57,10 +70,11 @@ impl StartError {
             StartError::Identity(_)
             | StartError::Redact(_)
             | StartError::Spool(SpoolError::OtherAgent { .. })
+            | StartError::Transfer(_)
             | StartError::Alone => exit::CONFIG,
             StartError::Spool(SpoolError::Lock(_)) | StartError::Watch(_) => exit::TEMPORARY,
             StartError::Web(_) | StartError::Intake(_) => exit::UNAVAILABLE,
-            StartError::Spool(_) => exit::IO,
+            StartError::Spool(_) | StartError::Transfers(_) => exit::IO,
         }
     }
 }
@@ -74,17 +88,22 @@ impl From<OpenError> for StartError {
     }
 }
 
-/// Reads the certificates and the key that the configuration names, and makes its rules.
+/// Reads the certificates and the key that the configuration names, makes its rules, and opens its transfers.
 ///
 /// # Errors
 /// [`StartError`], naming what cannot be used.
-pub fn check(config: &Config) -> Result<(), StartError> {
+pub fn check(config: &Config, file: &Path) -> Result<(), StartError> {
     Redactor::new(&config.redact)?;
     if let Some(master) = &config.master {
         uplink::identity(master)?;
         Roots::load(&master.ca).map_err(ConnectError::from)?;
     }
-    Ok(())
+    Ok(hume_transfer::command::check(place(config, file, &config.host()))?)
+}
+
+/// What an order about transfers is about.
+pub fn place<'a>(config: &'a Config, file: &'a Path, host: &'a HostName) -> Place<'a> {
+    Place { transfers: &config.transfer, config_file: file, dir: &config.spool.dir, host, program: PROGRAM }
 }
 
 /// Whether something is done that cannot be undone.
@@ -125,6 +144,7 @@ pub fn discard(config: &Config, task: Option<&TaskName>, sure: Sure) -> Result<S
 pub struct Agent {
     tasks: TaskGroup,
     spool: Spool,
+    transfers: watch::Sender<Transfers>,
 }
 
 impl Agent {
@@ -132,7 +152,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`StartError`], naming what is in the way.
-    pub async fn start(config: Config) -> Result<Agent, StartError> {
+    pub async fn start(config: Config, file: &Path) -> Result<Agent, StartError> {
         let host = config.host();
         let redactor = Redactor::new(&config.redact)?;
         let agent = match &config.master {
@@ -149,6 +169,16 @@ impl Agent {
 
         let policies = Arc::new(config.runs);
         let pulse = Pulse::open(&config.spool.dir);
+        let room = Room {
+            log: Arc::new(SpoolLog::new(host.clone(), spool.questions.clone(), writer.clone())),
+            dir: config.spool.dir.clone(),
+            config_file: file.to_owned(),
+            host: host.clone(),
+            program: PROGRAM,
+            policies: Arc::clone(&policies),
+            board: metrics.transfers.clone(),
+        };
+        room.prepare(&config.transfer).await?;
         let (records, recorder) =
             runs::open(writer.clone(), reader.clone(), Arc::clone(&policies), pulse).await?;
         tasks.spawn("runs", |stop| recorder.run(stop));
@@ -166,6 +196,10 @@ impl Agent {
         let connections = tasks.spawner(web::CONNECTIONS_MAX);
         tasks.spawn("web", |stop| web.run(connections, stop));
 
+        let (transfers, wanted) = watch::channel(config.transfer);
+        let pumps = tasks.spawner(TRANSFERS_MAX);
+        tasks.spawn("transfers", |stop| room.run(wanted, pumps, stop));
+
         if let (Some(master), Some(agent)) = (config.master, agent) {
             let master_time = MasterTime::open(&config.spool.dir);
             let uplink =
@@ -179,7 +213,7 @@ impl Agent {
         let children = tasks.spawner(intake::CONNECTIONS_MAX);
         tasks.spawn("intake", |stop| intake.run(stop, children));
         info!(%host, version = env!("CARGO_PKG_VERSION"), "humed-agent ready");
-        Ok(Agent { tasks, spool })
+        Ok(Agent { tasks, spool, transfers })
     }
 
     /// Runs until `until` completes or a task fails. A hangup has `file` read and says what that changes.
@@ -192,7 +226,8 @@ impl Agent {
         hangups: Hangups,
         file: PathBuf,
     ) -> Result<(), TaskError> {
-        self.tasks.spawn("reload", |stop| reload(hangups, file, stop));
+        let transfers = self.transfers;
+        self.tasks.spawn("reload", |stop| reload(hangups, file, transfers, stop));
         notify::ready();
         let until = async {
             until.await;
@@ -209,17 +244,25 @@ impl Agent {
     }
 }
 
-/// Certificates and key are read at every connection to the master; everything else takes a restart.
-async fn reload(mut hangups: Hangups, file: PathBuf, stop: Stop) -> anyhow::Result<()> {
+/// Certificates and key are read at every connection to the master; transfers begin anew; everything else takes a restart.
+async fn reload(
+    mut hangups: Hangups,
+    file: PathBuf,
+    transfers: watch::Sender<Transfers>,
+    stop: Stop,
+) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = stop.wait() => return Ok(()),
             () = hangups.next() => {}
         }
         match Config::load(&file) {
-            Ok(_) => info!(
-                "the next connection to the master reads its certificates anew; other changes need a restart"
-            ),
+            Ok(config) => {
+                info!(
+                    "transfers begin anew, and the next connection to the master reads its certificates anew; other changes need a restart"
+                );
+                transfers.send_replace(config.transfer);
+            }
             Err(error) => error!(%error, "nothing was reloaded"),
         }
     }

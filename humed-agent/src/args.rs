@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use hume_core::TaskName;
+use hume_transfer::command::Order;
 
 const MORE: &str = "\
 Examples:
@@ -15,8 +16,8 @@ Examples:
 Signals:
   SIGTERM, SIGINT  end it cleanly within 10 seconds: what was accepted is on disk, and goes on at
                    the next start. A second one ends it at once, with 128 and its number
-  SIGHUP           reads the configuration and says what is wrong with it; certificates are read at
-                   every connection anyway
+  SIGHUP           reads the configuration: transfers begin anew with it, files they write are opened
+                   anew; certificates are read at every connection anyway; the rest needs a restart
 
 Environment:
   HUME_LOG         level or filter of the log, instead of --log-level and log.level
@@ -24,9 +25,11 @@ Environment:
   NOTIFY_SOCKET    set by systemd, which is told when the agent is ready
 
 Exit codes:
-  0   stopped as asked, or check-config found nothing wrong, or discard has done what was said
+  0   stopped as asked, or check-config found nothing wrong, or what was asked for is done
   64  the command line is wrong
-  69  a socket cannot be had
+  65  transfer test: the file holds no event
+  66  there is no such transfer or dead letter
+  69  a socket cannot be had; transfer test: the peer did not take it
   70  a fault of the program
   74  the disk failed
   75  another agent has the spool
@@ -66,6 +69,13 @@ pub enum Action {
         #[arg(long)]
         yes: bool,
     },
+    /// Look at the transfers, test them, and retry or skip what they could not deliver
+    #[command(after_help = TRANSFER_MORE)]
+    Transfer {
+        /// What to do.
+        #[command(subcommand)]
+        order: Order,
+    },
     /// Print completions for a shell
     #[command(after_help = "Example: humed-agent completions bash >/etc/bash_completion.d/humed-agent")]
     Completions {
@@ -73,6 +83,15 @@ pub enum Action {
         shell: clap_complete::Shell,
     },
 }
+
+const TRANSFER_MORE: &str = "\
+The agent may run or not. What retry and skip ask for is done by the running agent within seconds.
+
+Examples:
+  humed-agent transfer status
+  humed-agent transfer test oncall
+  humed-agent transfer dead oncall
+  humed-agent transfer retry oncall --all";
 
 const DISCARD_MORE: &str = "\
 For events that nobody wants, such as the flood of a script gone wild. Without --yes nothing is

@@ -6,6 +6,7 @@ use hume_core::HostName;
 use hume_core::policy::Policies;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
+use hume_transfer::Transfers;
 use serde::Deserialize;
 
 use crate::{intake, redact, spool, uplink, web};
@@ -28,6 +29,8 @@ pub struct Config {
     pub runs: Policies,
     /// Whom to replicate to; without it the agent is complete alone.
     pub master: Option<uplink::Config>,
+    /// Whom to tell.
+    pub transfer: Transfers,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -96,7 +99,7 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let Config { host, intake, redact, spool, web, runs, master, log } =
+        let Config { host, intake, redact, spool, web, runs, master, transfer, log } =
             parse(&uncommented.join("\n")).unwrap();
         // Two have no default, and one is the machine's.
         let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"";
@@ -104,7 +107,7 @@ mod tests {
         let task = hume_core::TaskName::parse("BACKUP_DB").unwrap();
         assert_ne!(runs, Policies::default());
         assert_eq!(runs.of(&task), Policies::default().of(&task));
-        let rest = Config { intake, redact, spool, web, log, ..Config::default() };
+        let rest = Config { intake, redact, spool, web, transfer, log, ..Config::default() };
         assert_eq!(rest, Config::default());
     }
 

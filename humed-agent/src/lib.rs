@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  hume ── line ─→ intake ─submission→ runs ─event→ spool ─batch→ uplink ══ master
-//!                                                     └──page→ web ── humequery
+//!                                                     ├──page→ web ── humequery
+//!                                                     └─events→ pump ── transfers
 //! ```
 //!
 //! | room | promise |
@@ -14,6 +15,7 @@
 //! | [`spool`] | accepted is on disk |
 //! | [`uplink`] | what is on disk reaches the master, in order, at least once |
 //! | [`web`] | local questions |
+//! | [`pump`] | the spool as transfers read it |
 //! | [`metrics`] | numbers and state that several rooms write and read |
 
 pub mod agent;
@@ -21,6 +23,7 @@ pub mod args;
 pub mod config;
 pub mod intake;
 pub mod metrics;
+pub mod pump;
 pub mod redact;
 pub mod runs;
 pub mod spool;

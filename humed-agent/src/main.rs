@@ -56,13 +56,26 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
         Some(Action::CheckConfig) => {
             log::check(&config.log)?;
-            agent::check(&config)?;
+            agent::check(&config, &args.config)?;
             Ok(said(format!("{}: ok\n", args.config.display()).as_bytes()))
         }
         Some(Action::Discard { task, yes }) => {
             let sure = if yes { Sure::Yes } else { Sure::NotYet };
             match agent::discard(&config, task.as_ref(), sure) {
                 Ok(text) => Ok(said(text.as_bytes())),
+                Err(error) => {
+                    let code = error.exit_code();
+                    say_error(&error.into());
+                    Ok(code.into())
+                }
+            }
+        }
+        Some(Action::Transfer { order }) => {
+            let host = config.host();
+            let place = agent::place(&config, &args.config, &host);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            match runtime.block_on(hume_transfer::command::run(order, place, std::io::stdout())) {
+                Ok(()) => Ok(ExitCode::SUCCESS),
                 Err(error) => {
                     let code = error.exit_code();
                     say_error(&error.into());
@@ -91,7 +104,7 @@ async fn run(config: Config, file: PathBuf) -> ExitCode {
     if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
         return ExitCode::SUCCESS;
     }
-    let agent = match Agent::start(config).await {
+    let agent = match Agent::start(config, &file).await {
         Ok(agent) => agent,
         Err(error) => {
             let code = error.exit_code();

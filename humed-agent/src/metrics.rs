@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use hume_core::Timestamp;
+use hume_transfer::Board;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub sent: Counter<u64, AtomicU64>,
     /// Acknowledgements of the master.
     pub acked: Counter<u64, AtomicU64>,
+    /// How the transfers are.
+    pub transfers: Board,
     uplink: Mutex<Uplink>,
 }
 

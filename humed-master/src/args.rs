@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use hume_transfer::command::Order;
 
 /// Where the configuration is when nobody says.
 pub const CONFIG_PATH: &str = "/etc/hume/master.toml";
@@ -18,7 +19,8 @@ Examples:
 Signals:
   SIGTERM, SIGINT  end it cleanly within 10 seconds: agents are told when to come back. A second one
                    ends it at once, with 128 and its number
-  SIGHUP           reads the certificates again, and says which changes of the file want a restart
+  SIGHUP           reads the certificates again, begins the transfers anew, files they write included,
+                   and says which other changes of the file want a restart
 
 Environment:
   HUME_LOG         level or filter of the log, instead of --log-level and log.level
@@ -26,11 +28,12 @@ Environment:
   NOTIFY_SOCKET    set by systemd, which is told when the master is ready
 
 Exit codes:
-  0   stopped as asked, or check-config found nothing wrong, or the copy is made
+  0   stopped as asked, or check-config found nothing wrong, or what was asked for is done
   64  the command line is wrong
-  65  restore: the file is damaged, no backup of a master, or of a newer version
-  66  there is no such backup, or no store to be copied
-  69  a port cannot be had
+  65  restore: the file is damaged, no backup of a master, or of a newer version; transfer test: the
+      file holds no event
+  66  there is no such backup, no store to be copied, no such transfer or dead letter
+  69  a port cannot be had; transfer test: the peer did not take it
   70  a fault of the program
   73  the socket cannot be made; backup: the file exists already
   74  the disk failed
@@ -77,6 +80,15 @@ Examples:
   humed-master restore --from /backup/hume-2026-11-26.db
   sudo -u hume-master humed-master restore --from /backup/hume.db && systemctl start humed-master";
 
+const TRANSFER_MORE: &str = "\
+The master may run or not. What retry and skip ask for is done by the running master within seconds.
+
+Examples:
+  humed-master transfer status
+  humed-master transfer test oncall
+  humed-master transfer dead oncall
+  humed-master transfer retry oncall --all";
+
 /// Something else than to run.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
@@ -98,6 +110,13 @@ pub enum Command {
         /// The backup
         #[arg(long, value_name = "FILE")]
         from: PathBuf,
+    },
+    /// Look at the transfers, test them, and retry or skip what they could not deliver
+    #[command(after_help = TRANSFER_MORE)]
+    Transfer {
+        /// What to do.
+        #[command(subcommand)]
+        order: Order,
     },
     /// Print completions for a shell
     #[command(after_help = "Example: humed-master completions bash >/etc/bash_completion.d/humed-master")]

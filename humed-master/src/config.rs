@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hume_core::policy::Policies;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
+use hume_transfer::Transfers;
 use serde::Deserialize;
 
 use crate::relay::RelayConfig;
@@ -27,6 +28,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// What is expected of the runs of tasks.
     pub runs: Policies,
+    /// Whom to tell.
+    pub transfer: Transfers,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -61,17 +64,17 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 }
 
 fn resolve(file: &Path, config: Config) -> Config {
-    let Config { relay, mut web, tls, store, retention, runs, log } = config;
+    let Config { relay, mut web, tls, store, retention, runs, transfer, log } = config;
     let path = |path: &Path| config::resolve(file, path);
     web.socket = path(&web.socket);
     let tls = TlsConfig { ca: path(&tls.ca), certificate: path(&tls.certificate), key: path(&tls.key) };
     let store = StoreConfig { path: path(&store.path), ..store };
-    Config { relay, web, tls, store, retention, runs, log }
+    Config { relay, web, tls, store, retention, runs, transfer, log }
 }
 
-/// Sections that differ and take effect only after a restart, by name.
+/// Sections that differ and take effect only after a restart, by name. Certificates and transfers do not need one.
 pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { relay, web, tls: _, store, retention, runs, log } = running;
+    let Config { relay, web, tls: _, store, retention, runs, transfer: _, log } = running;
     let differing = [
         ("relay", *relay != new.relay),
         ("web", *web != new.web),

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use hume_runtime::log::{self, LogError};
 use hume_runtime::{exit, limits, signal, tls};
+use hume_transfer::command::Order;
 use humed_master::args::{Args, Command};
 use humed_master::config::{self, Config};
 use humed_master::master::{self, CopiesError, Master, MasterError, Taken};
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             return copied(master::backup(&config, to, taken));
         }
         Some(Command::Restore { from }) => return copied(master::restore(&config, from)),
+        Some(Command::Transfer { order }) => return transfer(order.clone(), &args, &config),
         Some(Command::Completions { .. }) | None => {}
     }
     if let Err(error) = log::init(&config.log) {
@@ -66,6 +68,27 @@ fn copied(ended: Result<(), CopiesError>) -> ExitCode {
     }
 }
 
+/// An order about transfers.
+fn transfer(order: Order, args: &Args, config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say_error(&error.into());
+            return exit::SOFTWARE.into();
+        }
+    };
+    let host = master::host_name();
+    let place = master::place(config, &args.config, &host);
+    match runtime.block_on(hume_transfer::command::run(order, place, std::io::stdout())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            say_error(&error.into());
+            code.into()
+        }
+    }
+}
+
 fn completions(shell: clap_complete::Shell) -> ExitCode {
     use std::io::Write as _;
     let mut script = Vec::new();
@@ -82,7 +105,7 @@ fn check_config(args: &Args, config: &Config) -> ExitCode {
     if let Err(error) = log::check(&config.log) {
         return before_log(&error.into());
     }
-    if let Err(error) = master::check(config) {
+    if let Err(error) = master::check(config, &args.config) {
         let code = error.exit_code();
         before_log(&error.into());
         return code.into();

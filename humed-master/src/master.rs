@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hume_core::HostName;
 use hume_runtime::accept::{self, AcceptLimits, Acceptor, OnRefusal, RefusalLog};
 use hume_runtime::signal::Hangups;
 use hume_runtime::socket::{self, SocketError};
@@ -17,6 +18,9 @@ use hume_runtime::sqlite::{self, DirLock, LockError};
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
 use hume_runtime::tls::{self, Identity, Roots, TlsError};
 use hume_runtime::{clock, exit, notify, serve};
+use hume_transfer::command::{OrderError, Place};
+use hume_transfer::options::TRANSFERS_MAX;
+use hume_transfer::{Room, StateError, Transfers};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
@@ -25,6 +29,7 @@ pub use self::copies::{CopiesError, backup, restore};
 use crate::config::{self, Config, TlsConfig};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
+use crate::pump::StoreLog;
 use crate::relay::{self, Relay};
 pub use crate::store::Taken;
 use crate::store::{Keeper, SqliteStore, StoreError, Writer};
@@ -34,6 +39,8 @@ use crate::web::{self, Guard, WebState};
 const STOP_GRACE: Duration = Duration::from_secs(7);
 /// After them the store gets this long to finish.
 const STORE_GRACE: Duration = Duration::from_secs(2);
+/// What the transfers call this daemon.
+const PROGRAM: &str = "humed-master";
 /// Mode of the socket: owner and group may ask.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -72,6 +79,12 @@ pub enum MasterError {
     /// The thread of the store could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// A transfer cannot be opened.
+    #[error(transparent)]
+    Transfer(#[from] OrderError),
+    /// Where the transfers stand cannot be read.
+    #[error(transparent)]
+    Transfers(#[from] StateError),
     /// A room failed.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -81,9 +94,9 @@ impl MasterError {
     /// After sysexits(3).
     pub fn exit_code(&self) -> u8 {
         match self {
-            MasterError::Tls(_) => exit::CONFIG,
+            MasterError::Tls(_) | MasterError::Transfer(_) => exit::CONFIG,
             MasterError::Lock(LockError::Held { .. }) => exit::TEMPORARY,
-            MasterError::Lock(_) | MasterError::Store { .. } => exit::IO,
+            MasterError::Lock(_) | MasterError::Store { .. } | MasterError::Transfers(_) => exit::IO,
             MasterError::Listen { .. } => exit::UNAVAILABLE,
             MasterError::Socket(_) => exit::CANNOT_CREATE,
             MasterError::Thread(_) | MasterError::Task(_) => exit::SOFTWARE,
@@ -127,12 +140,31 @@ struct Loaded {
     trust_domain: Option<String>,
 }
 
-/// Reads the certificates, as the start does.
+/// Reads the certificates, as the start does, and opens the transfers.
 /// # Errors
-/// [`MasterError::Tls`].
-pub fn check(config: &Config) -> Result<(), MasterError> {
+/// [`MasterError::Tls`], [`MasterError::Transfer`].
+pub fn check(config: &Config, file: &Path) -> Result<(), MasterError> {
     load(&config.tls)?;
-    Ok(socket::check_path(&config.web.socket)?)
+    socket::check_path(&config.web.socket)?;
+    let host = host_name();
+    Ok(hume_transfer::command::check(place(config, file, &host))?)
+}
+
+/// What an order about transfers is about.
+pub fn place<'a>(config: &'a Config, file: &'a Path, host: &'a HostName) -> Place<'a> {
+    let dir = folder_of(&config.store.path);
+    Place { transfers: &config.transfer, config_file: file, dir, host, program: PROGRAM }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// The host the master runs on.
+pub fn host_name() -> HostName {
+    HostName::parse(&machine_name())
+        .or_else(|_| HostName::parse("localhost"))
+        .unwrap_or_else(|_| unreachable!("`localhost` is a host name"))
 }
 
 fn load(config: &TlsConfig) -> Result<Loaded, TlsError> {
@@ -153,7 +185,7 @@ impl Master {
         let metrics = Metrics::new(clock::now());
         let Loaded { relay, web, trust_domain } = load(&config.tls)?;
         let path = &config.store.path;
-        let lock = sqlite::lock(path.parent().unwrap_or(Path::new(".")))?;
+        let lock = sqlite::lock(folder_of(path))?;
         let (store, writer) = SqliteStore::open(path, metrics.clone())
             .map_err(|source| MasterError::Store { path: path.clone(), source })?;
         let writer = writer.with_ballast(config.store.ballast_bytes);
@@ -229,6 +261,19 @@ impl Master {
         rooms.spawn("relay accept", |stop| relay_port.acceptor.run(stop));
         rooms.spawn("relay", |stop| relay.run(stop));
 
+        let room = Room {
+            log: Arc::new(StoreLog::new(handle.clone())),
+            dir: folder_of(path).to_owned(),
+            config_file: config_file.clone(),
+            host: host_name(),
+            program: PROGRAM,
+            policies: Arc::new(config.runs.clone()),
+            board: metrics.transfers().clone(),
+        };
+        let (transfers, wanted) = watch::channel(config.transfer.clone());
+        let pumps = rooms.spawner(TRANSFERS_MAX);
+        rooms.spawn("transfers", |stop| room.run(wanted, pumps, stop));
+
         let state =
             WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name(), rooms.stop());
         let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, metrics.clone()));
@@ -243,7 +288,7 @@ impl Master {
             serve::serve_unix(move |_| over_socket.clone(), socket, socket_connections, stop)
         });
 
-        rooms.spawn("reload", |stop| reload(config_file, config, certificates, hangups, stop));
+        rooms.spawn("reload", |stop| reload(config_file, config, certificates, transfers, hangups, stop));
         notify::ready();
 
         let until = async {
@@ -291,11 +336,12 @@ fn on_refusal(port: SocketAddr, metrics: Metrics) -> OnRefusal {
     })
 }
 
-/// Reads the configuration again at every SIGHUP: certificates change, the rest is said to need a restart.
+/// Reads the configuration again at every SIGHUP: certificates change, transfers begin anew, the rest is said to need a restart.
 async fn reload(
     config_file: PathBuf,
     running: Config,
     certificates: Certificates,
+    transfers: watch::Sender<Transfers>,
     mut hangups: Hangups,
     stop: Stop,
 ) -> anyhow::Result<()> {
@@ -322,6 +368,8 @@ async fn reload(
                 "the certificates stay as they were"
             ),
         }
+        tracing::info!(count = new.transfer.0.len(), "the transfers begin anew");
+        transfers.send_replace(new.transfer.clone());
         for section in config::needs_restart(&running, &new) {
             tracing::warn!(section, "[{section}] has changed and takes effect only after a restart");
         }

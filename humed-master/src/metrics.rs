@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hume_core::Timestamp;
 use hume_runtime::accept::RefusalKind;
+use hume_transfer::Board;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -78,6 +79,7 @@ struct Figures {
     store_bytes: Gauge,
     store_events: Gauge,
     uptime_seconds: Gauge,
+    transfers: Board,
     /// Why the store refused what it was last given, if it did.
     store_refuses: Mutex<Option<String>>,
     /// What keeps the retention from what it should do, if anything does.
@@ -115,6 +117,7 @@ impl Metrics {
             store_bytes: Gauge::default(),
             store_events: Gauge::default(),
             uptime_seconds: Gauge::default(),
+            transfers: Board::default(),
             store_refuses: Mutex::default(),
             retention_trouble: Mutex::default(),
         };
@@ -206,6 +209,11 @@ impl Metrics {
         self.0.retention_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How the transfers are.
+    pub fn transfers(&self) -> &Board {
+        &self.0.transfers
+    }
+
     /// Counts a refused handshake.
     pub fn refused_tls(&self, kind: RefusalKind) {
         self.0.refused.get_or_create(&Reason { reason: kind.as_str() }).inc();
@@ -227,7 +235,12 @@ impl Metrics {
         self.0.store_events.set(gauge(store_events));
         self.0.uptime_seconds.set(now.micros_since(self.0.started_at) / 1_000_000);
         let mut text = String::new();
-        text::encode(&mut text, &self.0.registry).expect("writing into a String does not fail");
+        let mut transfers = Registry::default();
+        self.0.transfers.register(&mut transfers, now);
+        text::encode_registry(&mut text, &self.0.registry)
+            .and_then(|()| text::encode_registry(&mut text, &transfers))
+            .and_then(|()| text::encode_eof(&mut text))
+            .expect("writing into a String does not fail");
         text
     }
 }

@@ -23,4 +23,5 @@ mod process_limits;
 mod redact;
 mod revert;
 mod storm;
+mod transfers;
 mod trust;

@@ -51,6 +51,7 @@ const AGENT: Table = &[
     ("intake", Import(&["redact", "runs", "spool"])),
     ("uplink", Import(&["runs", "spool"])),
     ("web", Import(&["runs", "spool"])),
+    ("pump", Import(&["spool"])),
     ("runs", Import(&["spool"])),
     ("redact", Import(&[])),
     ("spool", Import(&[])),

@@ -118,6 +118,7 @@ pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Re
             ConstGauge::new(age),
         );
     }
+    metrics.transfers.register(&mut registry, hume_runtime::clock::now());
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)
         .map_err(|error| Refusal::new(ErrorClass::Internal, error.to_string(), None))?;

@@ -1,0 +1,135 @@
+//! The orders, on the files of a daemon that is not there.
+
+use hume_core::Level;
+use hume_core::page::EventCursor;
+use hume_runtime::config;
+use serde::Deserialize;
+
+use super::*;
+use crate::state::{Change, Setback};
+use crate::testing::stored;
+
+#[derive(Deserialize)]
+struct Whole {
+    transfer: Transfers,
+}
+
+struct Site {
+    dir: tempfile::TempDir,
+    transfers: Transfers,
+    host: HostName,
+}
+
+const CONFIG: &str = "[transfer.lines.file]\npath = \"lines.json\"\nlevel_min = \"warning\"\ntasks = [\"BACKUP*\"]\n\
+                      [transfer.other.file]\npath = \"other.json\"\n";
+
+impl Site {
+    fn new() -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        let whole: Whole = config::parse(Path::new("agent.toml"), CONFIG).unwrap();
+        Site { dir, transfers: whole.transfer, host: HostName::parse("web1").unwrap() }
+    }
+
+    async fn run(&self, order: Order) -> Result<String, OrderError> {
+        let config_file = self.dir.path().join("agent.toml");
+        let place = Place {
+            transfers: &self.transfers,
+            config_file: &config_file,
+            dir: self.dir.path(),
+            host: &self.host,
+            program: "humed-agent",
+        };
+        let mut out = Vec::new();
+        run(order, place, &mut out).await?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+}
+
+fn name(text: &str) -> TransferName {
+    TransferName::parse(text).unwrap()
+}
+
+fn status() -> Order {
+    Order::Status { name: None, json: false }
+}
+
+#[tokio::test]
+async fn the_list_says_what_each_wants() {
+    let text = Site::new().run(Order::List).await.unwrap();
+    assert_eq!(
+        text,
+        "NAME   KIND  WANTS\nlines  file  tasks \"BACKUP*\"; warning and worse\nother  file  everything\n"
+    );
+}
+
+#[tokio::test]
+async fn a_status_before_the_first_run_makes_no_file() {
+    let site = Site::new();
+    let text = site.run(status()).await.unwrap();
+    assert!(text.contains("lines  file  new    0          0        -       0        0     never"), "{text}");
+    assert_eq!(std::fs::read_dir(site.dir.path()).unwrap().count(), 0);
+    let error = site.run(Order::Skip { name: name("lines"), all: false }).await.unwrap_err();
+    assert!(error.to_string().contains("has never run"), "{error}");
+    let error = site.run(Order::Dead { name: name("oncall"), limit: 1, json: false }).await.unwrap_err();
+    assert!(error.to_string().ends_with(": it has lines, other"), "{error}");
+}
+
+#[tokio::test]
+async fn trouble_dead_letters_and_wishes_are_shown_and_asked_for() {
+    let site = Site::new();
+    let state = State::open(site.dir.path()).unwrap();
+    let now = clock::now();
+    let mut record = state.register(&name("lines"), "file", EventCursor(4), now).await.unwrap();
+    record.figures.delivered = 7;
+    record.figures.trouble =
+        Some(Setback { reason: "disk full".to_owned(), since: now.plus_micros(-90_000_000), next_try: now });
+    let dead = vec![(stored(Level::Error, "BACKUP", "db1", "too\nlong"), "refused: 400".to_owned())];
+    state.save(&name("lines"), record, Change { dead, ..Change::default() }, now).await.unwrap();
+
+    let text = site.run(status()).await.unwrap();
+    assert!(text.contains("lines  file  failing  7 "), "{text}");
+    assert!(
+        text.contains("lines: failing for 1m 30s, next try at ") && text.ends_with(": disk full\n"),
+        "{text}"
+    );
+    let json = site.run(Order::Status { name: Some(name("lines")), json: true }).await.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json.as_array().unwrap().len(), &json[0]["dead_kept"]), (1, &1.into()));
+
+    let text = site.run(Order::Dead { name: name("lines"), limit: 10, json: false }).await.unwrap();
+    assert!(text.contains("error  BACKUP  db1   too long  refused: 400"), "{text}");
+    let text = site.run(Order::Retry { name: name("lines"), letters: vec![1], all: false }).await.unwrap();
+    assert!(text.starts_with("1 dead letters"), "{text}");
+    let error =
+        site.run(Order::Retry { name: name("lines"), letters: vec![9], all: false }).await.unwrap_err();
+    assert_eq!(error.exit_code(), exit::NO_INPUT);
+    site.run(Order::Skip { name: name("lines"), all: true }).await.unwrap();
+    let (skip, letters) = state.wishes(&name("lines"), 10).await.unwrap();
+    assert_eq!((skip, letters.len()), (Some(Skip::All), 1));
+}
+
+#[tokio::test]
+async fn a_test_tells_each_step_and_what_failed() {
+    let site = Site::new();
+    let text = site.run(Order::Test { name: name("lines"), event: None }).await.unwrap();
+    assert!(text.starts_with("lines: opened as file\nlines: opened /"), "{text}");
+    assert!(text.contains("lines: delivered in "), "{text}");
+    let line = std::fs::read_to_string(site.dir.path().join("lines.json")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["about"], &line["event"]["task"]), (&"test".into(), &"HUME_TEST".into()));
+
+    let event = site.dir.path().join("event.json");
+    std::fs::write(&event, "{\"task\":\"BACKUP\",\"level\":\"error\",\"message\":\"x\",\"tags\":[\"cron\"]}")
+        .unwrap();
+    site.run(Order::Test { name: name("other"), event: Some(event.clone()) }).await.unwrap();
+    let line = std::fs::read_to_string(site.dir.path().join("other.json")).unwrap();
+    assert!(line.contains("\"level\":\"error\"") && line.contains("cron"), "{line}");
+
+    std::fs::write(&event, "{\"level\":\"bad\"}").unwrap();
+    let error = site.run(Order::Test { name: name("other"), event: Some(event) }).await.unwrap_err();
+    assert!(error.to_string().contains("event.json: level"), "{error}");
+    std::fs::remove_file(site.dir.path().join("lines.json")).unwrap();
+    std::fs::create_dir(site.dir.path().join("lines.json")).unwrap();
+    let error = site.run(Order::Test { name: name("lines"), event: None }).await.unwrap_err();
+    assert!(error.to_string().starts_with("not delivered: "), "{error}");
+}
