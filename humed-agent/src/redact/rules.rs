@@ -96,7 +96,10 @@ impl Rule {
             How::Key => self.each(text, |name| {
                 let secret = keyed::secret(text, name.clone());
                 found.extend(secret.iter().map(|secret| secret.hidden.clone()));
-                secret.map_or(name.end, |secret| secret.end)
+                // Quotes that reach into other lines may belong to others: those lines are looked at by themselves.
+                let next_line =
+                    |secret: &Range<usize>| text[secret.clone()].find('\n').map(|line| secret.start + line);
+                secret.map_or(name.end, |secret| next_line(&secret.hidden).unwrap_or(secret.end))
             }),
             How::Address => {
                 let mut without = 0..0;

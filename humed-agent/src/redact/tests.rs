@@ -125,6 +125,12 @@ fn secrets_are_hidden_and_what_they_were_stays_visible() {
 }
 
 #[test]
+fn quotes_that_are_left_open_do_not_hide_the_secret_of_a_later_line_from_its_rule() {
+    let shown = redactor().text("password=\"\npassword=\"/hunter2\" b");
+    assert_eq!(shown, "password=\"***\"***\" b");
+}
+
+#[test]
 fn what_only_looks_like_a_secret_stays_as_it_is() {
     let redactor = redactor();
     for text in [
