@@ -7,6 +7,7 @@
 mod board;
 pub mod command;
 mod compose;
+mod facts;
 pub mod kinds;
 mod log;
 pub mod net;
@@ -17,6 +18,7 @@ mod pump;
 mod room;
 mod sample;
 mod state;
+mod syslog_text;
 pub mod template;
 pub mod text;
 pub mod transfer;

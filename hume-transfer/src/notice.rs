@@ -108,6 +108,18 @@ fn status_word<S: serde::Serializer>(status: &Status, to: S) -> Result<S::Ok, S:
     to.serialize_str(status.as_str())
 }
 
+impl About {
+    /// `event`, `run`, `digest` or `test`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            About::Event => "event",
+            About::Run(_) => "run",
+            About::Digest(_) => "digest",
+            About::Test => "test",
+        }
+    }
+}
+
 impl Notice {
     /// The event as it is, and nothing else.
     pub fn of(event: StoredEvent) -> Notice {
@@ -212,16 +224,15 @@ impl Notice {
     /// What templates and pipelines see: the fields of the event as in the REST API, with `via`, `text` and `level` of the notice,
     /// and `about` (`event`, `run`, `digest`, `test`) with a table of that name for runs and digests.
     pub fn view(&self) -> NoticeView<'_> {
-        let (about, run_notice, digest) = match &self.about {
-            About::Event => ("event", None, None),
-            About::Test => ("test", None, None),
-            About::Run(run) => ("run", Some(run), None),
-            About::Digest(digest) => ("digest", None, Some(digest)),
+        let (run_notice, digest) = match &self.about {
+            About::Event | About::Test => (None, None),
+            About::Run(run) => (Some(run), None),
+            About::Digest(digest) => (None, Some(digest)),
         };
         NoticeView {
             event: EventJson::from(&self.event),
             via: self.via.as_deref(),
-            about,
+            about: self.about.as_str(),
             text: self.text(),
             level: self.level().as_str(),
             run_summary: run_notice,

@@ -5,6 +5,8 @@ mod email;
 mod exec;
 mod file;
 mod fluentd;
+mod rsyslog;
+mod syslog;
 
 use serde::Deserialize;
 
@@ -67,6 +69,10 @@ kinds! {
     File = file,
     /// Fluentd and Fluent Bit.
     Fluentd = fluentd,
+    /// Syslog of another host.
+    Rsyslog = rsyslog,
+    /// Syslog of this host.
+    Syslog = syslog,
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Nothing in a test takes longer, on any machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
+/// Between two looks at what a daemon has written.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A listener of this host, and where it is.
 pub(crate) fn listen() -> (TcpListener, SocketAddr) {
