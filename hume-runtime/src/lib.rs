@@ -4,6 +4,7 @@
 //! are opened in exactly one way; the wall clock is read in one place. Holds no rules about events.
 
 pub mod accept;
+pub mod alarm;
 pub mod backoff;
 pub mod clock;
 pub mod config;

@@ -7,7 +7,9 @@
 use std::io::IsTerminal;
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The environment variable that overrules `level`.
 pub const LEVEL_VARIABLE: &str = "HUME_LOG";
@@ -65,16 +67,16 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
         None => level_of(config)?,
     };
     let look = look(config.format, Surroundings::of_process());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(look.colour)
         // It would say that it cannot write to stderr, on stderr, by a macro that panics then.
         .log_internal_errors(false);
+    let filtered = tracing_subscriber::registry().with(filter);
     let done = match look.line {
-        Line::Json => builder.json().flatten_event(true).try_init(),
-        Line::Text => builder.compact().try_init(),
-        Line::TextWithoutTime => builder.compact().without_time().try_init(),
+        Line::Json => filtered.with(lines.json().flatten_event(true)).try_init(),
+        Line::Text => filtered.with(lines.compact()).try_init(),
+        Line::TextWithoutTime => filtered.with(lines.compact().without_time()).try_init(),
     };
     done.map_err(|_| LogError::Twice)
 }
@@ -84,18 +86,19 @@ pub fn check(config: &LogConfig) -> Result<(), LogError> {
     level_of(config).map(drop)
 }
 
-fn level_of(config: &LogConfig) -> Result<EnvFilter, LogError> {
+fn level_of(config: &LogConfig) -> Result<Targets, LogError> {
     parse_filter(&config.level, "log.level")
 }
 
-fn parse_filter(filter: &str, from: &'static str) -> Result<EnvFilter, LogError> {
+fn parse_filter(filter: &str, from: &'static str) -> Result<Targets, LogError> {
     let refused = || LogError::Level { filter: filter.to_owned(), from };
+    let parts: Vec<&str> = filter.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     // A bare misspelt word would be taken for a module with all levels on.
-    let bare = filter.split(',').map(str::trim).filter(|part| !part.contains('='));
-    for word in bare {
-        word.parse::<tracing_subscriber::filter::LevelFilter>().map_err(|_| refused())?;
+    let is_level = |word: &&str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+    if parts.is_empty() || !parts.iter().all(is_level) {
+        return Err(refused());
     }
-    EnvFilter::try_new(filter).map_err(|_| refused())
+    parts.join(",").parse().map_err(|_| refused())
 }
 
 #[derive(Clone, Copy)]
@@ -176,6 +179,16 @@ mod tests {
         assert!(error.starts_with("`inof` in log.level is not a log level"), "{error}");
         assert!(parse_filter("info,hume_runtime=debug", LEVEL_VARIABLE).is_ok());
         assert!(parse_filter("info,hume_runtime=loud", LEVEL_VARIABLE).is_err());
+        assert!(parse_filter(" , ", LEVEL_VARIABLE).is_err());
+    }
+
+    #[test]
+    fn a_filter_holds_for_its_module_and_its_level_for_all_others() {
+        let filter = parse_filter("warn, hume_runtime=debug,", LEVEL_VARIABLE).unwrap();
+        assert!(filter.would_enable("hume_runtime::accept", &tracing::Level::DEBUG));
+        assert!(!filter.would_enable("hume_runtime::accept", &tracing::Level::TRACE));
+        assert!(filter.would_enable("humed_agent", &tracing::Level::WARN));
+        assert!(!filter.would_enable("humed_agent", &tracing::Level::INFO));
     }
 
     #[test]

@@ -86,8 +86,8 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         Some(Action::Completions { .. }) | None => {
             log::init(&config.log)?;
             limits::raise_open_files();
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            // One thread is enough beside that of the spool's writer, and a frame wakes no other (docs/PERFORMANCE.md).
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let ended = runtime.block_on(run(config, args.config));
             // Dropped, it would wait for every thread that reads the spool or a folder, however long that takes.
             runtime.shutdown_timeout(RUNTIME_GRACE);

@@ -4,7 +4,8 @@
 //! `hume` is built alone: together with the daemons it would get the features that they want of the crates it shares with
 //! them, and grow. It has the C library inside, so that no loader looks for it in every call. That is only safe as long as
 //! nothing in it asks the name service (users, host names), whose modules are loaded at run time; the linker tells, and the
-//! build fails then.
+//! build fails then. `humed-agent`, which stands on every host, is built alone as well: it runs on one thread, and what the
+//! master's many threads want of tokio would be memory there, with the library of mathematics that it needs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,8 +17,8 @@ use anyhow::{Context as _, ensure};
 use crate::cargo::{build, cargo, target_folder};
 use crate::say::say;
 
-/// The programs that serve the administrator, and the daemons.
-const OTHERS: [&str; 4] = ["humed-agent", "humed-master", "humequery", "humeconfig"];
+/// The programs that cargo builds for release, by what is built together.
+const OTHERS: [&[&str]; 2] = [&["humed-agent"], &["humed-master", "humequery", "humeconfig"]];
 
 /// Flags of the compiler for `hume`. The GNU linker is the one that says what is not safe in a static program; any word of
 /// it is an error.
@@ -37,7 +38,7 @@ const PROGRAM_MODE: u32 = 0o755;
 /// If one cannot be built, or `hume` does not run.
 pub(crate) fn run() -> anyhow::Result<()> {
     let folder = build_all()?;
-    for name in std::iter::once("hume").chain(OTHERS) {
+    for name in std::iter::once("hume").chain(others()) {
         let program = folder.join(name);
         let bytes = fs::metadata(&program).with_context(|| format!("could not find {name}"))?.len();
         say(format_args!("{bytes:>9} bytes  {}", program.display()))?;
@@ -50,15 +51,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// If one cannot be built, or `hume` does not run.
 pub(crate) fn build_all() -> anyhow::Result<PathBuf> {
     build_hume()?;
-    let mut command = cargo();
-    command.args(["build", "--release", "--locked"]);
-    command.args(OTHERS.iter().flat_map(|name| ["--package", name]));
-    build(command, "the daemons, humequery and humeconfig")?;
+    for together in OTHERS {
+        let mut command = cargo();
+        command.args(["build", "--release", "--locked"]);
+        command.args(together.iter().flat_map(|name| ["--package", name]));
+        build(command, &together.join(", "))?;
+    }
     let folder = folder()?;
-    for name in OTHERS {
+    for name in others() {
         put(&target_folder()?.join("release").join(name), &folder.join(name), PROGRAM_MODE)?;
     }
     Ok(folder)
+}
+
+fn others() -> impl Iterator<Item = &'static str> {
+    OTHERS.into_iter().flatten().copied()
 }
 
 /// Builds `hume` alone. Returns its path.

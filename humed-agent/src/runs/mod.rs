@@ -8,6 +8,7 @@ mod pulse;
 mod table;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hume_core::name::{BootId, EventId, Seq};
 use hume_core::policy::Policies;
 use hume_core::{ErrorClass, Event, RunId, Timestamp};
 use hume_runtime::task_group::Stop;
-use hume_runtime::{clock, random};
+use hume_runtime::{alarm, clock, random};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
@@ -215,8 +216,7 @@ impl Recorder {
     /// # Errors
     /// None today: what cannot be recorded is refused.
     pub async fn run(mut self, stop: Stop) -> anyhow::Result<()> {
-        let mut beat = tokio::time::interval(BEAT_EVERY);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beat = pin!(alarm::sleep(Duration::ZERO));
         let mut next_sweep = None;
         let mut must_sweep = true;
         loop {
@@ -243,7 +243,10 @@ impl Recorder {
                 // Nobody can tell anything any more when all senders are gone; the queue then ends as well.
                 Ok(()) = self.folder.changed() => must_sweep = true,
                 () = due(next_sweep) => must_sweep = true,
-                _ = beat.tick(), if !self.table.is_empty() => self.pulse.beat(clock::now()),
+                () = &mut beat, if !self.table.is_empty() => {
+                    self.pulse.beat(clock::now());
+                    beat.set(alarm::sleep(BEAT_EVERY));
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::Timestamp;
+use hume_runtime::alarm;
 use hume_runtime::tls::{self, Identity, PeerAgent, Roots, TlsError};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -22,13 +23,18 @@ const KEEPALIVE_TIME_MAX: Duration = Duration::from_secs(20);
 /// Unacknowledged bytes end the connection after this time.
 const USER_TIMEOUT_MS: u32 = 60_000;
 
-/// How a stream of bytes to the master is had.
+/// How a stream of bytes to the master is had, and how time passes on the way.
 pub trait Dial: Send + Sync + 'static {
     /// What carries the bytes.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// Looks up `HOST:PORT`, anew each time, and connects.
     fn dial(&self, address: &str) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Completes after this time, by the clock of that network.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(time)
+    }
 }
 
 /// By the network of this machine.
@@ -43,6 +49,10 @@ impl Dial for Tcp {
         stream.set_nodelay(true)?;
         rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS)?;
         Ok(stream)
+    }
+
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send {
+        alarm::sleep(time)
     }
 }
 

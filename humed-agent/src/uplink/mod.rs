@@ -10,6 +10,7 @@ mod master_time;
 mod pace;
 pub mod session;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -357,7 +358,8 @@ impl<D: Dial> Uplink<D> {
     /// Sends what there is and takes what is answered, until the session breaks. Ok when the spool has closed.
     async fn converse(&self, open: &mut Open, course: &mut Course) -> Result<(), SessionError> {
         let Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at } = open;
-        let mut beat = Instant::now() + spread(*heartbeat_every);
+        let sleep = || self.dial.sleep(spread(*heartbeat_every));
+        let mut beat = pin!(sleep());
         loop {
             let now = *tail.borrow_and_update();
             if !session.appended(now.epoch, now.last) {
@@ -373,10 +375,10 @@ impl<D: Dial> Uplink<D> {
                 frame = incoming.next() => self.receive(frame?, session, course)?,
                 () = until(quiet_until) => course.quiet_until = None,
                 changed = tail.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep_until(beat) => {
+                () = &mut beat => {
                     let heartbeat = self.heartbeat(session, *certificate_expires_at).await?;
                     send(outgoing, AgentFrame::Heartbeat(heartbeat)).await?;
-                    beat = Instant::now() + spread(*heartbeat_every);
+                    beat.set(sleep());
                 }
             }
         }
