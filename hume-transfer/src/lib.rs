@@ -5,9 +5,11 @@
 //! is killed. To add a kind, write one file in `kinds/` and one line in its list.
 
 mod board;
+mod child;
 pub mod command;
 mod compose;
 mod facts;
+mod http;
 pub mod kinds;
 mod log;
 pub mod net;
@@ -23,7 +25,6 @@ pub mod template;
 pub mod text;
 pub mod transfer;
 
-mod child;
 #[cfg(test)]
 mod testing;
 

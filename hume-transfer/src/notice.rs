@@ -10,6 +10,8 @@ use hume_core::{Level, RunId, Tag, Timestamp};
 use hume_proto::rest::EventJson;
 use serde::Serialize;
 
+use crate::text::first_line;
+
 /// Hosts and tasks that a digest counts by name; the others are counted together.
 pub const DIGEST_NAMES_MAX: usize = 20;
 /// Texts that a digest quotes, the worst first.
@@ -295,12 +297,6 @@ pub fn moment(time: Timestamp) -> String {
     format!("{} UTC", seconds.replacen('T', " ", 1))
 }
 
-/// The first line of a text, and at most so many characters of it.
-pub fn first_line(text: &str, characters_max: usize) -> String {
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-    crate::text::truncate(line, characters_max)
-}
-
 /// See [`Notice::view`].
 #[derive(Clone, Debug, Serialize)]
 pub struct NoticeView<'a> {
@@ -537,16 +533,6 @@ mod tests {
             facts[..4],
             ["level: critical", "events: 3 critical, 35 error", "hosts: db1 (38)", "tasks: BACKUP_DB (38)"]
         );
-    }
-
-    #[test]
-    fn a_text_of_many_lines_is_quoted_by_its_first() {
-        assert_eq!(first_line("\n  one \ntwo", 10), "one");
-        assert_eq!(
-            (first_line("äöüäö", 5), first_line("äöüäöü", 5)),
-            ("äöüäö".to_owned(), "äöüä…".to_owned())
-        );
-        assert_eq!(first_line("", 5), "");
     }
 
     #[test]

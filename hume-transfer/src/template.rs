@@ -38,6 +38,7 @@ pub struct Templates {
     by_level: [Choice; LEVEL_COUNT],
     faults: Vec<Fault>,
     about: Surroundings,
+    output: Output,
 }
 
 /// A template that cannot be used; the built-in takes its place.
@@ -87,6 +88,15 @@ pub struct Sources<'a> {
     pub built_in: &'static str,
 }
 
+/// What a template must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Any text.
+    Text,
+    /// JSON: one that gives anything else has failed.
+    Json,
+}
+
 #[derive(Debug, Default)]
 struct Choice {
     /// Its name in the environment; none is the built-in.
@@ -119,6 +129,11 @@ struct Context<'a> {
 impl Templates {
     /// Reads and tries the templates of a transfer. What is wrong with them is in [`Templates::faults`].
     pub fn open(sources: &Sources<'_>, setting: &Setting<'_>) -> Templates {
+        Templates::open_as(Output::Text, sources, setting)
+    }
+
+    /// Like [`Templates::open`], for templates that must give this.
+    pub fn open_as(output: Output, sources: &Sources<'_>, setting: &Setting<'_>) -> Templates {
         let about = Surroundings {
             transfer: setting.name.clone(),
             daemon_host: setting.host.clone(),
@@ -128,7 +143,7 @@ impl Templates {
         let built_in = environment.add_template(BUILT_IN, sources.built_in);
         built_in.expect("the built-in template of a kind is valid: each has a test");
         let mut templates =
-            Templates { environment, by_level: Default::default(), faults: Vec::new(), about };
+            Templates { environment, by_level: Default::default(), faults: Vec::new(), about, output };
         match sources.inline {
             Some((key, text)) => {
                 let is_good = templates.add(key, text.to_owned());
@@ -184,12 +199,23 @@ impl Templates {
             daemon,
             daemon_host: daemon_host.as_str(),
         }));
-        merge_maps([own, more.iter().cloned().collect()])
+        merge_maps([own, Value::from_pairs(more.iter().cloned())])
     }
 
     fn render_one(&self, name: &str, context: &Value) -> Result<String, Fault> {
         let template = self.environment.get_template(name).map_err(|error| fault(name, &error))?;
-        template.render(context.clone()).map_err(|error| fault(name, &error))
+        let text = template.render(context.clone()).map_err(|error| fault(name, &error))?;
+        match self.output {
+            Output::Text => Ok(text),
+            Output::Json => match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+                Ok(_) => Ok(text),
+                Err(error) => Err(Fault::Text {
+                    place: place(name),
+                    line: None,
+                    reason: format!("gives no JSON: {error}"),
+                }),
+            },
+        }
     }
 
     /// Chooses one for each level among the files that there are.

@@ -38,6 +38,12 @@ pub fn truncate(text: &str, characters_max: usize) -> String {
     text.chars().take(characters_max.saturating_sub(1)).chain((characters_max > 0).then_some('…')).collect()
 }
 
+/// The first line of a text that is not blank, and at most so many characters of it.
+pub fn first_line(text: &str, characters_max: usize) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    truncate(line.trim(), characters_max)
+}
+
 /// A sign for those who see pictures first. The word stands beside it, always.
 pub fn emoji(level: Level) -> &'static str {
     match level {
@@ -78,6 +84,16 @@ mod tests {
     #[test]
     fn a_text_of_many_lines_becomes_one() {
         assert_eq!(one_line(" a\r\nBcc: x\u{0}@y\t\n b "), "a Bcc: x@y b");
+    }
+
+    #[test]
+    fn a_text_of_many_lines_is_quoted_by_its_first() {
+        assert_eq!(first_line("\n  one \ntwo", 10), "one");
+        assert_eq!(
+            (first_line("äöüäö", 5), first_line("äöüäöü", 5)),
+            ("äöüäö".to_owned(), "äöüä…".to_owned())
+        );
+        assert_eq!(first_line("", 5), "");
     }
 
     proptest! {

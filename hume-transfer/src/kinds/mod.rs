@@ -5,7 +5,9 @@ mod email;
 mod exec;
 mod file;
 mod fluentd;
+mod http;
 mod rsyslog;
+mod slack;
 mod syslog;
 
 use serde::Deserialize;
@@ -69,8 +71,12 @@ kinds! {
     File = file,
     /// Fluentd and Fluent Bit.
     Fluentd = fluentd,
+    /// Any webhook.
+    Http = http,
     /// Syslog of another host.
     Rsyslog = rsyslog,
+    /// Slack's incoming webhooks.
+    Slack = slack,
     /// Syslog of this host.
     Syslog = syslog,
 }
