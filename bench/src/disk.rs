@@ -18,7 +18,7 @@ const WAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes written before each sync: a page of the spool.
 const SYNC_BYTES: usize = 4096;
 
-/// The columns of the agent's spool, without an index.
+/// A row for each event, with what is asked for of it in columns, and without an index.
 const TABLE: &str = "CREATE TABLE event(row INTEGER PRIMARY KEY, epoch_no INTEGER NOT NULL, seq INTEGER NOT NULL, \
      id BLOB NOT NULL, received_us INTEGER NOT NULL, time_us INTEGER NOT NULL, kind INTEGER NOT NULL, run BLOB, \
      body BLOB NOT NULL) STRICT";

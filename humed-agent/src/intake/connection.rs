@@ -1,6 +1,6 @@
 //! One connection at the socket: a line in, an answer out, in order; many lines may be on their way.
 //!
-//! While answers of earlier lines are awaited the next ones are read, up to [`GROUPS_AT_ONCE`] group of [`GROUP_MAX`] lines
+//! While answers of earlier lines are awaited the next ones are read, up to [`GROUPS_AT_ONCE`] groups of [`GROUP_MAX`] lines
 //! and one more at hand. A line that is not ended within [`LINE_TIME_MAX`] ends the connection, so that a hanging caller
 //! holds nothing for long. A line over the bound is answered and skipped.
 
@@ -35,7 +35,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Lines of one connection that are submitted together.
 const GROUP_MAX: usize = 512;
 /// Groups of one connection that wait while an earlier one is answered; one more may be at hand.
-const GROUPS_AT_ONCE: usize = 1;
+const GROUPS_AT_ONCE: usize = 2;
 
 /// Lines that were taken together, and what is to be answered: at once, or with the next of the answers that come.
 struct Group {

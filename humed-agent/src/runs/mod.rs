@@ -1,26 +1,28 @@
 //! Every event gets its run before it is spooled; whoever asks again about the same id gets the same answer.
 //!
-//! One task stamps and appends, group by group: while one group is synced to disk the next gathers. A group is closed when
-//! it has [`GROUP_MAX`] submissions, and at most [`WAITING_MAX`] wait; beyond that the answer is `busy`.
+//! One task stamps and appends, group by group: while one group is synced to disk the next gathers, and is stamped when it is
+//! large. A group is closed when it has [`GROUP_MAX`] submissions, and at most [`WAITING_MAX`] wait; beyond that the answer is
+//! `busy`.
 
+mod flight;
 mod owners;
 mod pulse;
 mod table;
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::name::{BootId, EventId, Seq};
 use hume_core::policy::Policies;
-use hume_core::{ErrorClass, Event, RunId, Timestamp};
+use hume_core::{ErrorClass, RunId, Timestamp};
 use hume_runtime::task_group::Stop;
 use hume_runtime::{alarm, clock, random};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
-use crate::spool::{Pending, SpoolError, SpoolReader, SpoolWriter};
+use crate::spool::{Appended, Pending, SpoolError, SpoolReader, SpoolWriter};
+use flight::{Flight, Group};
 use owners::Owners;
 use pulse::BEAT_EVERY;
 
@@ -32,6 +34,8 @@ pub use table::{Folder, Mint, Moment, Processes, Reporter, RunTable, Stamped, Su
 pub const GROUP_MAX: usize = 1000;
 /// Submissions that wait for the next group.
 pub const WAITING_MAX: usize = 8192;
+/// With so many at hand they are stamped while the group before them is written; of fewer, more may come until it is.
+const STAMP_EARLY: usize = 64;
 /// Between two looks at what the kernel will not tell.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -65,6 +69,7 @@ impl NotTaken {
 /// What became of submissions that were handed in together, in their order.
 pub type Answers = Vec<Result<Receipt, NotTaken>>;
 
+#[derive(Debug)]
 struct Waiting {
     submissions: Vec<Submission>,
     /// Until they are on disk or refused.
@@ -72,6 +77,21 @@ struct Waiting {
     answer: oneshot::Sender<Answers>,
     /// Given back when they are taken into a group.
     room: OwnedSemaphorePermit,
+}
+
+/// What waits, as it was taken out of the queue.
+#[derive(Debug, Default)]
+struct Gathered {
+    waiting: Vec<Waiting>,
+    /// Submissions.
+    count: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, waiting: Waiting) {
+        self.count += waiting.submissions.len();
+        self.waiting.push(waiting);
+    }
 }
 
 /// Hands submissions to the recorder.
@@ -136,7 +156,13 @@ pub struct Recorder {
     /// The version of the table that `owners` knows.
     held_version: u64,
     pulse: Pulse,
-    /// The end of a run could not be recorded the last time.
+    /// Not stamped yet.
+    gathered: Gathered,
+    /// Stamped, behind what is on its way.
+    group: Group,
+    /// On its way to the disk.
+    flight: Option<Flight>,
+    /// Something could not be recorded the last time.
     is_failing: bool,
     /// The table knows of events that were not kept, and what is on disk could not be read since: nothing may be placed.
     is_stale: bool,
@@ -204,6 +230,9 @@ pub async fn open(
             owners,
             held_version: 0,
             pulse,
+            gathered: Gathered::default(),
+            group: Group::default(),
+            flight: None,
             is_failing: false,
             is_stale: false,
         },
@@ -226,18 +255,25 @@ impl Recorder {
                 next_sweep = self.next_sweep();
             }
             if std::mem::take(&mut must_sweep) {
+                self.settle().await;
                 self.sweep().await;
                 next_sweep = self.next_sweep();
                 continue;
             }
             tokio::select! {
-                first = self.waiting.recv() => match first {
-                    Some(first) => {
-                        let group = self.gather(first);
-                        self.record(group).await;
-                    }
-                    None => return Ok(()),
-                },
+                appended = arrival(&mut self.flight) => {
+                    self.land(&appended);
+                    self.take_off().await;
+                }
+                next = self.waiting.recv(), if self.count() < GROUP_MAX => {
+                    let Some(next) = next else {
+                        self.settle().await;
+                        return Ok(());
+                    };
+                    self.gathered.push(next);
+                    self.gather();
+                    self.take_off().await;
+                }
                 () = stop.wait(), if !self.waiting.is_closed() => self.waiting.close(),
                 () = self.owners.ended() => must_sweep = true,
                 // Nobody can tell anything any more when all senders are gone; the queue then ends as well.
@@ -281,99 +317,135 @@ impl Recorder {
         match self.writer.append(events, changes).await {
             Ok(_) => self.is_failing = false,
             Err(error) => {
-                // Said once: it is tried again each second, and a full disk may stay full for long.
-                if !std::mem::replace(&mut self.is_failing, true) {
-                    error!(error = %whole(&error), "could not record that runs ended; trying again");
-                }
+                // It is tried again each second, and a full disk may stay full for long.
+                self.tell(&error, "could not record that runs ended; trying again");
                 self.is_stale = true;
             }
         }
     }
 
-    /// What waits, as far as it goes into one group.
-    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
-        let mut count = first.submissions.len();
-        let mut group = vec![first];
-        while count < GROUP_MAX
-            && let Ok(next) = self.waiting.try_recv()
-        {
-            count += next.submissions.len();
-            group.push(next);
-        }
-        group
+    /// Submissions that were taken out of the queue and are not on their way.
+    fn count(&self) -> usize {
+        self.gathered.count + self.group.len()
     }
 
-    /// Stamps a group, appends it in one go, answers all. What is known already is answered from the spool.
-    async fn record(&mut self, group: Vec<Waiting>) {
-        let submissions = group.iter().flat_map(|waiting| &waiting.submissions);
-        let ids = submissions.map(|submission| submission.draft.id).collect();
+    /// Takes what waits, as far as it goes into one group.
+    fn gather(&mut self) {
+        while self.count() < GROUP_MAX
+            && let Ok(next) = self.waiting.try_recv()
+        {
+            self.gathered.push(next);
+        }
+    }
+
+    /// Sends off what was gathered, when nothing is on its way; many are stamped before that.
+    async fn take_off(&mut self) {
+        let is_free = self.flight.is_none();
+        if is_free && !self.gathered.waiting.is_empty() && self.count() < STAMP_EARLY {
+            // Those who were answered just now may have more to say, and fit in.
+            tokio::task::yield_now().await;
+            self.gather();
+        }
+        if !self.gathered.waiting.is_empty() && (is_free || self.gathered.count >= STAMP_EARLY) {
+            self.stamp().await;
+        }
+        if self.flight.is_none() && !self.group.is_empty() {
+            self.launch();
+        }
+    }
+
+    /// Waits until everything that was gathered is on disk or refused.
+    async fn settle(&mut self) {
+        self.take_off().await;
+        while self.flight.is_some() {
+            let appended = arrival(&mut self.flight).await;
+            self.land(&appended);
+            self.take_off().await;
+        }
+    }
+
+    /// Stamps what was gathered, behind what is stamped already. What is known already is answered from the spool.
+    async fn stamp(&mut self) {
+        let gathered = std::mem::take(&mut self.gathered).waiting;
+        let ids: Vec<EventId> =
+            gathered.iter().flat_map(|one| &one.submissions).map(|one| one.draft.id).collect();
+        // What becomes of them is known when they have arrived.
+        while self.flight.as_ref().is_some_and(|flight| ids.iter().any(|id| flight.group.has(*id))) {
+            let appended = arrival(&mut self.flight).await;
+            self.land(&appended);
+        }
         let known = match self.refresh().await {
             Ok(()) => self.reader.known(ids).await,
             Err(error) => Err(error),
         };
-        let known = match known {
-            Ok(known) => known,
+        match known {
+            Ok(known) => self.group.know(known.into_iter().map(|(id, seq, run)| Receipt { id, seq, run })),
             Err(error) => {
-                if !std::mem::replace(&mut self.is_failing, true) {
-                    error!(error = %whole(&error), "could not look up events in the spool");
-                }
+                self.tell(&error, "could not look up events in the spool");
                 let refusal = || Err(NotTaken::new(error.class(), error.to_string()));
-                for Waiting { submissions, answer, .. } in group {
+                for Waiting { submissions, answer, .. } in gathered {
                     let _ = answer.send(submissions.iter().map(|_| refusal()).collect());
                 }
                 return;
             }
-        };
-        let known: HashMap<EventId, Receipt> =
-            known.into_iter().map(|(id, seq, run)| (id, Receipt { id, seq, run })).collect();
-        let mut events: Vec<Event> = Vec::with_capacity(group.iter().map(|one| one.submissions.len()).sum());
-        let mut places: HashMap<EventId, Place> = HashMap::with_capacity(events.capacity());
-        let mut asked = Vec::with_capacity(group.len());
-        for Waiting { submissions, received, answer, room } in group {
+        }
+        for Waiting { submissions, received, answer, room } in gathered {
             drop(room);
             let mut ids = Vec::with_capacity(submissions.len());
             for submission in submissions {
                 let id = submission.draft.id;
                 ids.push(id);
-                if known.contains_key(&id) || places.contains_key(&id) {
-                    continue;
+                if !self.group.has(id) {
+                    let stamped = self.table.stamp(submission, &mut Ids, &self.owners);
+                    self.group.add(id, stamped);
                 }
-                let stamped = self.table.stamp(submission, &mut Ids, &self.owners);
-                events.extend(stamped.events);
-                let offset = events.len() as u64 - 1;
-                places.insert(id, Place { offset, run: stamped.run, refused: stamped.refused });
             }
-            asked.push((ids, received, answer));
+            self.group.ask(ids, received, answer);
         }
-        let appended = if events.is_empty() {
-            None
-        } else {
-            let changes = self.table.take_changes();
-            Some(self.writer.append(events, changes).await)
-        };
-        if let Some(Err(error)) = &appended {
-            if !std::mem::replace(&mut self.is_failing, true) {
-                error!(error = %whole(error), "events are refused");
-            }
-        } else if appended.is_some() {
+    }
+
+    /// Has the stamped group written.
+    fn launch(&mut self) {
+        let mut group = std::mem::take(&mut self.group);
+        let events = std::mem::take(&mut group.events);
+        if events.is_empty() {
+            return group.answer(None);
+        }
+        match self.writer.begin_append(events, self.table.take_changes()) {
+            Ok(appended) => self.flight = Some(Flight { group, appended }),
+            Err(error) => self.fail(&Err(error), [group]),
+        }
+    }
+
+    /// What was on its way has arrived, or not; then what was stamped behind it goes nowhere either.
+    fn land(&mut self, appended: &Result<Appended, SpoolError>) {
+        let Some(Flight { group, .. }) = self.flight.take() else { return };
+        if appended.is_ok() {
             self.is_failing = false;
-        }
-        // What was known before is true whatever became of the rest.
-        let told = |id: &EventId| match (known.get(id), &appended, places.get(id)) {
-            (Some(receipt), _, _) => Ok(*receipt),
-            (None, Some(Ok(_)), Some(Place { refused: Some(refused), .. })) => Err(refused.clone()),
-            (None, Some(Ok(appended)), Some(Place { offset, run, refused: None })) => {
-                Ok(Receipt { id: *id, seq: appended.first.plus(*offset), run: *run })
+            // The disk waits for nobody who is answered.
+            if !self.group.is_empty() {
+                self.launch();
             }
-            (None, Some(Err(error)), _) => Err(NotTaken::new(error.class(), error.to_string())),
-            (None, Some(Ok(_)), None) | (None, None, _) => Err(stopping()),
-        };
-        for (ids, received, answer) in asked {
-            // Whoever asked may have gone; the events are kept all the same.
-            let _ = answer.send(ids.iter().map(told).collect());
-            drop(received);
+            return group.answer(Some(appended));
         }
-        self.is_stale |= matches!(appended, Some(Err(_)));
+        let behind = std::mem::take(&mut self.group);
+        self.fail(appended, [group, behind]);
+    }
+
+    /// These groups are not kept, and the table knows of their events.
+    fn fail(&mut self, appended: &Result<Appended, SpoolError>, groups: impl IntoIterator<Item = Group>) {
+        if let Err(error) = appended {
+            self.tell(error, "events are refused");
+        }
+        self.is_stale = true;
+        groups.into_iter().for_each(|group| group.answer(Some(appended)));
+    }
+
+    /// Says what went wrong, once until something went well.
+    fn tell(&mut self, failure: &SpoolError, what: &'static str) {
+        if !std::mem::replace(&mut self.is_failing, true) {
+            error!(error = %whole(failure), "{what}");
+        }
     }
 
     /// Goes back to what is on disk, after something was not kept.
@@ -386,11 +458,12 @@ impl Recorder {
     }
 }
 
-/// Where a submitted event stands among those of its group.
-struct Place {
-    offset: u64,
-    run: Option<RunId>,
-    refused: Option<NotTaken>,
+/// What becomes of the group that is on its way, if there is one.
+async fn arrival(flight: &mut Option<Flight>) -> Result<Appended, SpoolError> {
+    match flight {
+        Some(flight) => (&mut flight.appended).await.map_err(|_| SpoolError::Closed)?,
+        None => std::future::pending().await,
+    }
 }
 
 async fn due(at: Option<tokio::time::Instant>) {

@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hume_core::name::{Epoch, Seq};
+use hume_core::name::{Epoch, EventId, Seq};
 use hume_runtime::points::{self, Point};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
+use super::blocks;
+use super::epochs;
 use super::types::row_of;
 
 /// Highest acknowledged place of each epoch that the writer has not looked at: it takes no room in the queue.
@@ -54,26 +56,23 @@ pub(super) fn newly_acked(
     if seq.get() as i64 <= before {
         return Ok(None);
     }
-    connection
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM event WHERE row > (?1 << 40 | ?2) AND row <= ?3",
-        )?
-        .query_row(params![no, before, row_of(no, seq)], |row| {
-            Ok(Some((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)))
-        })
+    let after = Seq::new(before as u64).unwrap_or(Seq::ZERO);
+    blocks::amount(connection, row_of(no, after.next())..row_of(no, seq.next())).map(Some)
 }
 
 /// Notes what is acknowledged.
 pub(super) fn write(transaction: &Transaction<'_>, acks: &BTreeMap<Epoch, Seq>) -> rusqlite::Result<()> {
     for (epoch, seq) in acks {
         points::reach(Point::AgentBeforeCursor);
-        transaction
-            .prepare_cached(
-                "UPDATE epoch SET acked_seq = ?2,
-                        acked_event = (SELECT id FROM event WHERE row = (epoch.no << 40 | ?2))
-                  WHERE epoch = ?1 AND acked_seq < ?2 AND next_seq > ?2",
-            )?
-            .execute(params![epoch.as_bytes(), seq.get() as i64])?;
+        if let Some(no) = epochs::number_of(transaction, *epoch)? {
+            let event = blocks::at(transaction, row_of(no, *seq))?.map(|mark| mark.id);
+            transaction
+                .prepare_cached(
+                    "UPDATE epoch SET acked_seq = ?2, acked_event = ?3
+                      WHERE no = ?1 AND acked_seq < ?2 AND next_seq > ?2",
+                )?
+                .execute(params![no, seq.get() as i64, event.as_ref().map(EventId::as_bytes)])?;
+        }
         points::reach(Point::AgentAfterCursor);
     }
     Ok(())

@@ -4,18 +4,20 @@
 //! there, with this reason, and counts it as lost. Removed in steps of [`ROWS_PER_STEP`], so that a full disk has room for each.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use hume_core::name::Seq;
 use hume_core::{AgentId, TaskName};
-use hume_proto::event::EventBytes;
 use hume_runtime::sqlite::{self, Checkpoint};
 use rusqlite::{Connection, params};
 
+use super::blocks;
 use super::config::Config;
 use super::epochs::{self, EpochRow};
-use super::retention::{self, ROWS_PER_STEP};
-use super::types::{self, SpoolError, row_of};
+use super::query::Shelf;
+use super::retention::{self, Parting, ROWS_PER_STEP};
+use super::types::{self, SpoolError, row_of, rows_from};
 use super::{FILE_NAME, opening, options};
 
 /// Events that the master does not have.
@@ -53,8 +55,8 @@ pub fn discard(
     task: Option<&TaskName>,
 ) -> Result<Unsent, SpoolError> {
     each(dir, config, agent, task, |connection, step| {
-        let Step { epoch, rows, runs, .. } = step;
-        if rows.is_empty() {
+        let Step { epoch, parting, runs, .. } = step;
+        if parting.is_empty() {
             return Ok(());
         }
         let transaction = connection.unchecked_transaction()?;
@@ -62,7 +64,7 @@ pub fn discard(
             "UPDATE epoch SET purged = ?2 WHERE no = ?1 AND purged < ?2",
             params![epoch.no, epoch.last().get() as i64],
         )?;
-        retention::remove(&transaction, rows, runs)?;
+        retention::remove(&transaction, parting, runs)?;
         transaction.commit()?;
         sqlite::checkpoint(connection, Checkpoint::Truncate)?;
         Ok(())
@@ -73,11 +75,13 @@ pub fn discard(
 struct Step<'a> {
     epoch: &'a EpochRow,
     /// Those that were asked for.
-    rows: Vec<i64>,
+    parting: Vec<Parting>,
+    events: u64,
     runs: HashSet<i64>,
     bytes: u64,
-    looked_at: usize,
+    looked_at: u64,
     after: i64,
+    is_last: bool,
 }
 
 /// Has `act` look at everything that was not acknowledged, step by step.
@@ -96,11 +100,11 @@ fn each(
         let mut after = row_of(epoch.no, epoch.acked);
         loop {
             let step = look(&connection, &epoch, after, task)?;
-            unsent.events += step.rows.len() as u64;
-            unsent.others += (step.looked_at - step.rows.len()) as u64;
+            unsent.events += step.events;
+            unsent.others += step.looked_at - step.events;
             unsent.bytes += step.bytes;
             act(&connection, &step)?;
-            if step.looked_at < ROWS_PER_STEP {
+            if step.is_last {
                 break;
             }
             after = step.after;
@@ -115,24 +119,52 @@ fn look<'a>(
     after: i64,
     task: Option<&TaskName>,
 ) -> Result<Step<'a>, SpoolError> {
-    let mut step = Step { epoch, rows: Vec::new(), runs: HashSet::new(), bytes: 0, looked_at: 0, after };
-    let mut statement = connection.prepare_cached(
-        "SELECT row, run_no, body FROM event WHERE row > ?1 AND row < ?2 ORDER BY row LIMIT ?3",
-    )?;
-    let beyond = row_of(epoch.no + 1, Seq::ZERO);
-    let mut rows = statement.query(params![after, beyond, ROWS_PER_STEP as i64])?;
-    while let Some(row) = rows.next()? {
-        step.looked_at += 1;
-        step.after = row.get(0)?;
-        let body = EventBytes::from_raw(row.get::<_, Vec<u8>>(2)?);
-        // What cannot be read is of no task.
-        let is_meant = task.is_none_or(|task| body.decode().is_ok_and(|event| event.task == *task));
-        if is_meant {
-            step.rows.push(step.after);
-            step.runs.extend(row.get::<_, Option<i64>>(1)?);
-            step.bytes += body.len() as u64;
+    let mut step = Step {
+        epoch,
+        parting: Vec::new(),
+        events: 0,
+        runs: HashSet::new(),
+        bytes: 0,
+        looked_at: 0,
+        after,
+        is_last: true,
+    };
+    let mut shelf = Shelf::new(connection, None)?;
+    blocks::heads(connection, after + 1..rows_from(epoch.no, Seq::ZERO).end, |head| {
+        if step.looked_at >= ROWS_PER_STEP as u64 {
+            step.is_last = false;
+            return Ok(ControlFlow::Break(()));
         }
-    }
+        step.after = head.last;
+        let Some(marks) = &head.marks else {
+            step.looked_at += head.events;
+            // What cannot be read is of no task.
+            if task.is_none() {
+                step.events += head.events;
+                step.bytes += head.bytes;
+                step.parting.push(Parting::new(head, HashSet::new()));
+            }
+            return Ok::<_, SpoolError>(ControlFlow::Continue(()));
+        };
+        let mut going = HashSet::new();
+        for (offset, mark) in marks.iter().enumerate().filter(|(_, mark)| mark.row > after) {
+            step.looked_at += 1;
+            let is_meant = match task {
+                Some(task) => shelf.event(&head, offset).is_ok_and(|stored| stored.event.task == *task),
+                None => true,
+            };
+            if is_meant {
+                going.insert(mark.row);
+                step.runs.extend(mark.run_no);
+                step.bytes += mark.bytes;
+            }
+        }
+        step.events += going.len() as u64;
+        if !going.is_empty() {
+            step.parting.push(Parting::new(head, going));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(step)
 }
 

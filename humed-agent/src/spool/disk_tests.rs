@@ -8,7 +8,10 @@ use hume_core::{AgentId, ErrorClass, Event, EventId};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::blocks::testing::{all, check};
 use super::tests::{Open, event, open, open_with, until};
+use super::types::place_of;
+use super::upgrade::MIGRATIONS;
 use super::*;
 
 fn agent() -> AgentId {
@@ -22,9 +25,8 @@ fn file(dir: &TempDir) -> PathBuf {
 /// What the file under this name holds: place within its epoch, and id.
 fn rows(path: &Path) -> Vec<(i64, EventId)> {
     let connection = sqlite::open_reader(path, &SqliteOptions::default()).unwrap();
-    let mut statement = connection.prepare("SELECT seq, id FROM event ORDER BY row").unwrap();
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, EventId::from_bytes(row.get(1)?)));
-    statement.query_map([], row).unwrap().collect::<Result<_, _>>().unwrap()
+    check(&connection);
+    all(&connection).iter().map(|mark| (place_of(mark.row).1.get() as i64, mark.id)).collect()
 }
 
 fn ids(path: &Path) -> Vec<EventId> {
@@ -198,7 +200,7 @@ async fn a_damaged_page_costs_what_stood_on_it_and_nothing_else() {
     let dir = TempDir::new().unwrap();
     closed_with(&dir, 0..300).await;
     let before = rows(&file(&dir));
-    let leaves = pages(&file(&dir), "event", "leaf");
+    let leaves = pages(&file(&dir), "block", "leaf");
     spoil(&file(&dir), leaves[leaves.len() / 2]);
     let open = open(&dir);
     let figures = open.spool.figures().get();
@@ -352,7 +354,7 @@ async fn a_rescue_that_was_cut_short_is_ended_or_begun_anew() {
     let dir = TempDir::new().unwrap();
     closed_with(&dir, 0..300).await;
     let whole = fs::read(file(&dir)).unwrap();
-    let leaves = pages(&file(&dir), "event", "leaf");
+    let leaves = pages(&file(&dir), "block", "leaf");
     spoil(&file(&dir), leaves[1]);
     // While the new file was built: what is there of it is nothing.
     fs::write(sqlite::beside(&file(&dir), ".rescue"), "half").unwrap();
@@ -371,12 +373,14 @@ async fn a_rescue_that_was_cut_short_is_ended_or_begun_anew() {
 #[test]
 fn the_tables_of_a_spool_are_known_to_the_salvage() {
     let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    for sql in MIGRATIONS {
+        connection.execute_batch(sql).unwrap();
+    }
     let sql =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
     let mut statement = connection.prepare(sql).unwrap();
     let names: Vec<String> =
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
     // A new table is to be saved as well: see `salvage`.
-    assert_eq!(names, ["epoch", "event", "meta", "open_run", "run"]);
+    assert_eq!(names, ["block", "block_by_millis", "block_by_run", "epoch", "meta", "open_run", "run"]);
 }

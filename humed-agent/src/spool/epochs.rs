@@ -3,6 +3,8 @@
 //! A place, once given out, names one event for ever. Where that is in doubt (the file was put back to an earlier state, is a
 //! copy, or was damaged), [`succeed`] begins a new epoch and moves into it all that was not acknowledged.
 
+use std::ops::Range;
+
 use hume_core::Timestamp;
 use hume_core::name::{Epoch, EventId, Seq};
 use hume_core::run::RunState;
@@ -10,7 +12,8 @@ use hume_proto::relay::EpochReason;
 use hume_runtime::{clock, random};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::types::{SpoolError, id_from, row_of};
+use super::blocks;
+use super::types::{SpoolError, id_from, row_of, rows_from};
 
 /// One sequence space of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,23 +92,26 @@ pub(super) fn succeed(
     let old = epochs.into_iter().find(|one| one.epoch == epoch && !has_successor);
     let old = old.ok_or(SpoolError::NoEpoch { epoch })?;
     let new = create(connection, Some(&old), reason)?;
-    restamp_runs(connection, &old, new.epoch)?;
-    let (from, to) = (row_of(old.no, old.acked), row_of(new.no, Seq::ZERO));
-    connection.execute(
-        "UPDATE event SET row = row + ?1 WHERE row > ?2 AND row < ?3",
-        params![to - from, from, row_of(old.no + 1, Seq::ZERO)],
-    )?;
+    let moving = rows_from(old.no, old.acked.next());
+    blocks::split(connection, moving.start)?;
+    restamp_runs(connection, &old, moving.clone(), new.epoch)?;
+    blocks::shift(connection, moving, row_of(new.no, Seq::ZERO) - row_of(old.no, old.acked))?;
     connection.execute("UPDATE epoch SET next_seq = acked_seq + 1 WHERE no = ?1", [old.no])?;
     Ok(new)
 }
 
 /// What is known of the runs that events about to move are in follows them.
-fn restamp_runs(connection: &Connection, old: &EpochRow, new: Epoch) -> Result<(), SpoolError> {
+fn restamp_runs(
+    connection: &Connection,
+    old: &EpochRow,
+    moving: Range<i64>,
+    new: Epoch,
+) -> Result<(), SpoolError> {
     let mut select = connection.prepare(
-        "SELECT no, state FROM run WHERE no IN (SELECT run_no FROM event WHERE row > ?1 AND row < ?2)",
+        "SELECT no, state FROM run WHERE no IN (SELECT run_no FROM block_by_run WHERE row >= ?1 AND row < ?2)",
     )?;
     let mut update = connection.prepare("UPDATE run SET state = ?2 WHERE no = ?1")?;
-    let mut rows = select.query([row_of(old.no, old.acked), row_of(old.no + 1, Seq::ZERO)])?;
+    let mut rows = select.query([moving.start, moving.end])?;
     while let Some(row) = rows.next()? {
         let (no, text): (i64, String) = (row.get(0)?, row.get(1)?);
         let damaged =

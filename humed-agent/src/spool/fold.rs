@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use hume_core::event::{EventKind, StoredEvent};
 use hume_core::run::{Phase, RunState};
-use hume_core::{AgentId, Event, Position, RunId};
+use hume_core::{AgentId, Event, EventId, Position, RunId};
 use hume_proto::event::EventBytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::block::{Draft, Mark};
+use super::blocks;
 use super::epochs::EpochRow;
 use super::types::{Appended, RunChange, SpoolError, row_of};
 
@@ -37,10 +39,8 @@ impl Fold<'_> {
         // With the user of the first event that somebody reported.
         let mut touched: HashMap<RunId, Option<u32>> = HashMap::new();
         let mut bytes = 0;
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO event (row, id, received_us, time_us, kind, run_no, crc, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
+        refuse_repeated(connection, &events)?;
+        let mut draft = Draft::default();
         for event in events {
             let body = EventBytes::encode(&event);
             bytes += body.len() as u64;
@@ -56,18 +56,24 @@ impl Fold<'_> {
                 }
                 None => None,
             };
-            insert.execute(params![
-                row_of(epoch.no, epoch.next),
-                event.id.as_bytes(),
-                event.received_at.as_micros(),
-                event.time.as_micros(),
-                event.kind.index() as i64,
+            let mark = Mark {
+                row: row_of(epoch.no, epoch.next),
+                id: event.id,
+                received_us: event.received_at.as_micros(),
+                time_us: event.time.as_micros(),
+                kind: event.kind.index() as u8,
                 run_no,
-                crc32fast::hash(body.as_slice()),
-                body.as_slice(),
-            ])?;
+                crc: crc32fast::hash(body.as_slice()),
+                bytes: body.len() as u64,
+            };
+            draft.add(mark, body.as_slice());
+            if draft.is_full() {
+                blocks::insert(connection, &draft)?;
+                draft.clear();
+            }
             epoch.next = epoch.next.next();
         }
+        blocks::insert(connection, &draft)?;
         connection
             .prepare_cached("UPDATE epoch SET next_seq = ?2 WHERE no = ?1")?
             .execute(params![epoch.no, epoch.next.get() as i64])?;
@@ -128,6 +134,15 @@ impl Fold<'_> {
         }
         Ok(())
     }
+}
+
+/// Whoever appends has looked for repeated ids before; here nothing depends on that.
+fn refuse_repeated(connection: &Connection, events: &[Event]) -> Result<(), SpoolError> {
+    let mut ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+    let kept = blocks::with_ids(connection, &ids)?.first().map(|mark| mark.id);
+    ids.sort_unstable();
+    let twice = ids.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0]));
+    kept.or(twice).map_or(Ok(()), |id| Err(SpoolError::Repeated { id }))
 }
 
 fn save_changes(connection: &Connection, changes: &[RunChange]) -> Result<(), SpoolError> {

@@ -9,10 +9,12 @@ use hume_runtime::clock;
 use hume_runtime::sqlite::{self, Checkpoint};
 use tracing::{error, info, warn};
 
+use super::blocks;
 use super::config::{Keeping, WhenFull};
 use super::disk::{free_pages, used_bytes};
+use super::epochs;
 use super::retention::{self, Forgotten, ROWS_PER_SMALL_STEP, ROWS_PER_STEP, Round};
-use super::types::SpoolError;
+use super::types::{SpoolError, rows_from};
 use super::writer::{ACK_WAIT, Writer};
 
 /// Between two looks for rows that may be forgotten, at the names of the files, and for room for the ballast.
@@ -277,18 +279,18 @@ impl Writer {
 
     /// Counts everything: once, at the start.
     pub(super) fn count(&self) -> Result<(), SpoolError> {
-        let two = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
         let (events, event_bytes) = self.connection.query_row(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM event",
+            "SELECT coalesce(sum(events), 0), coalesce(sum(bytes), 0) FROM block",
             [],
-            two,
+            |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
         )?;
-        let (unacked_events, unacked_bytes) = self.connection.query_row(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM epoch
-               JOIN event ON row > (no << 40 | acked_seq) AND row < (no + 1) << 40",
-            [],
-            two,
-        )?;
+        let (mut unacked_events, mut unacked_bytes) = (0, 0);
+        for epoch in epochs::all(&self.connection)? {
+            let unacked = rows_from(epoch.no, epoch.acked.next());
+            let (events, bytes) = blocks::amount(&self.connection, unacked)?;
+            unacked_events += events;
+            unacked_bytes += bytes;
+        }
         self.figures.update(|values| {
             values.events = events;
             values.event_bytes = event_bytes;

@@ -6,6 +6,8 @@
 //! that first opened it with an id. Limits: [`config::Config`], [`JOBS_MAX`].
 
 mod acks;
+mod block;
+mod blocks;
 mod config;
 mod discard;
 mod disk;
@@ -21,6 +23,7 @@ mod retention;
 mod run_query;
 mod salvage;
 mod types;
+mod upgrade;
 mod watermark;
 mod writer;
 
@@ -49,8 +52,6 @@ pub use types::{Appended, FigureValues, Figures, OpenRunRow, RunChange, SpoolErr
 pub use watermark::{Pending, Received};
 pub use writer::{JOBS_MAX, SpoolWriter};
 
-const APPLICATION_ID: i32 = 0x6875_6d61;
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 const FILE_NAME: &str = "spool.db";
 
 /// An opened spool: the one writer, any number of readers, and the lock that keeps a second daemon out.

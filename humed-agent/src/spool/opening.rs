@@ -12,7 +12,7 @@ use tracing::error;
 use super::epochs;
 use super::rescue::{self, Rescued};
 use super::types::SpoolError;
-use super::{APPLICATION_ID, MIGRATIONS};
+use super::upgrade;
 
 /// How the last daemon left the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ fn open_sound(path: &Path, options: &SqliteOptions, left: Left) -> Result<Connec
     if left == Left::Open {
         sqlite::check_unclosed(path, &connection)?;
     }
-    sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
+    upgrade::to_newest(&mut connection)?;
     epochs::all(&connection)?;
     Ok(connection)
 }
@@ -79,6 +79,7 @@ fn is_damage(error: &SpoolError, path: &Path) -> bool {
         | SpoolError::Beyond
         | SpoolError::Closed
         | SpoolError::Lock(_)
+        | SpoolError::Repeated { .. }
         | SpoolError::OtherAgent { .. }
         | SpoolError::NoEpoch { .. }
         | SpoolError::Thread(_) => false,
@@ -88,7 +89,7 @@ fn is_damage(error: &SpoolError, path: &Path) -> bool {
 /// Whether only the mark of ours is gone from its header.
 fn has_our_tables(path: &Path) -> bool {
     let sql =
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('epoch', 'event', 'open_run')";
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('epoch', 'run', 'open_run')";
     let count = sqlite::open_damaged(path)
         .ok()
         .and_then(|one| one.query_row(sql, [], |row| row.get::<_, i64>(0)).ok());

@@ -1,19 +1,24 @@
 //! Local questions about events: the same filters and pages as at the master, over what this host still keeps.
 //!
-//! SQL narrows down by what columns tell; [`EventFilter::matches`] decides. One answer looks at no more than
+//! Marks narrow down; [`EventFilter::matches`] decides. One answer looks at no more than
 //! [`ROWS_LOOKED_AT_MAX`] rows: a short page with a cursor is then the answer.
 
-use hume_core::event::StoredEvent;
+use std::collections::HashMap;
+
+use hume_core::event::{EventKind, StoredEvent};
 use hume_core::filter::{EventFilter, KindFilter};
-use hume_core::name::{Epoch, Seq};
+use hume_core::name::Epoch;
 use hume_core::page::{After, EventCursor, Page, Stretch};
-use hume_core::{AgentId, Position};
+use hume_core::{AgentId, Position, RunId, Timestamp};
 use hume_proto::event::EventBytes;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::block::Mark;
+use super::blocks::{self, Head};
+use super::epochs;
 use super::reader::SpoolReader;
-use super::types::{SpoolError, id_from};
+use super::types::{SpoolError, place_of};
 
 /// Rows that one page of events looks at. Few in tests, so that they meet it.
 const ROWS_LOOKED_AT_MAX: usize = if cfg!(test) { 7 } else { 50_000 };
@@ -67,39 +72,94 @@ impl Where {
     }
 }
 
-fn event_where(filter: &EventFilter) -> Where {
-    let mut conditions = Where::default();
-    // Task, host, level, tags and text are in the event's bytes: they are decided there.
-    let EventFilter { task: _, host: _, level_min: _, tags: _, since, until, run, grep: _, kind } = filter;
-    if let Some(since) = since {
-        conditions.add("time_us >= ?", [since.as_micros().into()]);
-    }
-    if let Some(until) = until {
-        conditions.add("time_us < ?", [until.as_micros().into()]);
-    }
-    if let Some(run) = run {
-        conditions.add("run_no = (SELECT no FROM run WHERE id = ?)", [run.as_bytes().to_vec().into()]);
-    }
-    match kind {
-        KindFilter::Reported => conditions.add("kind = ?", [0.into()]),
-        KindFilter::Only(kind) => conditions.add("kind = ?", [(kind.index() as i64).into()]),
-        KindFilter::All => {}
-    }
-    conditions
+/// The number of no run.
+const NO_RUN: i64 = 0;
+
+/// What marks tell of a filter.
+struct Sieve {
+    since_us: i64,
+    /// None without a bound.
+    until_us: Option<i64>,
+    kind: Option<u8>,
+    /// The number of the run that is asked for; [`NO_RUN`] when it is not there.
+    run: Option<i64>,
 }
 
-/// What [`stored`] reads.
-pub(super) const EVENT_COLUMNS: &str = "event.row, epoch.epoch, event.seq, event.body";
+impl Sieve {
+    fn new(connection: &Connection, filter: &EventFilter) -> Result<Sieve, SpoolError> {
+        // Task, host, level, tags and text are in the event's bytes: they are decided there.
+        let EventFilter { task: _, host: _, level_min: _, tags: _, since, until, run, grep: _, kind } =
+            filter;
+        let kind = match kind {
+            KindFilter::Reported => Some(EventKind::Reported.index()),
+            KindFilter::Only(kind) => Some(kind.index()),
+            KindFilter::All => None,
+        };
+        Ok(Sieve {
+            since_us: since.map_or(i64::MIN, Timestamp::as_micros),
+            until_us: until.map(Timestamp::as_micros),
+            kind: kind.map(|kind| kind as u8),
+            run: match run {
+                Some(run) => Some(run_number(connection, *run)?.unwrap_or(NO_RUN)),
+                None => None,
+            },
+        })
+    }
 
-/// The row's number and its event.
-pub(super) fn stored(row: &Row<'_>, agent: Option<AgentId>) -> Result<(i64, StoredEvent), SpoolError> {
-    let number: i64 = row.get(0)?;
-    let epoch = id_from(number, row.get_ref(1)?.as_blob().unwrap_or_default(), Epoch::from_slice)?;
-    let seq = Seq::new(row.get::<_, i64>(2)? as u64).unwrap_or(Seq::ZERO);
-    let event = EventBytes::from_raw(row.get::<_, Vec<u8>>(3)?)
-        .decode()
-        .map_err(|error| SpoolError::Damaged { row: number, detail: error.to_string() })?;
-    Ok((number, StoredEvent { position: Position { agent, epoch, seq }, arrived_at: None, event }))
+    fn passes(&self, mark: &Mark) -> bool {
+        let Sieve { since_us, until_us, kind, run } = *self;
+        mark.time_us >= since_us
+            && until_us.is_none_or(|until_us| mark.time_us < until_us)
+            && kind.is_none_or(|kind| mark.kind == kind)
+            && run.is_none_or(|no| mark.run_no == Some(no))
+    }
+}
+
+/// The number of a run's row.
+pub(super) fn run_number(connection: &Connection, run: RunId) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT no FROM run WHERE id = ?1")?
+        .query_row([run.as_bytes()], |row| row.get(0))
+        .optional()
+}
+
+/// Decodes events of blocks.
+pub(super) struct Shelf<'a> {
+    connection: &'a Connection,
+    agent: Option<AgentId>,
+    epochs: HashMap<i64, Epoch>,
+    /// The block whose bodies are at hand, if it is one.
+    at_hand: Option<(i64, Vec<u8>)>,
+}
+
+impl<'a> Shelf<'a> {
+    pub(super) fn new(connection: &'a Connection, agent: Option<AgentId>) -> Result<Shelf<'a>, SpoolError> {
+        let epochs = epochs::all(connection)?.into_iter().map(|epoch| (epoch.no, epoch.epoch)).collect();
+        Ok(Shelf { connection, agent, epochs, at_hand: None })
+    }
+
+    /// The event at this offset of a block.
+    ///
+    /// # Errors
+    /// [`SpoolError::Damaged`], or if the file cannot be read.
+    pub(super) fn event(&mut self, head: &Head, offset: usize) -> Result<StoredEvent, SpoolError> {
+        let marks = head.marks()?;
+        let bytes = match self.at_hand.take() {
+            Some((row, bytes)) if row == head.row => bytes,
+            _ => blocks::bytes_of(self.connection, head.row)?,
+        };
+        let begin = marks.iter().take(offset).map(|mark| mark.bytes as usize).sum();
+        let body = marks.get(offset).and_then(|mark| bytes.get(begin..begin + mark.bytes as usize));
+        let event = EventBytes::from_raw(body.unwrap_or_default().to_vec()).decode();
+        let row = marks.get(offset).map_or(head.row, |mark| mark.row);
+        self.at_hand = Some((head.row, bytes));
+        let damaged = |detail: String| SpoolError::Damaged { row, detail };
+        let (no, seq) = place_of(row);
+        let epoch =
+            *self.epochs.get(&no).ok_or_else(|| damaged("of an epoch that is not there".to_owned()))?;
+        let event = event.map_err(|error| damaged(error.to_string()))?;
+        Ok(StoredEvent { position: Position { agent: self.agent, epoch, seq }, arrived_at: None, event })
+    }
 }
 
 /// In which direction the log is walked.
@@ -120,33 +180,40 @@ fn walk(
     rows_max: usize,
     mut keep: impl FnMut(StoredEvent) -> bool,
 ) -> Result<Option<i64>, SpoolError> {
-    let mut conditions = event_where(filter);
-    let order = match way {
-        Walk::Down(None) => "DESC",
-        Walk::Down(Some(EventCursor(row))) => {
-            conditions.add("row < ?", [row.into()]);
-            "DESC"
-        }
-        Walk::Up(EventCursor(row)) => {
-            conditions.add("row >= ?", [row.into()]);
-            "ASC"
-        }
+    let sieve = Sieve::new(connection, filter)?;
+    let (places, order) = match way {
+        Walk::Down(before) => (0..before.map_or(i64::MAX, |EventCursor(row)| row), "DESC"),
+        Walk::Up(EventCursor(row)) => (row..i64::MAX, "ASC"),
+    };
+    // Without a run, the third value stands for nothing.
+    let (table, of_run) = match sieve.run {
+        Some(_) => ("block_by_run CROSS JOIN block USING (row)", "run_no = ?3"),
+        None => ("block", "?3 IS NULL"),
     };
     let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no WHERE {} ORDER BY event.row {order}",
-        conditions.text()
+        "SELECT row, last, block.events, bytes, marks FROM {table}
+          WHERE row >= coalesce((SELECT max(row) FROM block WHERE row <= ?1), ?1) AND row < ?2 AND {of_run} ORDER BY row {order}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(conditions.values))?;
+    let mut rows = statement.query(params![places.start, places.end, sieve.run])?;
+    let mut shelf = Shelf::new(connection, agent)?;
     let (mut looked_at, mut last) = (0, None);
     while let Some(row) = rows.next()? {
-        let (number, event) = stored(row, agent)?;
-        // One more than the page holds tells whether another one follows.
-        if looked_at == rows_max || !keep(event) {
-            return Ok(last);
+        let head = Head::read(row)?;
+        let marks = head.marks()?;
+        for step in 0..marks.len() {
+            let offset = if order == "DESC" { marks.len() - 1 - step } else { step };
+            let mark = &marks[offset];
+            if !places.contains(&mark.row) || !sieve.passes(mark) {
+                continue;
+            }
+            // One more than the page holds tells whether another one follows.
+            if looked_at == rows_max || !keep(shelf.event(&head, offset)?) {
+                return Ok(last);
+            }
+            looked_at += 1;
+            last = Some(mark.row);
         }
-        looked_at += 1;
-        last = Some(number);
     }
     Ok(None)
 }

@@ -2,6 +2,7 @@
 //!
 //! At most [`READS_MAX`] reads go on at once, each for at most [`READ_TIME_MAX`]: an old snapshot holds up checkpoints.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +14,13 @@ use hume_core::{AgentId, HostName, RunId, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{EpochReason, GapReason};
 use hume_runtime::sqlite::{self, SqliteOptions};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::Semaphore;
 
+use super::block;
+use super::blocks::{self, Head};
 use super::epochs::{self, EpochRow, number_of};
-use super::types::{self, OpenRunRow, SpoolError, id_from, row_of};
+use super::types::{self, OpenRunRow, SpoolError, place_of, row_of, rows_from};
 
 /// Reads at once; more wait.
 const READS_MAX: usize = 4;
@@ -28,10 +31,8 @@ const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Why nothing stands at a place, and through which one.
 fn hole(connection: &Connection, epoch_no: i64, from: Seq) -> Result<Stretch, SpoolError> {
-    let next: Option<i64> = connection
-        .prepare_cached("SELECT seq FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT 1")?
-        .query_row([row_of(epoch_no, from), row_of(epoch_no + 1, Seq::ZERO)], |row| row.get(0))
-        .optional()?;
+    let next = blocks::next(connection, rows_from(epoch_no, from))?;
+    let next = next.map(|row| place_of(row).1.get() as i64);
     let (given_out, restamped, reason, purged): (i64, i64, i64, i64) = connection
         .prepare_cached("SELECT next_seq, restamped, reason, purged FROM epoch WHERE no = ?1")?
         .query_row([epoch_no], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
@@ -60,6 +61,56 @@ fn in_snapshot<T>(
     let answer = question(&snapshot)?;
     snapshot.rollback()?;
     Ok(answer)
+}
+
+/// As [`HEADS`](blocks::HEADS), with the bodies.
+const BLOCKS: &str = "SELECT row, last, events, bytes, marks, bodies FROM block
+  WHERE row >= coalesce((SELECT max(row) FROM block WHERE row <= ?1), ?1) AND row < ?2 ORDER BY row";
+
+/// Events at consecutive places, as they are gathered from blocks.
+struct Piece {
+    /// The place of the next one.
+    next: i64,
+    events: Vec<EventBytes>,
+    bytes: usize,
+    events_max: usize,
+    bytes_max: usize,
+}
+
+/// What was found in a block.
+enum Taken {
+    /// It may go on in the next one.
+    All,
+    /// There is no more to be had, or something is missing.
+    Enough,
+    /// What stands at the next place, through this one, is not what was written.
+    Damaged { through: i64 },
+}
+
+impl Piece {
+    fn take(&mut self, head: &Head, bytes: &[u8]) -> Taken {
+        if head.last < self.next {
+            return Taken::All;
+        }
+        let marks = head.marks.as_deref().unwrap_or_default();
+        let Some(bodies) = block::bodies(marks, bytes) else {
+            return if head.row > self.next { Taken::Enough } else { Taken::Damaged { through: head.last } };
+        };
+        let from = self.next;
+        for (mark, body) in marks.iter().zip(bodies).filter(|(mark, _)| mark.row >= from) {
+            self.bytes += body.len();
+            let is_over = !self.events.is_empty() && self.bytes > self.bytes_max;
+            if mark.row != self.next || is_over || self.events.len() >= self.events_max {
+                return Taken::Enough;
+            }
+            if mark.crc != crc32fast::hash(body) {
+                return Taken::Damaged { through: mark.row };
+            }
+            self.events.push(EventBytes::from_raw(body.to_vec()));
+            self.next += 1;
+        }
+        Taken::All
+    }
 }
 
 /// What stands at consecutive places of an epoch.
@@ -170,20 +221,14 @@ impl SpoolReader {
     /// [`SpoolError`] if the file cannot be read.
     pub async fn known(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Seq, Option<RunId>)>, SpoolError> {
         self.ask(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT seq, run.id FROM event LEFT JOIN run ON run.no = run_no WHERE event.id = ?1",
-            )?;
+            let mut select = connection.prepare_cached("SELECT id FROM run WHERE no = ?1")?;
             let mut known = Vec::new();
-            for id in ids {
-                let found = statement
-                    .query_row([id.as_bytes()], |row| {
-                        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-                    })
-                    .optional()?;
-                if let Some((seq, run)) = found {
-                    let run = run.and_then(|run| RunId::from_slice(&run));
-                    known.push((id, Seq::new(seq as u64).unwrap_or(Seq::ZERO), run));
-                }
+            for mark in blocks::with_ids(connection, &ids)? {
+                let run: Option<Vec<u8>> = match mark.run_no {
+                    Some(no) => select.query_row([no], |row| row.get(0)).optional()?,
+                    None => None,
+                };
+                known.push((mark.id, place_of(mark.row).1, run.and_then(|run| RunId::from_slice(&run))));
             }
             Ok(known)
         })
@@ -211,36 +256,34 @@ impl SpoolReader {
     ) -> Result<Stretch, SpoolError> {
         self.ask(move |connection| {
             let Some(no) = number_of(connection, epoch)? else { return Ok(Stretch::Events(Vec::new())) };
-            let mut statement = connection.prepare_cached(
-                "SELECT seq, body, crc FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT ?3",
-            )?;
-            let (first, beyond) = (row_of(no, from), row_of(no + 1, Seq::ZERO));
-            let mut rows = statement.query(params![first, beyond, events_max as i64])?;
-            let (mut events, mut bytes, mut next) = (Vec::new(), 0, from);
-            loop {
-                let row = match rows.next() {
-                    Ok(Some(row)) => row,
-                    Ok(None) => break,
-                    // What was read before it goes first; the next look begins here.
-                    Err(error) if types::is_unreadable(&error) && !events.is_empty() => break,
-                    Err(error) => return Err(error.into()),
+            let mut piece =
+                Piece { next: row_of(no, from), events: Vec::new(), bytes: 0, events_max, bytes_max };
+            let mut statement = connection.prepare_cached(BLOCKS)?;
+            let Range { start, end } = rows_from(no, from);
+            let mut rows = statement.query([start, end])?;
+            let damaged = loop {
+                let taken = match rows.next() {
+                    Ok(Some(row)) => Head::read(row).and_then(|head| {
+                        let bodies = row.get_ref(5)?.as_blob().unwrap_or_default();
+                        Ok(piece.take(&head, bodies))
+                    }),
+                    Ok(None) => break None,
+                    Err(error) => Err(error),
                 };
-                let seq = Seq::new(row.get::<_, i64>(0)? as u64).unwrap_or(Seq::ZERO);
-                let body: Vec<u8> = row.get(1)?;
-                bytes += body.len();
-                if seq != next || (!events.is_empty() && bytes > bytes_max) {
-                    break;
+                match taken {
+                    Ok(Taken::All) => {}
+                    Ok(Taken::Enough) => break None,
+                    Ok(Taken::Damaged { through }) => break Some(through),
+                    // What was read before it goes first; the next look begins here.
+                    Err(error) if types::is_unreadable(&error) && !piece.events.is_empty() => break None,
+                    Err(error) => return Err(error.into()),
                 }
-                if row.get::<_, u32>(2)? != crc32fast::hash(&body) {
-                    if events.is_empty() {
-                        return Ok(Stretch::Hole { through: seq, reason: GapReason::Corrupt });
-                    }
-                    break;
-                }
-                events.push(EventBytes::from_raw(body));
-                next = next.next();
+            };
+            match damaged {
+                _ if !piece.events.is_empty() => Ok(Stretch::Events(piece.events)),
+                Some(row) => Ok(Stretch::Hole { through: place_of(row).1, reason: GapReason::Corrupt }),
+                None => hole(connection, no, from),
             }
-            if events.is_empty() { hole(connection, no, from) } else { Ok(Stretch::Events(events)) }
         })
         .await
     }
@@ -258,9 +301,10 @@ impl SpoolReader {
     ) -> Result<Option<Stretch>, SpoolError> {
         self.ask(move |connection| {
             let Some(no) = number_of(connection, epoch)? else { return Ok(None) };
-            let mut statement = connection.prepare_cached("SELECT body FROM event WHERE row = ?1")?;
+            let mut statement = connection.prepare_cached(BLOCKS)?;
             let mut fails = |seq: &Seq| {
-                let read = statement.query_row([row_of(no, *seq)], |row| row.get::<_, Vec<u8>>(0));
+                let row = row_of(no, *seq);
+                let read = statement.query_row([row, row + 1], |row| row.get::<_, Vec<u8>>(5));
                 matches!(read, Err(error) if types::is_unreadable(&error))
             };
             let through = (0..places_max).map(|offset| from.plus(offset)).take_while(|seq| fails(seq)).last();
@@ -276,11 +320,8 @@ impl SpoolReader {
     pub async fn first_retained(&self, epoch: Epoch) -> Result<Option<Seq>, SpoolError> {
         self.ask(move |connection| {
             let Some(no) = number_of(connection, epoch)? else { return Ok(None) };
-            let first: Option<i64> = connection
-                .prepare_cached("SELECT seq FROM event WHERE row >= ?1 AND row < ?2 ORDER BY row LIMIT 1")?
-                .query_row([row_of(no, Seq::ZERO), row_of(no + 1, Seq::ZERO)], |row| row.get(0))
-                .optional()?;
-            Ok(first.and_then(|seq| Seq::new(seq as u64)))
+            let first = blocks::next(connection, rows_from(no, Seq::ZERO))?;
+            Ok(first.map(|row| place_of(row).1))
         })
         .await
     }
@@ -292,16 +333,8 @@ impl SpoolReader {
     pub async fn at(&self, epoch: Epoch, seq: Seq) -> Result<Option<(EventId, Timestamp)>, SpoolError> {
         self.ask(move |connection| {
             let Some(no) = number_of(connection, epoch)? else { return Ok(None) };
-            let found: Option<(Vec<u8>, i64)> = connection
-                .prepare_cached("SELECT id, received_us FROM event WHERE row = ?1")?
-                .query_row([row_of(no, seq)], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            match found {
-                Some((id, received)) => {
-                    Ok(Some((id_from(0, &id, EventId::from_slice)?, Timestamp::from_micros(received))))
-                }
-                None => Ok(None),
-            }
+            let found = blocks::at(connection, row_of(no, seq))?;
+            Ok(found.map(|mark| (mark.id, Timestamp::from_micros(mark.received_us))))
         })
         .await
     }
@@ -312,14 +345,12 @@ impl SpoolReader {
     /// [`SpoolError`] if the file cannot be read.
     pub async fn oldest_unacked(&self) -> Result<Option<Timestamp>, SpoolError> {
         self.ask(|connection| {
-            let oldest: Option<i64> = connection
-                .prepare_cached(
-                    "SELECT received_us FROM epoch JOIN event ON row > (no << 40 | acked_seq) AND row < (no + 1) << 40
-                      ORDER BY no, row LIMIT 1",
-                )?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            Ok(oldest.map(Timestamp::from_micros))
+            for epoch in epochs::all(connection)? {
+                if let Some(mark) = blocks::first(connection, rows_from(epoch.no, epoch.acked.next()))? {
+                    return Ok(Some(Timestamp::from_micros(mark.received_us)));
+                }
+            }
+            Ok(None)
         })
         .await
     }

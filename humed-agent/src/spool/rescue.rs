@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use super::epochs::{self, EpochRow};
 use super::salvage::{Salvage, salvage};
 use super::types::SpoolError;
-use super::{APPLICATION_ID, MIGRATIONS};
+use super::upgrade;
 
 /// The new file while it is built.
 const BUILDING: &str = ".rescue";
@@ -100,11 +100,12 @@ fn build(
     agent: Option<AgentId>,
 ) -> Result<Salvage, SpoolError> {
     let mut new = sqlite::open_writer(building, options)?;
-    sqlite::migrate(&mut new, APPLICATION_ID, &MIGRATIONS)?;
+    upgrade::to_both(&mut new)?;
     let salvage = match old {
-        Some(old) => salvage(old, &new, agent)?,
+        Some(old) => salvage(old, &mut new, agent)?,
         None => Salvage::default(),
     };
+    upgrade::to_newest(&mut new)?;
     let transaction = new.transaction()?;
     begin_anew(&transaction)?;
     transaction.commit()?;

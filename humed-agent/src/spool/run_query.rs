@@ -2,6 +2,8 @@
 //!
 //! The meaning of a filter is [`RunFilter::pick`]. One answer is one moment: fold and events fit together.
 
+use std::ops::ControlFlow;
+
 use hume_core::event::{EventKind, StoredEvent};
 use hume_core::filter::{Latest, RunFilter};
 use hume_core::name::{Epoch, Seq};
@@ -9,11 +11,13 @@ use hume_core::page::{Page, RunCursor};
 use hume_core::run::RunState;
 use hume_core::{AgentId, EventId};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
-use super::query::{EVENT_COLUMNS, Viewer, Where, stored};
+use super::blocks;
+use super::epochs::number_of;
+use super::query::{Shelf, Viewer, Where, run_number};
 use super::reader::SpoolReader;
-use super::types::SpoolError;
+use super::types::{SpoolError, place_of, row_of, rows_from};
 
 /// Events that come with one run. Few in tests, so that they meet it.
 pub const RUN_EVENTS_MAX: usize = if cfg!(test) { 50 } else { 10_000 };
@@ -184,15 +188,16 @@ fn record(
     state: RunState,
     with_events: RunEvents,
 ) -> Result<RunRecord, SpoolError> {
+    let no = run_number(connection, state.id())?;
     let (events, more_events) = match with_events {
         RunEvents::Omit => (Vec::new(), 0),
-        RunEvents::Include => events_of(connection, agent, viewer, &state)?,
+        RunEvents::Include => events_of(connection, agent, viewer, no)?,
     };
-    let mut forgotten = forgotten(connection, &state)?;
+    let mut forgotten = forgotten(connection, &state, no)?;
     // A run that closed in the middle of a round of the retention has lost later events before its first ones.
     let rows: i64 = connection
-        .prepare_cached("SELECT count(*) FROM event WHERE run_no = (SELECT no FROM run WHERE id = ?1)")?
-        .query_row([state.id().as_bytes()], |row| row.get(0))?;
+        .prepare_cached("SELECT coalesce(sum(events), 0) FROM block_by_run WHERE run_no = ?1")?
+        .query_row([no], |row| row.get(0))?;
     let is_whole = with_events == RunEvents::Include && more_events == 0 && viewer == Viewer::Administrator;
     let reported = events.iter().filter(|stored| stored.event.kind == EventKind::Reported).count() as u64;
     let is_short = (rows as u64) < state.events() || (is_whole && reported < state.events());
@@ -216,47 +221,42 @@ fn events_of(
     connection: &Connection,
     agent: Option<AgentId>,
     viewer: Viewer,
-    state: &RunState,
+    run_no: Option<i64>,
 ) -> Result<(Vec<StoredEvent>, u64), SpoolError> {
-    let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no
-          WHERE run_no = (SELECT no FROM run WHERE id = ?1) ORDER BY event.row"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([state.id().as_bytes()])?;
+    let mut shelf = Shelf::new(connection, agent)?;
     let (mut events, mut more) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let (_, event) = stored(row, agent)?;
-        if !viewer.sees(&event) {
-            continue;
+    blocks::of_run(connection, run_no, |head| {
+        for (offset, _) in head.marks()?.iter().enumerate().filter(|(_, mark)| mark.run_no == run_no) {
+            let event = shelf.event(head, offset)?;
+            if !viewer.sees(&event) {
+                continue;
+            }
+            if events.len() < RUN_EVENTS_MAX {
+                events.push(event);
+            } else {
+                more += 1;
+            }
         }
-        if events.len() < RUN_EVENTS_MAX {
-            events.push(event);
-        } else {
-            more += 1;
-        }
-    }
+        Ok::<_, SpoolError>(())
+    })?;
     Ok((events, more))
 }
 
 /// The events of a run are forgotten in the order of their places: what is missing lies before the first that is kept.
-fn forgotten(connection: &Connection, state: &RunState) -> Result<Vec<Forgotten>, SpoolError> {
-    let mut kept = connection.prepare_cached(
-        "SELECT min(seq) FROM event
-          WHERE run_no = (SELECT no FROM run WHERE id = ?1) AND epoch_no = (SELECT no FROM epoch WHERE epoch = ?2)",
-    )?;
-    let mut first_is_kept = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event WHERE row = ((SELECT no FROM epoch WHERE epoch = ?1) << 40 | ?2))",
-    )?;
+fn forgotten(
+    connection: &Connection,
+    state: &RunState,
+    run_no: Option<i64>,
+) -> Result<Vec<Forgotten>, SpoolError> {
     let mut all = Vec::new();
     for span in state.spans() {
         let (epoch, first) = (span.epoch(), span.first());
-        if first_is_kept.query_row(params![epoch.as_bytes(), first.get() as i64], |row| row.get(0))? {
-            continue;
-        }
-        let lowest: Option<i64> =
-            kept.query_row(params![state.id().as_bytes(), epoch.as_bytes()], |row| row.get(0))?;
-        let to = match lowest.and_then(|seq| Seq::new(seq as u64)) {
+        let lowest = match number_of(connection, epoch)? {
+            Some(no) if blocks::at(connection, row_of(no, first))?.is_some() => continue,
+            Some(no) => blocks::first_of_run(connection, run_no, rows_from(no, Seq::ZERO))?,
+            None => None,
+        };
+        let to = match lowest.map(|row| place_of(row).1) {
             Some(lowest) => Seq::new(lowest.get().saturating_sub(1)).unwrap_or(first),
             None => span.last(),
         };
@@ -274,14 +274,14 @@ fn whose(
     if viewer == Viewer::Administrator {
         return Ok(FirstErrorFor::Viewer);
     }
-    let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no WHERE event.id = ?1"
-    );
-    let found = connection
-        .prepare_cached(&sql)?
-        .query_row([event.as_bytes()], |row| Ok(stored(row, agent)))
-        .optional()?
-        .transpose()?;
-    let is_seen = found.is_some_and(|(_, stored)| viewer.sees(&stored));
+    let mut is_seen = false;
+    if let Some(mark) = blocks::with_ids(connection, &[event])?.first() {
+        let mut shelf = Shelf::new(connection, agent)?;
+        blocks::heads(connection, mark.row..mark.row + 1, |head| {
+            let offset = head.marks()?.iter().position(|one| one.row == mark.row);
+            is_seen = viewer.sees(&shelf.event(&head, offset.unwrap_or(usize::MAX))?);
+            Ok::<_, SpoolError>(ControlFlow::Break(()))
+        })?;
+    }
     Ok(if is_seen { FirstErrorFor::Viewer } else { FirstErrorFor::Others })
 }

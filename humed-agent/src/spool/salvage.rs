@@ -3,7 +3,7 @@
 //! A row that cannot be read is passed over, and so is all that stands on a page with it; [`SKIPS_MAX`] in a row, and the
 //! rest of that table counts as lost. The tables are copied by the names of their columns, whatever those are.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use hume_core::AgentId;
 use hume_core::event::EventKind;
@@ -13,14 +13,16 @@ use hume_runtime::sqlite::{self, Checkpoint};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
+use super::blocks;
 use super::epochs;
-use super::query::{EVENT_COLUMNS, stored};
-use super::types::{SpoolError, row_of};
+use super::query::Shelf;
+use super::types::{SpoolError, place_of, row_of, rows_from};
+use super::upgrade;
 
 /// Keys that are tried one after the other although none of them can be read: about five seconds.
 const SKIPS_MAX: i64 = 1_000_000;
-/// Rows of one transaction.
-const ROWS_PER_COMMIT: u64 = 10_000;
+/// Rows of one transaction; a block has many events.
+const ROWS_PER_COMMIT: u64 = 200;
 
 /// What became of the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,37 +39,60 @@ pub(super) struct Salvage {
 /// [`SpoolError`] if the new one cannot be written. What cannot be read of the old one is no error.
 pub(super) fn salvage(
     old: &Connection,
-    new: &Connection,
+    new: &mut Connection,
     agent: Option<AgentId>,
 ) -> Result<Salvage, SpoolError> {
     new.execute_batch("BEGIN")?;
     for (table, key) in [("meta", "rowid"), ("epoch", "no"), ("run", "no"), ("open_run", "rowid")] {
         Copy::new(old, new, table, key)?.range(0..i64::MAX)?;
     }
-    let mut salvage = Salvage::default();
     for epoch in epochs::all(new)? {
-        let places = row_of(epoch.no, Seq::ZERO)..row_of(epoch.no + 1, Seq::ZERO);
-        let mut copy = Copy::new(old, new, "event", "row")?;
-        salvage.events += copy.range(places.start..row_of(epoch.no, epoch.next))?;
-        // What was given out after the row of the epoch was last written, if any.
-        salvage.events += copy.range(row_of(epoch.no, epoch.next)..places.end)?;
-        let next: i64 = new.query_row(
-            "UPDATE epoch SET next_seq = max(next_seq, 1 + coalesce((SELECT max(seq) FROM event WHERE row >= ?2 AND row < ?3), 0))
-              WHERE no = ?1 RETURNING next_seq",
-            params![epoch.no, places.start, places.end],
-            |row| row.get(0),
-        )?;
-        let saved: i64 = new.query_row(
-            "SELECT count(*) FROM event WHERE row > ?1 AND row < ?2",
-            [row_of(epoch.no, epoch.acked), places.end],
-            |row| row.get(0),
-        )?;
-        let waited = next - 1 - epoch.acked.get() as i64;
-        salvage.unreadable += u64::try_from(waited - saved).unwrap_or(0);
+        let Range { start, end } = rows_from(epoch.no, Seq::ZERO);
+        // What was given out after the row of the epoch was last written, if any, lies behind.
+        let known = row_of(epoch.no, epoch.next);
+        // A spool of an earlier version has rows as well: see `upgrade`.
+        for table in ["event", "block"] {
+            let mut copy = Copy::new(old, new, table, "row")?;
+            copy.range(start..known)?;
+            copy.range(known..end)?;
+        }
     }
     new.execute_batch("COMMIT")?;
+    adopt_blocks(new)?;
+    upgrade::move_rows(new)?;
+    let mut salvage = Salvage::default();
+    for epoch in epochs::all(new)? {
+        let Range { start, end } = rows_from(epoch.no, Seq::ZERO);
+        let last: Option<i64> =
+            new.query_row("SELECT max(last) FROM block WHERE row >= ?1 AND row < ?2", [start, end], |row| {
+                row.get(0)
+            })?;
+        let next = last.map_or(epoch.next, |last| epoch.next.max(place_of(last).1.next()));
+        new.execute("UPDATE epoch SET next_seq = ?2 WHERE no = ?1", params![epoch.no, next.get() as i64])?;
+        salvage.events += blocks::amount(new, start..end)?.0;
+        let (saved, _) = blocks::amount(new, row_of(epoch.no, epoch.acked.next())..end)?;
+        let waited = (next.get() - 1).saturating_sub(epoch.acked.get());
+        salvage.unreadable += waited.saturating_sub(saved);
+    }
     refold(new, agent)?;
     Ok(salvage)
+}
+
+/// Notes what leads to the blocks that were copied. Those whose marks are damaged tell nothing, and go.
+fn adopt_blocks(new: &Connection) -> Result<(), SpoolError> {
+    let mut damaged = Vec::new();
+    new.execute_batch("BEGIN")?;
+    blocks::heads(new, 0..i64::MAX, |head| {
+        match &head.marks {
+            Some(marks) => blocks::lead_to(new, head.row, marks)?,
+            None => damaged.push(head.row),
+        }
+        Ok::<_, rusqlite::Error>(ControlFlow::Continue(()))
+    })?;
+    for row in damaged {
+        new.execute("DELETE FROM block WHERE row = ?1", [row])?;
+    }
+    Ok(new.execute_batch("COMMIT")?)
 }
 
 /// One table on its way.
@@ -170,15 +195,14 @@ impl<'a> Copy<'a> {
 
 /// Makes the folds anew that could not be saved, from those of their events that could.
 fn refold(new: &Connection, agent: Option<AgentId>) -> Result<(), SpoolError> {
-    let mut lost = new.prepare(
-        "SELECT DISTINCT run_no FROM event WHERE run_no IS NOT NULL AND run_no NOT IN (SELECT no FROM run)",
-    )?;
+    let mut lost =
+        new.prepare("SELECT DISTINCT run_no FROM block_by_run WHERE run_no NOT IN (SELECT no FROM run)")?;
     let lost: Vec<i64> = lost.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for no in lost {
         match fold(new, agent, no)? {
             Some((state, uid)) => insert(new, no, &state, uid)?,
-            // Its events are there, and in no run.
-            None => drop(new.execute("UPDATE event SET run_no = NULL WHERE run_no = ?1", [no])?),
+            // Its events are there, and in no run: the number may be given to another.
+            None => drop(new.execute("DELETE FROM block_by_run WHERE run_no = ?1", [no])?),
         }
     }
     Ok(())
@@ -190,27 +214,26 @@ fn fold(
     agent: Option<AgentId>,
     no: i64,
 ) -> Result<Option<(RunState, Option<u32>)>, SpoolError> {
-    let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM event JOIN epoch ON epoch.no = event.epoch_no WHERE run_no = ?1 ORDER BY event.row"
-    );
-    let mut events = new.prepare_cached(&sql)?;
-    let mut rows = events.query([no])?;
     let (mut state, mut uid): (Option<RunState>, Option<u32>) = (None, None);
-    while let Some(row) = rows.next()? {
-        let stored = match stored(row, agent) {
-            Ok((_, stored)) => stored,
-            // Kept as it is: whoever reads it next says that it is damaged.
-            Err(SpoolError::Damaged { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        if stored.event.kind == EventKind::Reported {
-            uid = uid.or(stored.event.process.uid);
+    let mut shelf = Shelf::new(new, agent)?;
+    blocks::of_run(new, Some(no), |head| {
+        for (offset, _) in head.marks()?.iter().enumerate().filter(|(_, mark)| mark.run_no == Some(no)) {
+            let stored = match shelf.event(head, offset) {
+                Ok(stored) => stored,
+                // Kept as it is: whoever reads it next says that it is damaged.
+                Err(SpoolError::Damaged { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if stored.event.kind == EventKind::Reported {
+                uid = uid.or(stored.event.process.uid);
+            }
+            match &mut state {
+                Some(state) => state.apply(&stored),
+                None => state = RunState::open(&stored),
+            }
         }
-        match &mut state {
-            Some(state) => state.apply(&stored),
-            None => state = RunState::open(&stored),
-        }
-    }
+        Ok(())
+    })?;
     Ok(state.map(|state| (state, uid)))
 }
 

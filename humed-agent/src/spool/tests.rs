@@ -15,6 +15,8 @@ use hume_runtime::task_group::TaskGroup;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::blocks::testing::remove;
+use super::types::place_of;
 use super::*;
 
 pub(super) fn event(number: u64) -> Event {
@@ -151,7 +153,10 @@ async fn a_repeated_id_fails_its_own_append_and_no_other() {
         open.spool.writer.append(vec![event(2)], vec![]),
         open.spool.writer.append(vec![event(3), event(1)], vec![]),
     );
-    assert!(good.is_ok() && bad.is_err());
+    assert!(good.is_ok());
+    assert!(matches!(bad, Err(SpoolError::Repeated { id }) if id == event(1).id), "{bad:?}");
+    let twice = open.spool.writer.append(vec![event(5), event(5)], vec![]).await;
+    assert!(matches!(twice, Err(SpoolError::Repeated { id }) if id == event(5).id), "{twice:?}");
     assert_eq!(open.append([4]).await.first.get(), 3, "a failed append takes no place");
     let known = open.spool.reader.known(vec![event(1).id, event(3).id, event(4).id]).await.unwrap();
     assert_eq!(
@@ -421,13 +426,12 @@ async fn what_the_retention_forgot_of_a_run_is_said() {
     };
     assert_eq!(gap(2).await, []);
     // One in the middle, and none of it: neither is how the retention works, and both are noticed.
-    connection
-        .execute("DELETE FROM event WHERE seq = 13 OR run_no = (SELECT no FROM run WHERE id = ?1)", [[3; 16]])
-        .unwrap();
+    let third = query::run_number(&connection, RunId::from_bytes([3; 16])).unwrap();
+    remove(&connection, |mark| place_of(mark.row).1.get() == 13 || mark.run_no == third);
     assert_eq!((gap(2).await, gap(3).await), (vec![(3, 18)], vec![(4, 19)]));
     let omit = open.spool.reader.runs(of(2), Viewer::Administrator, None, 1, RunEvents::Omit).await.unwrap();
     assert_eq!(omit.items[0].forgotten.len(), 1, "also when the events were not asked for");
-    connection.execute("DELETE FROM event WHERE seq <= 7", []).unwrap();
+    remove(&connection, |mark| place_of(mark.row).1.get() <= 7);
     assert_eq!((gap(1).await, gap(2).await, gap(0).await), (vec![(2, 11)], vec![(3, 7)], vec![(1, 10)]));
     drop(connection);
     open.close().await;
@@ -486,7 +490,7 @@ async fn whoever_follows_gets_every_event_once_and_a_border_beyond_the_end_is_re
     let After::Cursor(EventCursor(border)) = after else { panic!("not a cursor") };
     // Forgotten rows move no border.
     let connection = sqlite::open_writer(&dir.path().join(FILE_NAME), &SqliteOptions::default()).unwrap();
-    connection.execute("DELETE FROM event", []).unwrap();
+    remove(&connection, |_| true);
     drop(connection);
     assert_eq!(read(After::Now, 1).await.next, EventCursor(border));
     let beyond = After::Cursor(EventCursor(border + 1));

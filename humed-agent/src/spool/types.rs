@@ -1,5 +1,6 @@
 //! What goes into the spool and comes out of it, its failures, and the small rows about the spool itself.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use super::epochs::EpochRow;
 use hume_core::correlate::OpenRun;
-use hume_core::name::{Epoch, Seq};
+use hume_core::name::{Epoch, EventId, Seq};
 use hume_core::{AgentId, ErrorClass, HostName, RunId, TaskName, Timestamp};
 use hume_runtime::sqlite::{LockError, SqliteError};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -62,6 +63,12 @@ pub enum SpoolError {
         /// How.
         detail: String,
     },
+    /// An event with this id is kept already, or was appended twice at once.
+    #[error("an event with the id {id} is in the spool already")]
+    Repeated {
+        /// Which.
+        id: EventId,
+    },
     /// The spool is another agent's.
     #[error(
         "the spool in {} belongs to agent {kept}, and the certificate is that of agent {given}: the master would store all \
@@ -109,6 +116,7 @@ impl SpoolError {
             | SpoolError::Open(_)
             | SpoolError::Sql(_)
             | SpoolError::Damaged { .. }
+            | SpoolError::Repeated { .. }
             | SpoolError::OtherAgent { .. }
             | SpoolError::NoEpoch { .. }
             | SpoolError::Thread(_) => ErrorClass::Internal,
@@ -162,6 +170,17 @@ const SEQ_BITS: u32 = 40;
 /// The number of the row at a place.
 pub(super) fn row_of(epoch_no: i64, seq: Seq) -> i64 {
     (epoch_no << SEQ_BITS) | seq.get() as i64
+}
+
+/// The number of the epoch, and the place in it, that the number of a row stands for.
+pub(super) fn place_of(row: i64) -> (i64, Seq) {
+    let seq = row & ((1 << SEQ_BITS) - 1);
+    (row >> SEQ_BITS, Seq::new(seq as u64).unwrap_or(Seq::ZERO))
+}
+
+/// The places of an epoch from this one on.
+pub(super) fn rows_from(epoch_no: i64, from: Seq) -> Range<i64> {
+    row_of(epoch_no, from)..row_of(epoch_no + 1, Seq::ZERO)
 }
 
 /// The end of the spool: what was last given out.

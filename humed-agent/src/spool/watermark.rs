@@ -5,16 +5,19 @@
 //! wait, nothing is claimed. A clock that is set back later takes back no claim.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hume_core::Timestamp;
+use hume_core::name::Seq;
 use hume_proto::relay::EpochCursor;
 use hume_runtime::clock;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use super::blocks;
 use super::epochs;
 use super::reader::SpoolReader;
-use super::types::SpoolError;
+use super::types::{SpoolError, rows_from};
 
 /// Rows of one epoch that one claim looks at.
 const ROWS_LOOKED_AT_MAX: i64 = if cfg!(test) { 10 } else { 10_000 };
@@ -87,7 +90,7 @@ impl SpoolReader {
             let mut before = settled;
             for row in epochs::all(connection)? {
                 let known = cursors.iter().find(|cursor| cursor.epoch == row.epoch);
-                let cursor = known.map_or(0, |cursor| cursor.seq.get() as i64);
+                let cursor = known.map_or(Seq::ZERO, |cursor| cursor.seq);
                 match oldest_beyond(connection, row.no, cursor)? {
                     Beyond::Nothing => {}
                     Beyond::Oldest(oldest) => before = before.min(oldest),
@@ -107,13 +110,19 @@ enum Beyond {
 }
 
 /// When the oldest event beyond a place was received. Not that of the lowest place: the clock may have been set back.
-fn oldest_beyond(connection: &Connection, epoch_no: i64, cursor: i64) -> Result<Beyond, SpoolError> {
-    let (rows, oldest): (i64, Option<i64>) = connection
-        .prepare_cached(
-            "SELECT count(*), min(received_us) FROM
-               (SELECT received_us FROM event WHERE row > (?1 << 40 | ?2) AND row < (?1 + 1) << 40 ORDER BY row LIMIT ?3)",
-        )?
-        .query_row(params![epoch_no, cursor, ROWS_LOOKED_AT_MAX + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
+fn oldest_beyond(connection: &Connection, epoch_no: i64, cursor: Seq) -> Result<Beyond, SpoolError> {
+    let (mut rows, mut oldest) = (0, None);
+    let beyond = rows_from(epoch_no, cursor.next());
+    blocks::heads(connection, beyond.clone(), |head| {
+        // Of damaged ones nobody knows when they came.
+        rows += if head.marks.is_some() { 0 } else { ROWS_LOOKED_AT_MAX + 1 };
+        for mark in head.marks.iter().flatten().filter(|mark| beyond.contains(&mark.row)) {
+            rows += 1;
+            oldest = Some(oldest.map_or(mark.received_us, |oldest: i64| oldest.min(mark.received_us)));
+        }
+        let is_enough = rows > ROWS_LOOKED_AT_MAX;
+        Ok::<_, rusqlite::Error>(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
     Ok(match oldest {
         _ if rows > ROWS_LOOKED_AT_MAX => Beyond::TooMany,
         Some(oldest) => Beyond::Oldest(Timestamp::from_micros(oldest)),

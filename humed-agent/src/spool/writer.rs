@@ -85,12 +85,24 @@ impl SpoolWriter {
     /// # Errors
     /// [`SpoolError`]: nothing was appended. A repeated event id is an error of the caller and fails the whole append.
     pub async fn append(&self, events: Vec<Event>, changes: Vec<RunChange>) -> Result<Appended, SpoolError> {
+        self.begin_append(events, changes)?.await.map_err(|_| SpoolError::Closed)?
+    }
+
+    /// The same, for whoever has something else to do until the answer comes. None comes when the spool is closed.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`], [`SpoolError::Closed`]: nothing was begun.
+    pub fn begin_append(
+        &self,
+        events: Vec<Event>,
+        changes: Vec<RunChange>,
+    ) -> Result<oneshot::Receiver<Result<Appended, SpoolError>>, SpoolError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.try_send(Job::Append(Append { events, changes, answer })).map_err(|error| match error {
             TrySendError::Full(_) => SpoolError::Busy,
             TrySendError::Disconnected(_) => SpoolError::Closed,
         })?;
-        answered.await.map_err(|_| SpoolError::Closed)?
+        Ok(answered)
     }
 
     /// Notes that the master has everything of `epoch` up to `seq`. Written soon, not now; never refused as busy.

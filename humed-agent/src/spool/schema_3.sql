@@ -1,0 +1,2 @@
+-- Empty by now.
+DROP TABLE event;
