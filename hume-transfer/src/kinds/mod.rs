@@ -6,6 +6,7 @@ mod exec;
 mod file;
 mod fluentd;
 mod http;
+mod logstash;
 mod rsyslog;
 mod slack;
 mod syslog;
@@ -73,6 +74,8 @@ kinds! {
     Fluentd = fluentd,
     /// Any webhook.
     Http = http,
+    /// Logstash, or whatever reads JSON lines.
+    Logstash = logstash,
     /// Syslog of another host.
     Rsyslog = rsyslog,
     /// Slack's incoming webhooks.
