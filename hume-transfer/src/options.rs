@@ -1,7 +1,7 @@
 //! `[transfer.NAME.KIND]`: what every kind understands, and how a kind adds its own keys.
 //!
 //! The kind is a key and not a value, so a misspelt key is reported on its own line. The keys of all kinds are written once, in
-//! [`options!`]: serde cannot refuse unknown keys of a flattened struct.
+//! `options!`: serde cannot refuse unknown keys of a flattened struct.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The list of kinds. A new one is a file here, its `mod` line and its line in [`kinds!`]; nothing else changes but
+//! The list of kinds. A new one is a file here, its `mod` line and its line in `kinds!`; nothing else changes but
 //! `transfers.example.toml`.
 
 mod email;
