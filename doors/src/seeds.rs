@@ -169,29 +169,9 @@ fn batches() -> [(&'static str, Vec<u8>); 5] {
 }
 
 fn plain() -> Event {
-    Event {
-        id: EventId::from_bytes([1; 16]),
-        kind: EventKind::Reported,
-        time: Timestamp::from_micros(1_800_000_000_000_000),
-        received_at: Timestamp::from_micros(1_800_000_000_000_001),
-        boot_clock: None,
-        host: HostName::parse("web1").expect("it is one"),
-        task: TaskName::none(),
-        tags: Vec::new(),
-        level: Level::Info,
-        command: None,
-        flag: None,
-        message: String::new(),
-        truncated_from: None,
-        extra: Vec::new(),
-        exit: None,
-        line: None,
-        process: Process::default(),
-        run: None,
-        finding: None,
-        not_before: None,
-        flags: Vec::new(),
-    }
+    let host = HostName::parse("web1").expect("it is one");
+    let time = Timestamp::from_micros(1_800_000_000_000_000);
+    Event { received_at: time.plus_micros(1), ..Event::new(EventId::from_bytes([1; 16]), host, time) }
 }
 
 fn of_run() -> Event {

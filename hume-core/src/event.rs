@@ -360,6 +360,33 @@ pub struct Event {
 }
 
 impl Event {
+    /// A reported event of level info, of which nothing else is known.
+    pub fn new(id: EventId, host: HostName, time: Timestamp) -> Event {
+        Event {
+            id,
+            kind: EventKind::Reported,
+            time,
+            received_at: time,
+            boot_clock: None,
+            host,
+            task: TaskName::none(),
+            tags: Vec::new(),
+            level: Level::Info,
+            command: None,
+            flag: None,
+            message: String::new(),
+            truncated_from: None,
+            extra: Vec::new(),
+            exit: None,
+            line: None,
+            process: Process::default(),
+            run: None,
+            finding: None,
+            not_before: None,
+            flags: Vec::new(),
+        }
+    }
+
     /// Checks every bound that a name's type does not hold already: what holds them has room on the wire, in any store and
     /// in any answer.
     ///

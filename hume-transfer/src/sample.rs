@@ -1,15 +1,14 @@
 //! Events that nobody reported: the one that tests a transfer, and one that an administrator wrote down to see what becomes of it.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use hume_core::event::{EVENT_BYTES_MAX, EventKind, Process, StoredEvent};
 use hume_core::level::LevelError;
-use hume_core::{
-    BoundError, Epoch, Event, EventId, HostName, Level, Position, Seq, Tag, TaskName, Timestamp,
-};
+use hume_core::{BoundError, Epoch, Event, EventId, HostName, Position, Seq, Tag, TaskName, Timestamp};
+use hume_runtime::random;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 use crate::options::TransferName;
 
@@ -17,7 +16,7 @@ use crate::options::TransferName;
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
     /// It cannot be read.
-    #[error("could not read {}: {source}", path.display())]
+    #[error("could not read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -25,7 +24,7 @@ pub enum SampleError {
         source: std::io::Error,
     },
     /// It is no JSON object with the fields of an event.
-    #[error("{}: {source}", path.display())]
+    #[error("{} holds no event", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
@@ -33,7 +32,7 @@ pub enum SampleError {
         source: serde_json::Error,
     },
     /// A field is out of bounds.
-    #[error("{}: {source}", path.display())]
+    #[error("{} holds no event", path.display())]
     Bound {
         /// The file.
         path: PathBuf,
@@ -109,30 +108,6 @@ fn stored(event: Event) -> StoredEvent {
 }
 
 fn base(host: &HostName, now: Timestamp) -> Event {
-    Event {
-        // Not two of the same, also within one second.
-        id: EventId::from_bytes(
-            (u128::from(now.as_micros().unsigned_abs()) << 64 | u128::from(fastrand::u64(..))).to_be_bytes(),
-        ),
-        kind: EventKind::Reported,
-        time: now,
-        received_at: now,
-        boot_clock: None,
-        host: host.clone(),
-        task: TaskName::none(),
-        tags: Vec::new(),
-        level: Level::Info,
-        command: None,
-        flag: None,
-        message: String::new(),
-        truncated_from: None,
-        extra: Vec::new(),
-        exit: None,
-        line: None,
-        process: Process::default(),
-        run: None,
-        finding: None,
-        not_before: None,
-        flags: Vec::new(),
-    }
+    // Not two of the same, also within one moment.
+    Event::new(EventId::mint(now, random::bytes()), host.clone(), now)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use hume_core::event::{EventKind, Process, StoredEvent};
+use hume_core::event::{Process, StoredEvent};
 use hume_core::status::Status;
 use hume_core::{Epoch, Event, EventId, HostName, Level, Position, RunId, Seq, Tag, TaskName, Timestamp};
 use hume_runtime::config;
@@ -22,27 +22,10 @@ pub(crate) fn stored(level: Level, task: &str, host: &str, message: &str) -> Sto
     }
     let time = Timestamp::from_micros(1_764_000_000_000_000);
     let event = Event {
-        id: EventId::from_bytes(id),
-        kind: EventKind::Reported,
-        time,
-        received_at: time,
-        boot_clock: None,
-        host: HostName::parse(host).unwrap(),
         task: TaskName::parse(task).unwrap(),
-        tags: Vec::new(),
         level,
-        command: None,
-        flag: None,
         message: message.to_owned(),
-        truncated_from: None,
-        extra: Vec::new(),
-        exit: None,
-        line: None,
-        process: Process::default(),
-        run: None,
-        finding: None,
-        not_before: None,
-        flags: Vec::new(),
+        ..Event::new(EventId::from_bytes(id), HostName::parse(host).unwrap(), time)
     };
     let position = Position { agent: None, epoch: Epoch::from_bytes([1; 16]), seq: Seq::new(1).unwrap() };
     StoredEvent { position, arrived_at: None, event }
@@ -112,6 +95,11 @@ pub(crate) fn open(dir: &Path, text: &str) -> Result<Box<dyn Transfer>, OpenErro
     let (name, options): (TransferName, _) = whole.transfer.0.into_iter().next().unwrap();
     let host = HostName::parse("web1").unwrap();
     options.open(&Setting { name: &name, config_file: &file, host: &host, program: "humed-agent" })
+}
+
+/// An error with its causes, as the administrator reads it.
+pub(crate) fn whole(error: OpenError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }
 
 /// The keys that all kinds have, as `keys` says.

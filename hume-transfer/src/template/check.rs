@@ -2,7 +2,7 @@
 //!
 //! A name that a notice may have and this one has not is empty, so a misspelt one would never be noticed by rendering.
 
-use hume_core::event::{Event, EventKind, Exit, Process, StoredEvent};
+use hume_core::event::{Event, Exit, StoredEvent};
 use hume_core::status::Status;
 use hume_core::{Epoch, EventId, HostName, Level, Position, RunId, Seq, TaskName, Timestamp};
 use minijinja::Value;
@@ -95,29 +95,12 @@ fn full() -> StoredEvent {
 }
 
 fn event(level: Level, task: &str) -> StoredEvent {
-    let time = Timestamp::EPOCH;
+    let host = HostName::parse("web1").expect("a plain word is a host");
     let event = Event {
-        id: EventId::from_bytes([1; 16]),
-        kind: EventKind::Reported,
-        time,
-        received_at: time,
-        boot_clock: None,
-        host: HostName::parse("web1").expect("a plain word is a host"),
         task: TaskName::parse(task).expect("a plain word is a task"),
-        tags: Vec::new(),
         level,
-        command: None,
-        flag: None,
         message: "a message".to_owned(),
-        truncated_from: None,
-        extra: Vec::new(),
-        exit: None,
-        line: None,
-        process: Process::default(),
-        run: None,
-        finding: None,
-        not_before: None,
-        flags: Vec::new(),
+        ..Event::new(EventId::from_bytes([1; 16]), host, Timestamp::EPOCH)
     };
     let position = Position { agent: None, epoch: Epoch::from_bytes([1; 16]), seq: Seq::ZERO };
     StoredEvent { position, arrived_at: None, event }

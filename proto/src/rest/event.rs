@@ -141,34 +141,16 @@ impl From<&StoredEvent> for EventJson {
 
 #[cfg(test)]
 mod tests {
-    use hume_core::event::{BootClock, EventKind, Process};
-    use hume_core::{Event, HostName, Level, Position, Seq, TaskName};
+    use hume_core::event::{BootClock, Process};
+    use hume_core::{Event, HostName, Position, Seq};
 
     use super::*;
 
     fn shown(captured_by_cli: bool, boot_clock: Option<BootClock>) -> serde_json::Value {
         let event = Event {
-            id: EventId::from_bytes([1; 16]),
-            kind: EventKind::Reported,
-            time: Timestamp::EPOCH,
-            received_at: Timestamp::EPOCH,
             boot_clock,
-            host: HostName::parse("web1").unwrap(),
-            task: TaskName::none(),
-            tags: Vec::new(),
-            level: Level::Info,
-            command: None,
-            flag: None,
-            message: String::new(),
-            truncated_from: None,
-            extra: Vec::new(),
-            exit: None,
-            line: None,
             process: Process { captured_by_cli, ..Process::default() },
-            run: None,
-            finding: None,
-            not_before: None,
-            flags: Vec::new(),
+            ..Event::new(EventId::from_bytes([1; 16]), HostName::parse("web1").unwrap(), Timestamp::EPOCH)
         };
         let position = Position { agent: None, epoch: Epoch::from_bytes([0; 16]), seq: Seq::ZERO };
         serde_json::to_value(EventJson::from(&StoredEvent { position, arrived_at: None, event })).unwrap()
