@@ -1,4 +1,4 @@
-//! What is known of the transfers of a running daemon, without asking the disk: for metrics, and for whoever trims the log.
+//! What is known of the transfers of a running daemon, without asking the disk: for metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,11 +96,6 @@ impl Board {
     /// All transfers, by name.
     pub fn entries(&self) -> Vec<(TransferName, Entry)> {
         self.lock().iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
-    }
-
-    /// Below this border no transfer needs the log any more; none without transfers.
-    pub fn floor(&self) -> Option<EventCursor> {
-        self.lock().values().map(|entry| entry.cursor).min()
     }
 
     pub(crate) fn put(&self, name: &TransferName, entry: Entry) {

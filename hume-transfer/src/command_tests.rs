@@ -104,8 +104,8 @@ async fn trouble_dead_letters_and_wishes_are_shown_and_asked_for() {
         site.run(Order::Retry { name: name("lines"), letters: vec![9], all: false }).await.unwrap_err();
     assert_eq!(error.exit_code(), exit::NO_INPUT);
     site.run(Order::Skip { name: name("lines"), all: true }).await.unwrap();
-    let (skip, letters) = state.wishes(&name("lines"), 10).await.unwrap();
-    assert_eq!((skip, letters.len()), (Some(Skip::All), 1));
+    assert_eq!(state.wish_to_skip(&name("lines")).await.unwrap(), Some(Skip::All));
+    assert_eq!(state.letters_to_retry(&name("lines"), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -127,9 +127,53 @@ async fn a_test_tells_each_step_and_what_failed() {
 
     std::fs::write(&event, "{\"level\":\"bad\"}").unwrap();
     let error = site.run(Order::Test { name: name("other"), event: Some(event) }).await.unwrap_err();
-    assert!(error.to_string().contains("event.json: level"), "{error}");
+    let error = format!("{:#}", anyhow::Error::from(error));
+    assert!(error.contains("event.json holds no event: level"), "{error}");
     std::fs::remove_file(site.dir.path().join("lines.json")).unwrap();
     std::fs::create_dir(site.dir.path().join("lines.json")).unwrap();
     let error = site.run(Order::Test { name: name("lines"), event: None }).await.unwrap_err();
     assert!(error.to_string().starts_with("not delivered: "), "{error}");
+}
+
+#[tokio::test]
+async fn what_would_be_sent_is_shown_and_nothing_is_sent() {
+    let site = Site::new();
+    let event = site.dir.path().join("event.json");
+    std::fs::write(&event, "{\"task\":\"BACKUP\",\"level\":\"error\",\"message\":\"disk full\"}").unwrap();
+    let text = site.run(Order::Render { name: name("lines"), event: Some(event) }).await.unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&shown["level"], &shown["text"]), (&"error".into(), &"disk full".into()));
+    assert!(!site.dir.path().join("lines.json").exists());
+}
+
+#[test]
+fn a_template_that_cannot_be_used_is_named_by_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[transfer.oncall.slack]\nwebhook = \"https://hooks.slack.com/services/T/B/X\"\n\
+                [transfer.post.email]\nsendmail = \"/usr/sbin/sendmail\"\nsender = \"hume@example.net\"\nto = [\"ops@example.net\"]\n";
+    let whole: Whole = config::parse(Path::new("agent.toml"), text).unwrap();
+    let config_file = dir.path().join("agent.toml");
+    let host = HostName::parse("web1").unwrap();
+    let place = Place {
+        transfers: &whole.transfer,
+        config_file: &config_file,
+        dir: dir.path(),
+        host: &host,
+        program: "humed-agent",
+    };
+    check(place).unwrap();
+    for (kind, named) in [("slack", "oncall"), ("email", "post")] {
+        let folder = dir.path().join("templates").join(kind);
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("default_default.tpl");
+        std::fs::write(&file, "{{ text }}\n{% if %}\n").unwrap();
+        let error = check(place).unwrap_err();
+        assert_eq!(error.exit_code(), exit::CONFIG);
+        let told = error.to_string();
+        assert!(
+            told.starts_with(&format!("transfer \"{named}\": ")) && told.contains("default_default.tpl"),
+            "{told}"
+        );
+        std::fs::remove_file(file).unwrap();
+    }
 }

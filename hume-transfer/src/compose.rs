@@ -3,13 +3,13 @@
 //! Pure, and the same events give the same notices again: after a restart what was told is passed over by the id of the event that
 //! had it told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hume_core::event::{Exit, StoredEvent};
 use hume_core::policy::Policies;
 use hume_core::run::{Now, Phase, RunState};
-use hume_core::status::{Circumstances, judge};
+use hume_core::status::{Circumstances, Status, judge};
 use hume_core::{Level, RunId};
 
 use crate::notice::{About, Notice, RunNotice};
@@ -26,17 +26,12 @@ pub(crate) struct Composer {
     runs: BTreeMap<RunId, OpenRun>,
     /// Changed since [`take_changes`](Composer::take_changes).
     changed: BTreeSet<RunId>,
-    /// By when they began, to find the oldest.
-    order: VecDeque<RunId>,
 }
 
 impl Composer {
     pub(crate) fn new(common: Common, open: Vec<OpenRun>) -> Composer {
-        let mut order: Vec<&OpenRun> = open.iter().collect();
-        order.sort_by_key(|run| run.state.started_at());
-        let order = order.into_iter().map(|run| run.state.id()).collect();
         let runs = open.into_iter().map(|run| (run.state.id(), run)).collect();
-        Composer { common, runs, changed: BTreeSet::new(), order }
+        Composer { common, runs, changed: BTreeSet::new() }
     }
 
     /// What is to be told because of this event.
@@ -57,7 +52,6 @@ impl Composer {
             }
             let state = RunState::open(&stored)?;
             self.runs.insert(id, OpenRun { state, told: false });
-            self.order.push_back(id);
             self.keep_bound();
         }
         let run = self.runs.get_mut(&id)?;
@@ -73,14 +67,16 @@ impl Composer {
         }
         if has_ended {
             self.runs.remove(&id);
-            self.order.retain(|open| *open != id);
         }
         told
     }
 
     fn keep_bound(&mut self) {
-        while self.runs.len() > RUNS_MAX {
-            let Some(oldest) = self.order.pop_front() else { return };
+        if self.runs.len() <= RUNS_MAX {
+            return;
+        }
+        let oldest = self.runs.values().min_by_key(|run| run.state.started_at()).map(|run| run.state.id());
+        if let Some(oldest) = oldest {
             self.runs.remove(&oldest);
             self.changed.insert(oldest);
         }
@@ -120,8 +116,8 @@ fn tell(state: &RunState, stored: &StoredEvent, policies: &Policies) -> RunNotic
     }
 }
 
-fn wrong(worst: Level) -> hume_core::status::Status {
-    use hume_core::status::Status;
+/// How a run that goes on has gone wrong.
+fn wrong(worst: Level) -> Status {
     match worst {
         Level::Critical => Status::Critical,
         Level::Error => Status::Failed,
@@ -134,7 +130,6 @@ fn wrong(worst: Level) -> hume_core::status::Status {
 #[cfg(test)]
 mod tests {
     use hume_core::event::{Command, Correlation, EventKind, Finding, RunRef};
-    use hume_core::status::Status;
 
     use super::*;
     use crate::testing::{common, stored};

@@ -224,6 +224,14 @@ pub struct Common {
 impl Common {
     /// Whether this transfer wants the event.
     pub fn wants(&self, stored: &StoredEvent) -> bool {
+        let event = &stored.event;
+        event.level.rank() >= self.level_min.rank()
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            && self.wants_run_of(stored)
+    }
+
+    /// Whether this transfer wants the run that the event opens, however the run will go: by task, host and tags.
+    pub fn wants_run_of(&self, stored: &StoredEvent) -> bool {
         let Common {
             tasks,
             not_tasks,
@@ -231,8 +239,8 @@ impl Common {
             not_hosts,
             tags,
             not_tags,
-            level_min,
-            kinds,
+            level_min: _,
+            kinds: _,
             from: _,
             per: _,
             rate: _,
@@ -247,13 +255,6 @@ impl Common {
             && !any(not_hosts, event.host.as_str())
             && (tags.is_empty() || any_tag(tags))
             && !any_tag(not_tags)
-            && event.level.rank() >= level_min.rank()
-            && (kinds.is_empty() || kinds.contains(&event.kind))
-    }
-
-    /// Whether this transfer wants the run that the event opens, however the run will go.
-    pub fn wants_run_of(&self, stored: &StoredEvent) -> bool {
-        Common { level_min: level_default(), kinds: Vec::new(), ..self.clone() }.wants(stored)
     }
 
     /// What of it a store can decide: everything that is wanted passes, and some more. What is told by run needs all events.

@@ -25,7 +25,7 @@ use crate::log::{self, Growth, Log, LogError};
 use crate::notice::{About, Digest, Notice};
 use crate::options::{Common, From, Rate, RateWish, TransferName};
 use crate::pace::{Bucket, Portion, portion};
-use crate::state::{Change, DeadLetter, Record, Setback, Skip, State, StateError, Waiting};
+use crate::state::{Change, Record, Setback, Skip, State, StateError, Waiting};
 use crate::transfer::{DELIVERY_TIME_MAX, Delivery, Manner, Trail, Transfer, Trouble};
 
 /// Events read at once.
@@ -101,8 +101,10 @@ struct Course {
     not_before: Option<Instant>,
     /// Not yet written down.
     change: Change,
-    /// Since when the cursor is ahead of what is written down.
+    /// Since when more is known than is written down.
     dirty_since: Option<Instant>,
+    /// Whether an administrator may want dead letters to be tried again.
+    retry_wished: bool,
     counted_at: Option<Instant>,
     /// What waits above `next`, as it was last counted.
     beyond: (u64, bool),
@@ -120,7 +122,8 @@ impl Pump {
             let pause = match self.turn(&mut course, &stop).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    warn!(transfer = %self.name, %error, "a transfer waits for its daemon's disk");
+                    let error = &error as &dyn std::error::Error;
+                    warn!(transfer = %self.name, error, "a transfer waits for its daemon's disk");
                     Pause::For(FAULT_PAUSE)
                 }
             };
@@ -129,7 +132,8 @@ impl Pump {
         if course.dirty_since.is_some()
             && let Err(error) = self.save(&mut course).await
         {
-            warn!(transfer = %self.name, %error, "the place of a transfer was not written down: some may be told again");
+            let error = &error as &dyn std::error::Error;
+            warn!(transfer = %self.name, error, "the place of a transfer was not written down: some may be told again");
         }
     }
 
@@ -171,7 +175,10 @@ impl Pump {
         loop {
             match self.find_place().await {
                 Ok(course) => return Some(course),
-                Err(error) => warn!(transfer = %self.name, %error, "a transfer cannot begin yet"),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(transfer = %self.name, error, "a transfer cannot begin yet");
+                }
             }
             tokio::select! {
                 () = stop.wait() => return None,
@@ -189,7 +196,7 @@ impl Pump {
         let now = clock::now();
         let mut record = self.state.register(&self.name, self.kind, from, now).await?;
         if record.cursor > end {
-            warn!(transfer = %self.name, "the log was put back to an earlier state: the transfer goes on at its end");
+            self.tell_put_back();
             record.cursor = end;
             record.settled = None;
         }
@@ -206,6 +213,7 @@ impl Pump {
             not_before: None,
             change: Change::default(),
             dirty_since: None,
+            retry_wished: false,
             counted_at: None,
             beyond: (0, false),
             started,
@@ -219,6 +227,10 @@ impl Pump {
         Ok(course)
     }
 
+    fn tell_put_back(&self) {
+        warn!(transfer = %self.name, "the log was put back to an earlier state: the transfer goes on at its end");
+    }
+
     fn rate(&self) -> Option<Rate> {
         match self.common.rate {
             Some(RateWish::AtMost(rate)) => Some(rate),
@@ -230,7 +242,8 @@ impl Pump {
     async fn turn(&mut self, course: &mut Course, stop: &Stop) -> Result<Pause, PumpError> {
         if self.asked.has_changed().unwrap_or(false) {
             self.asked.mark_unchanged();
-            self.do_wishes(course, stop).await?;
+            course.retry_wished = true;
+            self.skip(course).await?;
         }
         if let Some(not_before) = course.not_before {
             let left = not_before.saturating_duration_since(Instant::now());
@@ -239,6 +252,9 @@ impl Pump {
                 return Ok(Pause::For(left.min(COUNT_EVERY)));
             }
             course.not_before = None;
+        }
+        if course.retry_wished {
+            return self.revive(course, stop).await;
         }
         if course.held.is_empty() {
             self.read(course).await?;
@@ -294,7 +310,7 @@ impl Pump {
         let (filter, after) = (self.common.narrow(), After::Cursor(course.next));
         let stretch = match self.log.read(filter, after, READ_MAX).await {
             Err(LogError::Beyond) => {
-                warn!(transfer = %self.name, "the log was put back to an earlier state: the transfer goes on at its end");
+                self.tell_put_back();
                 course.next = log::end(&*self.log).await?;
                 course.at_end = true;
                 return Ok(());
@@ -312,9 +328,10 @@ impl Pump {
         Ok(())
     }
 
-    /// Everything that waits becomes one notice.
+    /// Everything that waits becomes one notice, or as much of it as can be read.
     async fn fold(&mut self, course: &mut Course) -> Result<(), PumpError> {
         let (mut digest, mut head): (Digest, Option<Notice>) = (Digest::default(), None);
+        let mut read = Ok(());
         for _ in 0..FOLD_READS_MAX {
             for notice in course.held.drain(..) {
                 digest.add(&notice.event);
@@ -322,10 +339,10 @@ impl Pump {
                     head = Some(notice);
                 }
             }
-            if course.at_end {
+            if course.at_end || read.is_err() {
                 break;
             }
-            self.read(course).await?;
+            read = self.read(course).await;
         }
         // What was read last and not folded stays behind the digest.
         if let Some(mut head) = head {
@@ -334,7 +351,7 @@ impl Pump {
             }
             course.held.push_front(head);
         }
-        Ok(())
+        read
     }
 
     fn settle(&self, course: &mut Course, given: usize, delivery: Delivery) {
@@ -432,7 +449,9 @@ impl Pump {
         Ok((count, true))
     }
 
+    /// Writes down how far it came. What could not be written is still to be written.
     async fn save(&mut self, course: &mut Course) -> Result<(), PumpError> {
+        course.dirty_since.get_or_insert_with(Instant::now);
         let (beyond, more) = if course.at_end { (0, false) } else { course.beyond };
         let held = course.held.iter().map(|notice| match &notice.about {
             About::Digest(digest) => digest.count,
@@ -465,12 +484,11 @@ impl Pump {
         self.board.put(&self.name, entry);
     }
 
-    /// What an administrator asked for with `transfer skip` and `transfer retry`.
-    async fn do_wishes(&mut self, course: &mut Course, stop: &Stop) -> Result<(), PumpError> {
-        let (skip, letters) = self.state.wishes(&self.name, LETTERS_MAX).await?;
+    /// Passes over what an administrator asked for with `transfer skip`, also while the peer is away.
+    async fn skip(&mut self, course: &mut Course) -> Result<(), PumpError> {
+        let Some(skip) = self.state.wish_to_skip(&self.name).await? else { return Ok(()) };
         match skip {
-            None => {}
-            Some(Skip::One) => {
+            Skip::One => {
                 if course.held.is_empty() {
                     self.read(course).await?;
                 }
@@ -486,7 +504,7 @@ impl Pump {
                     course.record.settled = None;
                 }
             }
-            Some(Skip::All) => {
+            Skip::All => {
                 let (beyond, _) = self.count(course.next).await?;
                 let count = course.held.len() as u64 + beyond;
                 course.held.clear();
@@ -498,47 +516,42 @@ impl Pump {
                 info!(transfer = %self.name, count, "an administrator had everything passed over that waited");
             }
         }
-        if skip.is_some() {
-            course.change.skip_done = true;
-            course.record.figures.trouble = None;
-            course.not_before = None;
-            self.save(course).await?;
-        }
-        self.revive(course, letters, stop).await
+        course.change.skip_done = true;
+        course.record.figures.trouble = None;
+        course.not_before = None;
+        self.save(course).await
     }
 
-    /// Tries dead letters again, until the peer cannot be reached.
-    async fn revive(
-        &mut self,
-        course: &mut Course,
-        letters: Vec<DeadLetter>,
-        stop: &Stop,
-    ) -> Result<(), PumpError> {
-        let is_full = letters.len() == LETTERS_MAX as usize;
+    /// Tries dead letters again that an administrator asked for, until the peer cannot be reached: the rest then waits as all does.
+    async fn revive(&mut self, course: &mut Course, stop: &Stop) -> Result<Pause, PumpError> {
+        let letters = self.state.letters_to_retry(&self.name, LETTERS_MAX).await?;
+        course.retry_wished = letters.len() == LETTERS_MAX as usize;
         for letter in letters {
+            if stop.is_set() {
+                break;
+            }
             let batch = [Notice::of(letter.event)];
-            let delivery = give(&mut *self.transfer, &batch, stop).await;
-            match delivery.trouble {
+            match give(&mut *self.transfer, &batch, stop).await.trouble {
                 None => {
                     course.change.revived.push(letter.id);
                     course.record.figures.delivered += 1;
                     course.record.figures.last_success = Some(clock::now());
+                    self.recovered(course);
                 }
-                Some(trouble) => {
-                    info!(transfer = %self.name, letter = letter.id, reason = trouble.reason(), "a dead letter was not taken");
-                    course.change.dead_again.push((letter.id, trouble.reason().to_owned()));
+                Some(Trouble::Later { reason, after }) => {
+                    course.retry_wished = true;
+                    self.failed(course, reason, after, clock::now());
+                    self.save(course).await?;
+                    break;
+                }
+                Some(Trouble::Never { reason }) => {
+                    info!(transfer = %self.name, letter = letter.id, reason, "a dead letter was not taken");
+                    course.change.dead_again.push((letter.id, reason));
                 }
             }
             self.save(course).await?;
-            if stop.is_set() {
-                return Ok(());
-            }
         }
-        if is_full {
-            // There are more: they come in the next turn.
-            self.asked.mark_changed();
-        }
-        Ok(())
+        Ok(Pause::None)
     }
 }
 

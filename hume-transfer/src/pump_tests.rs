@@ -16,12 +16,14 @@ use crate::transfer::{BoxFuture, Excess};
 #[derive(Clone)]
 struct TestLog {
     events: Arc<Mutex<Vec<StoredEvent>>>,
+    /// Reads at or above these rows fail, once each.
+    bad_rows: Arc<Mutex<Vec<usize>>>,
     grown: watch::Sender<()>,
 }
 
 impl TestLog {
     fn new() -> TestLog {
-        TestLog { events: Arc::default(), grown: watch::Sender::new(()) }
+        TestLog { events: Arc::default(), bad_rows: Arc::default(), grown: watch::Sender::new(()) }
     }
 
     fn push(&self, count: usize) {
@@ -52,6 +54,11 @@ impl Log for TestLog {
             };
             if from > events.len() {
                 return Err(LogError::Beyond);
+            }
+            let mut bad_rows = self.bad_rows.lock().unwrap();
+            if let Some(at) = bad_rows.iter().position(|bad| from >= *bad && from < events.len()) {
+                bad_rows.remove(at);
+                return Err(LogError::Read("a bad sector".to_owned()));
             }
             let piece = &events[from..events.len().min(from + limit)];
             let next = from + piece.len();
@@ -192,6 +199,14 @@ async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     panic!("it did not come to that");
 }
 
+/// How many events these tell of.
+fn counted(taken: &[Notice]) -> u64 {
+    taken.iter().fold(0, |sum, notice| match &notice.about {
+        About::Digest(digest) => sum + digest.count,
+        About::Event | About::Run(_) | About::Test => sum + 1,
+    })
+}
+
 fn name() -> TransferName {
     TransferName::parse("peer").unwrap()
 }
@@ -288,12 +303,6 @@ async fn after_an_hour_without_its_peer_everything_arrives_as_a_few_notices_and_
     let is_dead = move || begun.elapsed() < Duration::from_hours(1);
     let peer = Peer::answering(move |_| is_dead().then(|| Trouble::later("connection refused")));
     let running = site.start(&peer);
-    let counted = |taken: &[Notice]| {
-        taken.iter().fold(0, |sum, notice| match &notice.about {
-            About::Digest(digest) => sum + digest.count,
-            About::Event | About::Run(_) | About::Test => sum + 1,
-        })
-    };
     peer.until(|taken| counted(taken) >= 10_000).await;
     running.stop().await;
     assert_eq!(peer.texts()[..19], numbers(0..19));
@@ -301,6 +310,67 @@ async fn after_an_hour_without_its_peer_everything_arrives_as_a_few_notices_and_
     let figures = site.record().await.figures;
     assert_eq!((figures.delivered, figures.folded, figures.waiting.events), (20, 9981, 0));
     assert!(figures.retried > 10 && figures.retried < 40, "{figures:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_in_the_middle_of_a_digest_costs_nothing() {
+    let site = Site::new("from = \"beginning\"", Manner::PEOPLE);
+    site.log.push(3000);
+    *site.log.bad_rows.lock().unwrap() = vec![512, 1024];
+    let peer = Peer::default();
+    let running = site.start(&peer);
+    peer.until(|taken| counted(taken) >= 3000).await;
+    running.stop().await;
+    assert_eq!(counted(&peer.taken.lock().unwrap()), 3000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_are_wished_wait_for_a_peer_that_is_away_as_all_does() {
+    let site = Site::new("from = \"beginning\"", EACH);
+    site.log.push(3);
+    let answer = Arc::new(Mutex::new(Some(Trouble::never("too strange"))));
+    let now = Arc::clone(&answer);
+    let peer = Peer::answering(move |_| now.lock().unwrap().clone());
+    let running = site.start(&peer);
+    let state = site.state();
+    until(async || state.dead(&name(), 10).await.unwrap().len() == 3).await;
+    *answer.lock().unwrap() = Some(Trouble::later("connection refused"));
+    let before = peer.tries.lock().unwrap().len();
+    state.ask_retry(&name(), Vec::new()).await.unwrap();
+    running.asked.send_modify(|count| *count += 1);
+    until(async || peer.tries.lock().unwrap().len() > before + 2).await;
+    // It is the first that is tried, again and again.
+    assert!(peer.tries.lock().unwrap()[before..].iter().all(|(_, text)| text == "0"));
+    *answer.lock().unwrap() = None;
+    peer.has_taken(3).await;
+    running.stop().await;
+    assert_eq!(peer.texts(), numbers(0..3));
+    assert_eq!(state.dead(&name(), 10).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_while_the_state_could_not_be_written_is_written_later() {
+    let site = Site::new("from = \"beginning\"", EACH);
+    let peer = Peer::default();
+    let running = site.start(&peer);
+    until(async || !running.board.entries().is_empty()).await;
+    let broken = rusqlite_of(&site, "ALTER TABLE transfer RENAME COLUMN delivered TO given");
+    site.log.push(5);
+    peer.has_taken(5).await;
+    drop(broken);
+    rusqlite_of(&site, "ALTER TABLE transfer RENAME COLUMN given TO delivered");
+    until(async || site.record().await.figures.delivered == 5).await;
+    running.stop().await;
+    assert_eq!(site.record().await.cursor, EventCursor(5));
+}
+
+/// Changes the state behind the pump's back.
+fn rusqlite_of(site: &Site, sql: &str) -> rusqlite::Connection {
+    let path = crate::state::path_in(site.dir.path());
+    let connection =
+        hume_runtime::sqlite::open_writer(&path, &hume_runtime::sqlite::SqliteOptions::default()).unwrap();
+    connection.execute_batch(sql).unwrap();
+    connection
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,7 +383,7 @@ async fn what_waits_is_counted_while_the_peer_is_away() {
     until(async || waiting().is_some_and(|waiting| waiting.events == 1000)).await;
     let waiting = waiting().unwrap();
     assert!(!waiting.and_more && waiting.since.is_some());
-    assert_eq!(running.board.floor(), Some(EventCursor(0)));
+    assert_eq!(running.board.entries()[0].1.cursor, EventCursor(0));
     running.stop().await;
 }
 

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::HostName;
-use hume_core::page::EventCursor;
 use hume_core::policy::Policies;
 use hume_runtime::task_group::{Spawner, Stop};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::board::{Board, Entry};
+use crate::board::Board;
 use crate::kinds::Options;
 use crate::log::Log;
 use crate::options::{TransferName, Transfers};
 use crate::pump::Pump;
-use crate::state::{self, State, StateError};
+use crate::state::State;
 use crate::template::Templates;
 use crate::transfer::Setting;
 
@@ -55,27 +54,6 @@ struct Wanted {
 }
 
 impl Room {
-    /// Tells the board where each transfer stands before anything runs, so that nothing they need is trimmed away.
-    ///
-    /// # Errors
-    /// [`StateError`] if the state cannot be read.
-    pub async fn prepare(&self, transfers: &Transfers) -> Result<(), StateError> {
-        if transfers.0.is_empty() {
-            return Ok(());
-        }
-        let state = State::open(&self.dir)?;
-        for (name, options) in &transfers.0 {
-            // What never ran begins at now, or wants everything.
-            let cursor = match (state.cursor(name).await?, options.common().from) {
-                (Some(cursor), _) => cursor,
-                (None, crate::options::From::Beginning) => EventCursor::START,
-                (None, crate::options::From::Now) => continue,
-            };
-            self.board.put(name, Entry { kind: options.kind(), cursor, figures: state::Figures::default() });
-        }
-        Ok(())
-    }
-
     /// Runs what `wanted` says, and anew whenever that is sent again, until `stop`.
     ///
     /// # Errors
@@ -140,7 +118,10 @@ impl Room {
                             version = now;
                             asked.send_modify(|count| *count += 1);
                         }
-                        Err(error) => warn!(%error, "what administrators ask for cannot be read"),
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            warn!(error, "what administrators ask for cannot be read");
+                        }
                     }
                 }
             }
@@ -202,7 +183,7 @@ impl Room {
                     return Some(transfer);
                 }
                 Err(error) => {
-                    let text = error.to_string();
+                    let text = format!("{:#}", anyhow::Error::from(error));
                     if text != told {
                         error!(transfer = %name, "a transfer cannot be opened and is tried again every minute: {text}");
                         told = text;

@@ -29,7 +29,7 @@ const COMMITS_BETWEEN_CHECKPOINTS: u32 = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file cannot be opened.
-    #[error("{}: {source}", path.display())]
+    #[error("the state of the transfers in {} cannot be opened", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -292,27 +292,33 @@ impl State {
         .await
     }
 
-    /// What an administrator asked for: something to skip, and dead letters to try again, at most `letters_max`.
+    /// What an administrator wants to be passed over.
     ///
     /// # Errors
     /// [`StateError`].
-    pub async fn wishes(
-        &self,
-        name: &TransferName,
-        letters_max: u32,
-    ) -> Result<(Option<Skip>, Vec<DeadLetter>), StateError> {
+    pub async fn wish_to_skip(&self, name: &TransferName) -> Result<Option<Skip>, StateError> {
         let name = name.to_string();
         self.ask(move |transaction| {
             let what: Option<String> = transaction
                 .query_row("SELECT what FROM skip WHERE transfer = ?1", [&name], |row| row.get(0))
                 .optional()?;
-            let skip = what.map(|what| if what == Skip::All.as_str() { Skip::All } else { Skip::One });
-            let letters = letters(
-                transaction,
-                "transfer = ?1 AND retry = 1 ORDER BY id LIMIT ?2",
-                params![name, letters_max],
-            )?;
-            Ok((skip, letters))
+            Ok(what.map(|what| if what == Skip::All.as_str() { Skip::All } else { Skip::One }))
+        })
+        .await
+    }
+
+    /// Dead letters that an administrator wants to be tried again, oldest first, at most `max`.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub async fn letters_to_retry(
+        &self,
+        name: &TransferName,
+        max: u32,
+    ) -> Result<Vec<DeadLetter>, StateError> {
+        let name = name.to_string();
+        self.ask(move |transaction| {
+            letters(transaction, "transfer = ?1 AND retry = 1 ORDER BY id LIMIT ?2", params![name, max])
         })
         .await
     }

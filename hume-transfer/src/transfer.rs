@@ -147,7 +147,7 @@ pub struct Setting<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A secret cannot be read.
-    #[error("`{key}`: {source}")]
+    #[error("`{key}`")]
     Secret {
         /// The key that names it.
         key: &'static str,

@@ -12,7 +12,7 @@ use hume_runtime::tls::Roots;
 use hume_runtime::{exit, notify};
 use hume_transfer::command::{OrderError, Place};
 use hume_transfer::options::TRANSFERS_MAX;
-use hume_transfer::{Room, StateError, Transfers};
+use hume_transfer::{Room, Transfers};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -58,9 +58,6 @@ pub enum StartError {
     /// A transfer cannot be opened.
     #[error(transparent)]
     Transfer(#[from] OrderError),
-    /// Where the transfers stand cannot be read.
-    #[error(transparent)]
-    Transfers(#[from] StateError),
 }
 
 impl StartError {
@@ -74,7 +71,7 @@ impl StartError {
             | StartError::Alone => exit::CONFIG,
             StartError::Spool(SpoolError::Lock(_)) | StartError::Watch(_) => exit::TEMPORARY,
             StartError::Web(_) | StartError::Intake(_) => exit::UNAVAILABLE,
-            StartError::Spool(_) | StartError::Transfers(_) => exit::IO,
+            StartError::Spool(_) => exit::IO,
         }
     }
 }
@@ -178,7 +175,6 @@ impl Agent {
             policies: Arc::clone(&policies),
             board: metrics.transfers.clone(),
         };
-        room.prepare(&config.transfer).await?;
         let (records, recorder) =
             runs::open(writer.clone(), reader.clone(), Arc::clone(&policies), pulse).await?;
         tasks.spawn("runs", |stop| recorder.run(stop));

@@ -20,7 +20,7 @@ use hume_runtime::tls::{self, Identity, Roots, TlsError};
 use hume_runtime::{clock, exit, notify, serve};
 use hume_transfer::command::{OrderError, Place};
 use hume_transfer::options::TRANSFERS_MAX;
-use hume_transfer::{Room, StateError, Transfers};
+use hume_transfer::{Room, Transfers};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
@@ -82,9 +82,6 @@ pub enum MasterError {
     /// A transfer cannot be opened.
     #[error(transparent)]
     Transfer(#[from] OrderError),
-    /// Where the transfers stand cannot be read.
-    #[error(transparent)]
-    Transfers(#[from] StateError),
     /// A room failed.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -96,7 +93,7 @@ impl MasterError {
         match self {
             MasterError::Tls(_) | MasterError::Transfer(_) => exit::CONFIG,
             MasterError::Lock(LockError::Held { .. }) => exit::TEMPORARY,
-            MasterError::Lock(_) | MasterError::Store { .. } | MasterError::Transfers(_) => exit::IO,
+            MasterError::Lock(_) | MasterError::Store { .. } => exit::IO,
             MasterError::Listen { .. } => exit::UNAVAILABLE,
             MasterError::Socket(_) => exit::CANNOT_CREATE,
             MasterError::Thread(_) | MasterError::Task(_) => exit::SOFTWARE,

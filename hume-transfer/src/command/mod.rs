@@ -18,7 +18,8 @@ use crate::notice::{About, Notice};
 use crate::options::{TransferName, Transfers};
 use crate::sample::{self, SampleError};
 use crate::state::{self, Skip, State, StateError};
-use crate::transfer::{OpenError, Setting, Trail};
+use crate::template::Templates;
+use crate::transfer::{OpenError, Setting, Trail, Transfer};
 
 /// Dead letters that are shown when nobody says how many.
 const DEAD_SHOWN: u32 = 100;
@@ -43,6 +44,14 @@ pub enum Order {
         /// Which transfer
         name: TransferName,
         /// Say nothing to the peer but what the event in this file says
+        #[arg(long, value_name = "FILE")]
+        event: Option<PathBuf>,
+    },
+    /// Show what would be sent for an event, and send nothing
+    Render {
+        /// Which transfer
+        name: TransferName,
+        /// The event in this file, a JSON object, instead of the one that `test` sends
         #[arg(long, value_name = "FILE")]
         event: Option<PathBuf>,
     },
@@ -115,12 +124,20 @@ pub enum OrderError {
     #[error("transfer \"{0}\" has no such dead letter")]
     NoLetter(TransferName),
     /// It cannot be opened.
-    #[error("transfer \"{name}\": {source}")]
+    #[error("transfer \"{name}\"")]
     Open {
         /// Which.
         name: TransferName,
         /// Why.
         source: OpenError,
+    },
+    /// A template cannot be used.
+    #[error("transfer \"{name}\": {fault}")]
+    Template {
+        /// Of which.
+        name: TransferName,
+        /// Which template, where in it, and why.
+        fault: String,
     },
     /// The event in the file is none.
     #[error(transparent)]
@@ -145,7 +162,7 @@ impl OrderError {
     pub fn exit_code(&self) -> u8 {
         match self {
             OrderError::Unknown { .. } | OrderError::NeverRan(_) | OrderError::NoLetter(_) => exit::NO_INPUT,
-            OrderError::Open { .. } => exit::CONFIG,
+            OrderError::Open { .. } | OrderError::Template { .. } => exit::CONFIG,
             OrderError::Sample(_) => exit::DATA,
             OrderError::NotDelivered(_) => exit::UNAVAILABLE,
             OrderError::State(_) | OrderError::Write(_) => exit::IO,
@@ -153,22 +170,22 @@ impl OrderError {
     }
 }
 
-/// Checks that every transfer can be opened.
+/// Checks that every transfer can be opened, and its templates be used.
 ///
 /// # Errors
 /// The first that cannot.
 pub fn check(place: Place<'_>) -> Result<(), OrderError> {
     for (name, options) in &place.transfers.0 {
-        open(place, name, options)?;
+        let transfer = open(place, name, options)?;
+        let faults = transfer.templates().map(Templates::faults).unwrap_or_default();
+        if let Some(fault) = faults.first() {
+            return Err(OrderError::Template { name: name.clone(), fault: fault.to_string() });
+        }
     }
     Ok(())
 }
 
-fn open(
-    place: Place<'_>,
-    name: &TransferName,
-    options: &Options,
-) -> Result<Box<dyn crate::transfer::Transfer>, OrderError> {
+fn open(place: Place<'_>, name: &TransferName, options: &Options) -> Result<Box<dyn Transfer>, OrderError> {
     let Place { transfers: _, config_file, dir: _, host, program } = place;
     let setting = Setting { name, config_file, host, program };
     options.open(&setting).map_err(|source| OrderError::Open { name: name.clone(), source })
@@ -197,6 +214,12 @@ pub async fn run(order: Order, place: Place<'_>, mut out: impl Write + Send) -> 
             out.write_all(text.as_bytes())?;
         }
         Order::Test { name, event } => test(place, &name, event.as_deref(), &mut out).await?,
+        Order::Render { name, event } => {
+            let options = configured(place, &name)?;
+            let notice = notice(place, &name, event.as_deref())?;
+            let text = open(place, &name, options)?.preview(&notice);
+            writeln!(out, "{}", text.trim_end())?;
+        }
         Order::Dead { name, limit, json } => {
             let letters = ran(place, &name).await?.dead(&name, limit).await?;
             let text = if json { show::dead_json(&letters) } else { show::dead(&letters) };
@@ -247,6 +270,16 @@ async fn ran(place: Place<'_>, name: &TransferName) -> Result<State, OrderError>
     Ok(state)
 }
 
+/// The event of the file, or the one that tests a transfer.
+fn notice(place: Place<'_>, name: &TransferName, event: Option<&Path>) -> Result<Notice, SampleError> {
+    let now = clock::now();
+    if let Some(file) = event {
+        return Ok(Notice::of(sample::read(file, place.host, now)?));
+    }
+    let event = sample::test(place.program, name, place.host, now);
+    Ok(Notice { about: About::Test, ..Notice::of(event) })
+}
+
 async fn test(
     place: Place<'_>,
     name: &TransferName,
@@ -254,13 +287,7 @@ async fn test(
     out: &mut (impl Write + Send),
 ) -> Result<(), OrderError> {
     let options = configured(place, name)?;
-    let now = clock::now();
-    let notice = match event {
-        Some(file) => Notice::of(sample::read(file, place.host, now)?),
-        None => {
-            Notice { about: About::Test, ..Notice::of(sample::test(place.program, name, place.host, now)) }
-        }
-    };
+    let notice = notice(place, name, event)?;
     let mut transfer = open(place, name, options)?;
     writeln!(out, "{name}: opened as {}", options.kind())?;
     // Steps are told as they are made, by a channel, since the transfer keeps its trail.

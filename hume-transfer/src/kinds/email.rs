@@ -115,9 +115,6 @@ impl Email {
         let base = options.template.as_deref();
         let sources = Sources { kind: "email", base, inline: None, built_in: BUILT_IN };
         let templates = Templates::open(&sources, setting);
-        for fault in templates.faults() {
-            warn!(transfer = %setting.name, %fault, "a template cannot be used; the built-in is");
-        }
         Ok(Email {
             from: from.email.clone(),
             to: to.iter().map(|to| to.email.clone()).collect(),
@@ -136,15 +133,20 @@ impl Email {
         })
     }
 
-    async fn tell(&mut self, notice: &Notice, trail: &mut Trail) -> Result<(), Trouble> {
+    /// Its words: a template's, or our own.
+    fn text(&self, notice: &Notice, trail: &mut Trail) -> Text {
         let rendered = self.templates.render(notice);
         if let Some(fault) = &rendered.fault {
             trail.say(|| format!("{fault}; the built-in is used"));
         }
-        let text = match rendered.from {
+        match rendered.from {
             Some(_) => templated(&rendered.text, notice),
             None => Text::of(notice, &self.head),
-        };
+        }
+    }
+
+    async fn tell(&mut self, notice: &Notice, trail: &mut Trail) -> Result<(), Trouble> {
+        let text = self.text(notice, trail);
         let mail = write(notice, &text, &self.head, clock::now())
             .map_err(|error| Trouble::never(format!("no mail can say this: {error}")))?;
         trail.say(|| format!("{} bytes for {} recipients: {}", mail.len(), self.to.len(), text.subject));
@@ -230,6 +232,18 @@ impl Transfer for Email {
             }
             Delivery::all(notices)
         })
+    }
+
+    fn templates(&self) -> Option<&Templates> {
+        Some(&self.templates)
+    }
+
+    fn preview(&self, notice: &Notice) -> String {
+        let text = self.text(notice, &mut Trail::silent());
+        write(notice, &text, &self.head, notice.event.event.time).map_or_else(
+            |error| format!("no mail can say this: {error}"),
+            |mail| String::from_utf8_lossy(&mail).replace("\r\n", "\n"),
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use hume_runtime::clock;
 use hume_runtime::config::{Secret, SecretText};
+use hume_runtime::tls::hex;
 use minijinja::Value;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -224,9 +225,7 @@ impl Webhook {
 /// `sha256=` and the HMAC-SHA256 over `TIMESTAMP.BODY` in hexadecimal.
 fn signature(key: &hmac::Key, timestamp: i64, body: &str) -> String {
     let tag = hmac::sign(key, format!("{timestamp}.{body}").as_bytes());
-    let digits = tag.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let hex: String = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect();
-    format!("sha256={hex}")
+    format!("sha256={}", hex(tag.as_ref()))
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@
 
 use std::path::PathBuf;
 
+use hume_core::Tag;
 use hume_core::event::{Command, Exit, Finding, StoredEvent};
 use hume_core::status::Status;
-use hume_core::{Level, Tag};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::net::{Address, Pipe, Scheme, Target, TlsKeys};
 use crate::notice::{About, Notice};
 use crate::options::options;
+use crate::syslog_text;
 use crate::transfer::{
     BoxFuture, DELIVERY_TIME_MAX, Delivery, Manner, OpenError, Setting, Trail, Transfer, Trouble,
 };
@@ -88,7 +89,7 @@ fn document(notice: &Notice) -> Value {
         "kind": "event",
         "module": "hume",
         "id": event.id.to_string(),
-        "severity": severity(notice.level()),
+        "severity": syslog_text::severity(notice.level()),
         "created": event.received_at.to_string(),
         "ingested": arrived_at.map(|time| time.to_string()),
         "action": event.command.map(Command::as_str),
@@ -177,17 +178,6 @@ fn leave_out_unknown(value: &mut Value) {
     });
 }
 
-/// As syslog counts it: the smaller, the worse.
-fn severity(level: Level) -> u8 {
-    match level {
-        Level::Critical => 2,
-        Level::Error => 3,
-        Level::Warning | Level::Unknown => 4,
-        Level::Info | Level::Ok => 6,
-        Level::Debug => 7,
-    }
-}
-
 /// The three words of the schema.
 fn outcome(status: Status) -> &'static str {
     match status {
@@ -199,6 +189,7 @@ fn outcome(status: Status) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use hume_core::Level;
     use proptest::prelude::*;
 
     use super::*;
@@ -248,10 +239,7 @@ mod tests {
     async fn lines_over_tls_reach_a_peer_with_a_good_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let site = Site::make(dir.path(), "ca");
-        let issued = site.server();
-        let identity =
-            hume_runtime::tls::Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
-        let server = hume_runtime::tls::web_server(&identity).unwrap();
+        let server = site.tls();
         let (listener, place) = listen();
         let peer = run(move || read_all(&mut over_tls(&server, accept(&listener))));
         let keys = format!("address = \"tls://{place}\"\nca = \"ca.pem\"\nserver_name = \"localhost\"");

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hume_runtime::pki::{Authority, Issued};
+use hume_runtime::tls::{self, Identity};
 use hume_runtime::{clock, files};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -103,6 +104,13 @@ impl Site {
     pub(crate) fn server(&self) -> Issued {
         let addresses = [Ipv4Addr::LOCALHOST.into()];
         self.authority.issue_server(&["localhost".to_owned()], &addresses, clock::now()).unwrap()
+    }
+
+    /// A peer with that certificate.
+    pub(crate) fn tls(&self) -> Arc<ServerConfig> {
+        let issued = self.server();
+        let identity = Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
+        tls::web_server(&identity).unwrap()
     }
 
     /// A client's certificate and its key, in files.

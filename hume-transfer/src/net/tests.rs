@@ -122,7 +122,7 @@ async fn a_name_that_has_no_address_is_named() {
 async fn addresses_are_tried_in_turn_and_a_silent_one_leaves_time_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let site = Site::make(dir.path(), "ca");
-    let config = web_server(&site);
+    let config = site.tls();
     let (silent, silent_place) = listen();
     let (listener, place) = listen();
     let keys = TlsKeys { ca: Some(&site.ca), ..TlsKeys::default() };
@@ -212,12 +212,6 @@ async fn an_address_of_version_6_is_connected_to() {
     assert_eq!(peer.join().unwrap(), ["six"]);
 }
 
-fn web_server(site: &Site) -> Arc<ServerConfig> {
-    let issued = site.server();
-    let identity = Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
-    tls::web_server(&identity).unwrap()
-}
-
 /// Wants a certificate of `clients`.
 fn strict_server(site: &Site, clients: &Site) -> Arc<ServerConfig> {
     let issued = site.server();
@@ -244,7 +238,7 @@ async fn tls_needs_a_certificate_for_the_name_by_the_ca_that_is_named() {
     let (site, other) = (Site::make(dir.path(), "ca"), Site::make(dir.path(), "other"));
     let keys = TlsKeys { ca: Some(&site.ca), ..TlsKeys::default() };
     // `localhost` may be ::1 first, where nobody listens: then 127.0.0.1 is next.
-    let (peer, address) = tls_peer(web_server(&site));
+    let (peer, address) = tls_peer(site.tls());
     let mut good = pipe(&address, keys);
     for text in ["one ", "two"] {
         send(&mut good, text).await.unwrap();
@@ -252,12 +246,12 @@ async fn tls_needs_a_certificate_for_the_name_by_the_ca_that_is_named() {
     drop(good);
     assert_eq!(peer.join().unwrap().unwrap(), "one two");
 
-    let (peer, address) = tls_peer(web_server(&site));
+    let (peer, address) = tls_peer(site.tls());
     let error = send(&mut pipe(&address, TlsKeys { ca: Some(&other.ca), ..keys }), "x").await.unwrap_err();
     assert!(error.to_string().contains("its certificate is not issued by `ca`"), "{error}");
     assert!(peer.join().unwrap().is_err());
 
-    let (peer, address) = tls_peer(web_server(&site));
+    let (peer, address) = tls_peer(site.tls());
     let address = address.replace("localhost", "127.0.0.1");
     let wrong_name = TlsKeys { server_name: Some("logs.example.org"), ..keys };
     let error = send(&mut pipe(&address, wrong_name), "x").await.unwrap_err();
@@ -269,7 +263,7 @@ async fn tls_needs_a_certificate_for_the_name_by_the_ca_that_is_named() {
 #[tokio::test]
 async fn a_certificate_that_the_system_does_not_trust_is_refused_for_five_minutes() {
     let dir = tempfile::tempdir().unwrap();
-    let (peer, address) = tls_peer(web_server(&Site::make(dir.path(), "ca")));
+    let (peer, address) = tls_peer(Site::make(dir.path(), "ca").tls());
     let address = address.replace("localhost", "127.0.0.1");
     let target = match open(&address, TlsKeys::default()) {
         Ok(target) => target,

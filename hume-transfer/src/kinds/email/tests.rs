@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use self::peer::{Act, NOTHING, Offer, Peer};
 use super::*;
 use crate::options::{TransferName, Transfers};
-use crate::testing::{assert_documented, documented, open, stored};
+use crate::testing::{assert_documented, documented, open, stored, whole};
 
 const PASSWORD: &str = "hunter2-Ünsecret";
 
@@ -324,7 +324,7 @@ fn what_cannot_be_meant_is_named_at_the_start() {
         (format!("smtp = \"smtp://u:{PASSWORD}@mail\""), "`smtp`: is no address"),
         (format!("{smtp}\nca = \"no.pem\""), "`ca`: "),
     ] {
-        let error = email(&dir, &keys).err().unwrap_or_else(|| panic!("{keys} is taken")).to_string();
+        let error = whole(email(&dir, &keys).err().unwrap_or_else(|| panic!("{keys} is taken")));
         assert!(error.starts_with(told) && !error.contains(PASSWORD), "{error}");
     }
     for (key, value) in [

@@ -6,7 +6,7 @@ mod server;
 use std::sync::{Arc, Mutex};
 
 use hume_core::{HostName, Level};
-use hume_runtime::{config, tls};
+use hume_runtime::config;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -14,7 +14,7 @@ use self::server::{Got, Security as Guard, Value, ack, drain, hex512, message, p
 use super::*;
 use crate::net::peer::{Site, accept, listen, nowhere, over_tls, reset, run};
 use crate::options::{TransferName, Transfers};
-use crate::testing::{documented, open, stored};
+use crate::testing::{documented, open, stored, whole};
 
 const KEY: &str = "s3cret-key";
 const PASSWORD: &str = "hunter2-unsecret";
@@ -213,9 +213,7 @@ const GUARD: Guard = Guard { shared_key: KEY, user: Some(("hume", PASSWORD)) };
 async fn over_tls_both_prove_that_they_know_the_key_and_the_user_logs_in() {
     let dir = tempfile::tempdir().unwrap();
     let site = Site::make(dir.path(), "ca");
-    let issued = site.server();
-    let identity = tls::Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
-    let server = tls::web_server(&identity).unwrap();
+    let server = site.tls();
     let (listener, place) = listen();
     let peer = run(move || {
         let mut stream = over_tls(&server, accept(&listener));
@@ -315,7 +313,7 @@ fn what_cannot_be_meant_is_named_at_the_start() {
         ("address = \"tcp://logs:24224\"\nuser = \"u\"\npassword = \"p\"", "`shared_key`: is missing"),
         ("address = \"tcp://logs:24224\"\nshared_key = \"k\"\nuser = \"u\"", "`password`: is missing"),
     ] {
-        let error = open(dir.path(), &format!("[transfer.x.fluentd]\n{keys}\n")).err().unwrap().to_string();
+        let error = whole(open(dir.path(), &format!("[transfer.x.fluentd]\n{keys}\n")).err().unwrap());
         assert!(error.starts_with(told), "{error}");
     }
 }

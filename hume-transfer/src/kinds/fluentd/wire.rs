@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 
 use aws_lc_rs::digest::{SHA512, digest};
 use hume_core::Timestamp;
-use hume_runtime::tls::sha256_hex;
+use hume_runtime::tls::{hex, sha256_hex};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
 use crate::notice::{About, Notice};
@@ -162,11 +162,7 @@ pub(super) fn ack(bytes: &[u8]) -> Result<Option<(String, usize)>, String> {
 }
 
 fn sha512_hex(parts: &[&[u8]]) -> String {
-    let hash = digest(&SHA512, &parts.concat());
-    hash.as_ref().iter().fold(String::with_capacity(128), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(digest(&SHA512, &parts.concat()).as_ref())
 }
 
 /// `["PING", host, salt, digest, user, digest of the password]`.

@@ -80,10 +80,7 @@ async fn messages_end_with_a_line_break_where_that_is_asked_for() {
 async fn messages_over_tls_reach_a_peer_with_a_good_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let site = Site::make(dir.path(), "ca");
-    let issued = site.server();
-    let identity =
-        hume_runtime::tls::Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
-    let server = hume_runtime::tls::web_server(&identity).unwrap();
+    let server = site.tls();
     let (listener, place) = listen();
     let peer = run(move || read_all(&mut over_tls(&server, accept(&listener))));
     // Relative to the configuration.

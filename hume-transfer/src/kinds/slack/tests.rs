@@ -11,7 +11,7 @@ use super::*;
 use crate::http::server::{Answer, OK, Server};
 use crate::net::peer;
 use crate::options::Transfers;
-use crate::testing::{assert_documented, documented, documented_digest, documented_run, stored};
+use crate::testing::{assert_documented, documented, documented_digest, documented_run, stored, whole};
 
 fn slack(dir: &Path, keys: &str) -> Result<Slack, OpenError> {
     slack_within(dir, keys, peer::SOON)
@@ -235,7 +235,7 @@ fn a_webhook_that_is_none_is_named_by_its_key_and_not_told() {
         let error = slack(dir.path(), &keys).unwrap_err().to_string();
         assert_eq!(error, format!("`{key}`: is no address that begins with `https://`"));
     }
-    let error = slack(dir.path(), "webhook = { file = \"absent\" }").unwrap_err().to_string();
+    let error = whole(slack(dir.path(), "webhook = { file = \"absent\" }").unwrap_err());
     assert!(error.starts_with("`webhook`: could not read the secret in"), "{error}");
 }
 
