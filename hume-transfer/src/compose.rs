@@ -61,7 +61,7 @@ impl Composer {
         let mut told = None;
         if !run.told && (has_ended || goes_wrong) {
             let notice =
-                Notice { about: About::Run(tell(&run.state, &stored, policies)), via: None, event: stored };
+                Notice { about: About::Run(tell(&run.state, &stored, policies)), ..Notice::of(stored) };
             run.told = true;
             told = (notice.level().rank() >= self.common.level_min.rank()).then_some(notice);
         }

@@ -22,6 +22,7 @@ pub(crate) fn facts(notice: &Notice) -> Vec<Fact> {
     add("host", Some(event.host.to_string()));
     add("via", notice.via.clone());
     add("run", event.run.map(|run| run.id.to_string()));
+    add("missed", (notice.missed > 0).then(|| notice.missed.to_string()));
     add("about", Some(notice.about.as_str().to_owned()));
     add("kind", Some(event.kind.as_str().to_owned()));
     for tag in &event.tags {

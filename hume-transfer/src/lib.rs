@@ -28,7 +28,7 @@ pub mod transfer;
 #[cfg(test)]
 mod testing;
 
-pub use board::{Board, Entry};
+pub use board::{Board, Entry, RETENTION_WAITS};
 pub use compose::RUNS_MAX;
 pub use kinds::Options;
 pub use log::{Growth, Log, LogError};

@@ -28,6 +28,8 @@ pub struct Notice {
     pub via: Option<String>,
     /// What it tells.
     pub about: About,
+    /// So many events before it were let go by the log, untold and unknown.
+    pub missed: u64,
 }
 
 /// What a notice tells.
@@ -125,7 +127,7 @@ impl About {
 impl Notice {
     /// The event as it is, and nothing else.
     pub fn of(event: StoredEvent) -> Notice {
-        Notice { event, via: None, about: About::Event }
+        Notice { event, via: None, about: About::Event, missed: 0 }
     }
 
     /// How bad it is: of a run as bad as its status, of a digest as its worst.
@@ -220,6 +222,12 @@ impl Notice {
             let tags: Vec<&str> = event.tags.iter().map(Tag::as_str).collect();
             facts.add("tags", tags.join(", "));
         }
+        if self.missed > 0 {
+            facts.add(
+                "missed",
+                format!("{} events before this one, let go before they were told", self.missed),
+            );
+        }
         facts.0
     }
 
@@ -237,6 +245,7 @@ impl Notice {
             about: self.about.as_str(),
             text: self.text(),
             level: self.level().as_str(),
+            missed: self.missed,
             run_summary: run_notice,
             digest,
         }
@@ -262,6 +271,11 @@ impl Facts {
             self.0.push(Fact { name, value });
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 fn exit_words(exit: Exit) -> String {
@@ -310,6 +324,9 @@ pub struct NoticeView<'a> {
     pub text: String,
     /// How bad the notice is.
     pub level: &'static str,
+    /// Events before it that the log let go before they were told; not there when it is 0.
+    #[serde(skip_serializing_if = "is_none")]
+    pub missed: u64,
     /// Of a run.
     pub run_summary: Option<&'a RunNotice>,
     /// Of a digest.

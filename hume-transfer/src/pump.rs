@@ -59,7 +59,6 @@ pub(crate) struct Pump {
     pub(crate) kind: &'static str,
     pub(crate) common: Common,
     pub(crate) manner: Manner,
-    pub(crate) transfer: Box<dyn Transfer>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) state: State,
     pub(crate) board: Board,
@@ -112,14 +111,15 @@ struct Course {
 }
 
 impl Pump {
-    /// Until `stop`.
-    pub(crate) async fn run(mut self, stop: Stop) {
+    /// Until `stop`. It has its place in the log before it can be opened, so what comes meanwhile waits for it.
+    pub(crate) async fn run(mut self, open: impl Future<Output = Option<Box<dyn Transfer>>>, stop: Stop) {
         let Some(mut course) = self.begin(&stop).await else { return };
+        let Some(mut transfer) = open.await else { return };
         let mut growth = self.log.growth();
         self.asked.mark_changed();
         while !stop.is_set() {
             growth.mark();
-            let pause = match self.turn(&mut course, &stop).await {
+            let pause = match self.turn(&mut course, &mut *transfer, &stop).await {
                 Ok(pause) => pause,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -239,7 +239,13 @@ impl Pump {
         }
     }
 
-    async fn turn(&mut self, course: &mut Course, stop: &Stop) -> Result<Pause, PumpError> {
+    async fn turn(
+        &mut self,
+        course: &mut Course,
+        transfer: &mut dyn Transfer,
+        stop: &Stop,
+    ) -> Result<Pause, PumpError> {
+        self.hear_of_missed(course);
         if self.asked.has_changed().unwrap_or(false) {
             self.asked.mark_unchanged();
             course.retry_wished = true;
@@ -254,7 +260,7 @@ impl Pump {
             course.not_before = None;
         }
         if course.retry_wished {
-            return self.revive(course, stop).await;
+            return self.revive(course, transfer, stop).await;
         }
         if course.held.is_empty() {
             self.read(course).await?;
@@ -279,10 +285,25 @@ impl Pump {
         };
         let count = singly.min(self.manner.batch_max).max(1);
         let batch = course.held.make_contiguous();
-        let delivery = give(&mut *self.transfer, &batch[..count.min(batch.len())], stop).await;
+        if let Some(first) = batch.first_mut() {
+            first.missed = course.record.figures.missed_untold;
+        }
+        let delivery = give(transfer, &batch[..count.min(batch.len())], stop).await;
         self.settle(course, count, delivery);
         self.save(course).await?;
         Ok(Pause::None)
+    }
+
+    /// What the log let go before it was told is counted, and told with the next notice.
+    fn hear_of_missed(&self, course: &mut Course) {
+        let missed = self.board.take_missed(&self.name);
+        if missed == 0 {
+            return;
+        }
+        warn!(transfer = %self.name, events = missed, "events were let go before a transfer had told them");
+        course.record.figures.missed += missed;
+        course.record.figures.missed_untold += missed;
+        course.dirty_since.get_or_insert_with(Instant::now);
     }
 
     /// What was read holds nothing to tell: the cursor goes on, and is written down now and then.
@@ -362,6 +383,7 @@ impl Pump {
             if let About::Digest(digest) = &notice.about {
                 course.record.figures.folded += digest.count;
             }
+            course.record.figures.missed_untold -= notice.missed.min(course.record.figures.missed_untold);
             course.record.settled = Some(notice.event.event.id);
         }
         if settled > 0 {
@@ -523,7 +545,12 @@ impl Pump {
     }
 
     /// Tries dead letters again that an administrator asked for, until the peer cannot be reached: the rest then waits as all does.
-    async fn revive(&mut self, course: &mut Course, stop: &Stop) -> Result<Pause, PumpError> {
+    async fn revive(
+        &mut self,
+        course: &mut Course,
+        transfer: &mut dyn Transfer,
+        stop: &Stop,
+    ) -> Result<Pause, PumpError> {
         let letters = self.state.letters_to_retry(&self.name, LETTERS_MAX).await?;
         course.retry_wished = letters.len() == LETTERS_MAX as usize;
         for letter in letters {
@@ -531,7 +558,7 @@ impl Pump {
                 break;
             }
             let batch = [Notice::of(letter.event)];
-            match give(&mut *self.transfer, &batch, stop).await.trouble {
+            match give(transfer, &batch, stop).await.trouble {
                 None => {
                     course.change.revived.push(letter.id);
                     course.record.figures.delivered += 1;

@@ -96,6 +96,11 @@ impl Peer {
         self.taken.lock().unwrap().iter().map(Notice::text).collect()
     }
 
+    /// How many events each notice that was taken said to be missing.
+    fn missed(&self) -> Vec<u64> {
+        self.taken.lock().unwrap().iter().map(|notice| notice.missed).collect()
+    }
+
     async fn has_taken(&self, count: usize) {
         self.until(|taken| taken.len() >= count).await;
     }
@@ -150,6 +155,12 @@ impl Site {
     }
 
     fn start(&self, peer: &Peer) -> Running {
+        let peer: Box<dyn Transfer> = Box::new(peer.clone());
+        self.start_when(async { Some(peer) })
+    }
+
+    /// The peer can be opened when `open` comes to its end.
+    fn start_when(&self, open: impl Future<Output = Option<Box<dyn Transfer>>> + Send + 'static) -> Running {
         let (asked, _) = watch::channel(0);
         let board = Board::default();
         let pump = Pump {
@@ -157,7 +168,6 @@ impl Site {
             kind: "test",
             common: common(self.keys),
             manner: self.manner,
-            transfer: Box::new(peer.clone()),
             log: Arc::new(self.log.clone()),
             state: self.state(),
             board: board.clone(),
@@ -168,7 +178,7 @@ impl Site {
         let stop = Stop::new();
         let until = stop.clone();
         group.spawn("pump", |_| async move {
-            pump.run(until).await;
+            pump.run(open, until).await;
             Ok(())
         });
         Running { stop, group, asked, board }
@@ -468,4 +478,53 @@ proptest! {
             assert!(numbers.len() <= EVENTS + count * EACH.batch_max, "{numbers:?}");
         });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_let_go_untold_is_counted_and_told_with_the_next_notice() {
+    let (site, peer) = (Site::new("from = \"beginning\"", EACH), Peer::default());
+    site.log.push(2);
+    let running = site.start(&peer);
+    peer.has_taken(2).await;
+    until(async || running.board.floor() == Some(EventCursor(2))).await;
+    // Below the cursor it is told; above it is not.
+    running.board.let_go(&[(EventCursor(1), 50), (EventCursor(2), 30), (EventCursor(7), 8)]);
+    site.log.push(3);
+    peer.has_taken(5).await;
+    until(async || site.record().await.figures.delivered == 5).await;
+    running.stop().await;
+    assert_eq!(peer.missed(), [0, 0, 38, 0, 0]);
+    let figures = site.record().await.figures;
+    assert_eq!((figures.missed, figures.missed_untold), (38, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_told_after_a_restart_too() {
+    let away = Peer::answering(|_| Some(Trouble::later("away")));
+    let (site, peer) = (Site::new("", EACH), Peer::default());
+    let running = site.start(&away);
+    until(async || !site.state().all().await.unwrap().is_empty()).await;
+    site.log.push(1);
+    until(async || site.record().await.figures.trouble.is_some()).await;
+    running.board.let_go(&[(EventCursor(0), 4)]);
+    until(async || site.record().await.figures.missed == 4).await;
+    running.stop().await;
+    let running = site.start(&peer);
+    peer.has_taken(1).await;
+    running.stop().await;
+    assert_eq!(peer.missed(), [4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_cannot_be_opened_has_its_place_and_gets_what_came_meanwhile() {
+    let (site, peer) = (Site::new("", EACH), Peer::default());
+    site.log.push(5);
+    let (ready, is_ready) = tokio::sync::oneshot::channel::<Box<dyn Transfer>>();
+    let running = site.start_when(async { is_ready.await.ok() });
+    until(async || running.board.floor() == Some(EventCursor(5))).await;
+    site.log.push(3);
+    assert!(ready.send(Box::new(peer.clone())).is_ok());
+    peer.has_taken(3).await;
+    running.stop().await;
+    assert_eq!(peer.texts(), numbers(5..8));
 }

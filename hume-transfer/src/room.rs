@@ -66,7 +66,7 @@ impl Room {
     ) -> anyhow::Result<()> {
         while !stop.is_set() {
             let transfers = wanted.borrow_and_update().clone();
-            self.board.keep(|name| transfers.0.contains_key(name));
+            self.board.expect(&transfers);
             let generation = Stop::new();
             let running = self.serve(transfers, &children, &generation);
             let over = async {
@@ -142,21 +142,18 @@ impl Room {
         let child = async move {
             let _end = end;
             let Wanted { name, options } = wanted;
-            let Some(transfer) = room.open(&name, &options, &stop).await else { return };
-            info!(transfer = %name, kind = options.kind(), "a transfer begins");
             let pump = Pump {
+                name: name.clone(),
                 kind: options.kind(),
                 common: options.common(),
                 manner: options.manner(),
-                transfer,
-                log: room.log,
+                log: Arc::clone(&room.log),
                 state,
-                board: room.board,
-                policies: room.policies,
+                board: room.board.clone(),
+                policies: Arc::clone(&room.policies),
                 asked,
-                name,
             };
-            pump.run(stop).await;
+            pump.run(room.open(&name, &options, &stop), stop.clone()).await;
         };
         // The children of a daemon are at least as many as it may have transfers.
         if let Err(error) = children.try_spawn("transfer", child) {
@@ -180,6 +177,7 @@ impl Room {
                     for fault in transfer.templates().map(Templates::faults).unwrap_or_default() {
                         error!(transfer = %name, "a template cannot be used, the built-in takes its place: {fault}");
                     }
+                    info!(transfer = %name, kind = options.kind(), "a transfer begins");
                     return Some(transfer);
                 }
                 Err(error) => {

@@ -20,7 +20,7 @@ use crate::options::TransferName;
 pub const DEAD_MAX: u32 = 10_000;
 
 const APPLICATION_ID: i32 = 0x6875_6d74;
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_missed.sql")];
 const FILE_NAME: &str = "transfers.db";
 /// So many commits may lie in the log of the database before they are copied back.
 const COMMITS_BETWEEN_CHECKPOINTS: u32 = 1000;
@@ -71,6 +71,10 @@ pub struct Figures {
     pub dead: u64,
     /// Events that an administrator passed over.
     pub skipped: u64,
+    /// Events that the log let go before they were told, wanted or not.
+    pub missed: u64,
+    /// How many of them the peer does not know of yet.
+    pub missed_untold: u64,
     /// When something was last delivered.
     pub last_success: Option<Timestamp>,
     /// What is the matter.
@@ -432,8 +436,8 @@ impl Inner {
 }
 
 const RECORD: &str = "cursor, settled, delivered, folded, retried, dead, skipped, last_success_us, trouble, \
-                      trouble_since_us, next_try_us, waiting, waiting_more, waiting_since_us";
-const RECORD_COLUMNS: usize = 14;
+                      trouble_since_us, next_try_us, waiting, waiting_more, waiting_since_us, missed, missed_untold";
+const RECORD_COLUMNS: usize = 16;
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let count = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
@@ -450,6 +454,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             retried: count(4)?,
             dead: count(5)?,
             skipped: count(6)?,
+            missed: count(14)?,
+            missed_untold: count(15)?,
             last_success: time(7)?,
             trouble: trouble.map(|reason| Setback {
                 reason,
@@ -468,11 +474,23 @@ fn write_record(
     now: Timestamp,
 ) -> Result<(), StateError> {
     let Record { cursor, settled, figures } = record;
-    let Figures { delivered, folded, retried, dead, skipped, last_success, trouble, waiting } = figures;
+    let Figures {
+        delivered,
+        folded,
+        retried,
+        dead,
+        skipped,
+        missed,
+        missed_untold,
+        last_success,
+        trouble,
+        waiting,
+    } = figures;
     let count = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
     let sql = "UPDATE transfer SET cursor = ?2, settled = ?3, delivered = ?4, folded = ?5, retried = ?6, dead = ?7, \
                skipped = ?8, last_success_us = ?9, trouble = ?10, trouble_since_us = ?11, next_try_us = ?12, \
-               waiting = ?13, waiting_more = ?14, waiting_since_us = ?15, seen_at_us = ?16 WHERE name = ?1";
+               waiting = ?13, waiting_more = ?14, waiting_since_us = ?15, seen_at_us = ?16, missed = ?17, missed_untold = ?18 \
+               WHERE name = ?1";
     transaction.prepare_cached(sql)?.execute(params![
         name,
         cursor.0,
@@ -490,6 +508,8 @@ fn write_record(
         waiting.and_more,
         waiting.since.map(Timestamp::as_micros),
         now.as_micros(),
+        count(missed),
+        count(missed_untold),
     ])?;
     Ok(())
 }

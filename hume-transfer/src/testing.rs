@@ -63,7 +63,7 @@ pub(crate) fn documented_run() -> Notice {
         exit_code: Some(2),
         reason: None,
     };
-    Notice { event, via: None, about: About::Run(run) }
+    Notice { about: About::Run(run), ..Notice::of(event) }
 }
 
 /// What came with [`documented`] and was too much.
@@ -75,7 +75,7 @@ pub(crate) fn documented_digest() -> Notice {
         digest.add(&stored(level, "BACKUP_DB", "db1", &format!("{text} ({at})")));
     }
     let event = stored(Level::Critical, "BACKUP_DB", "db1", "disk full (0)");
-    Notice { event, via: None, about: About::Digest(digest) }
+    Notice { about: About::Digest(digest), ..Notice::of(event) }
 }
 
 /// That docs/TRANSFERS.md shows `output` as it is.

@@ -161,7 +161,9 @@ impl Agent {
         };
         let metrics = Arc::new(Metrics::default());
         let mut tasks = TaskGroup::new();
-        let spool = Spool::open(&config.spool.dir, &config.spool, agent, &mut tasks)?;
+        metrics.transfers.expect(&config.transfer);
+        let spool =
+            Spool::open(&config.spool.dir, &config.spool, agent, metrics.transfers.clone(), &mut tasks)?;
         let (writer, reader) = (spool.writer.clone(), spool.reader.clone());
 
         let policies = Arc::new(config.runs);

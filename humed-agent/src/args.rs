@@ -16,8 +16,9 @@ Examples:
 Signals:
   SIGTERM, SIGINT  end it cleanly within 10 seconds: what was accepted is on disk, and goes on at
                    the next start. A second one ends it at once, with 128 and its number
-  SIGHUP           reads the configuration: transfers begin anew with it, files they write are opened
-                   anew; certificates are read at every connection anyway; the rest needs a restart
+  SIGHUP           reads the configuration: transfers begin anew with it, files they write are
+                   opened anew; certificates are read at every connection anyway; the rest needs
+                   a restart
 
 Environment:
   HUME_LOG         level or filter of the log, instead of --log-level and log.level

@@ -19,8 +19,8 @@ Examples:
 Signals:
   SIGTERM, SIGINT  end it cleanly within 10 seconds: agents are told when to come back. A second one
                    ends it at once, with 128 and its number
-  SIGHUP           reads the certificates again, begins the transfers anew, files they write included,
-                   and says which other changes of the file want a restart
+  SIGHUP           reads the certificates again, begins the transfers anew, files they write
+                   included, and says which other changes of the file want a restart
 
 Environment:
   HUME_LOG         level or filter of the log, instead of --log-level and log.level

@@ -241,6 +241,7 @@ impl Master {
             .spawn_thread("store", |_| writer.run().map_err(anyhow::Error::from))
             .map_err(MasterError::Thread)?;
 
+        metrics.transfers().expect(&config.transfer);
         let mut rooms = TaskGroup::new();
         let handle = Arc::new(store.clone());
         let (path, keeping, policies) = (&config.store.path, config.retention.clone(), config.runs.clone());

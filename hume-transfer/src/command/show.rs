@@ -85,6 +85,14 @@ pub(super) fn status(rows: &[Row<'_>], now: Timestamp) -> String {
                 trouble.reason
             );
         }
+        if figures.missed > 0 {
+            let name = &row.name;
+            let _ = writeln!(
+                notes,
+                "{name}: {} events were let go by the log before they were told",
+                figures.missed
+            );
+        }
     }
     let mut text = columns(&table);
     if !notes.is_empty() {
@@ -138,6 +146,7 @@ pub(super) fn status_json(rows: &[Row<'_>]) -> String {
                 "dead": figures.dead,
                 "dead_kept": row.known.map_or(0, |known| known.dead_kept),
                 "skipped": figures.skipped,
+                "missed": figures.missed,
                 "waiting": figures.waiting.events,
                 "waiting_more": figures.waiting.and_more,
                 "waiting_since": figures.waiting.since.map(text),

@@ -101,6 +101,7 @@ fn document(notice: &Notice) -> Value {
         "kind": event.kind.as_str(),
         "about": notice.about.as_str(),
         "via": notice.via,
+        "missed": (notice.missed > 0).then_some(notice.missed),
         "run": event.run.map(|run| run.id.to_string()),
         "flag": event.flag.as_ref().map(ToString::to_string),
         "flags": event.flags.iter().map(|flag| flag.as_str()).collect::<Vec<_>>(),

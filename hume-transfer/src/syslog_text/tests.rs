@@ -142,7 +142,7 @@ pub(crate) fn run_notice() -> Notice {
         exit_code: Some(2),
         reason: None,
     };
-    Notice { event, via: Some("relay1".to_owned()), about: About::Run(run) }
+    Notice { via: Some("relay1".to_owned()), about: About::Run(run), ..Notice::of(event) }
 }
 
 /// Forty events in one notice.
@@ -152,7 +152,7 @@ pub(crate) fn digest_notice() -> Notice {
         digest.add(&stored(Level::Error, "BACKUP", "db1", &format!("event {at}")));
     }
     let event = stored(Level::Error, "BACKUP", "db1", "event 0");
-    Notice { event, via: None, about: About::Digest(digest) }
+    Notice { about: About::Digest(digest), ..Notice::of(event) }
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn samples() -> Vec<Notice> {
     };
     let mut digest = Digest::default();
     digest.add(&full);
-    let notice = |about| Notice { event: full.clone(), via: Some("bastion".to_owned()), about };
+    let notice =
+        |about| Notice { via: Some("bastion".to_owned()), about, missed: 1, ..Notice::of(full.clone()) };
     vec![
         notice(About::Event),
         notice(About::Run(run)),

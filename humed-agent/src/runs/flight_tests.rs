@@ -10,6 +10,7 @@ use hume_core::process::Chain;
 use hume_core::{Draft, ErrorClass, EventId, HostName, Seq, TaskName, Timestamp};
 use hume_runtime::random;
 use hume_runtime::task_group::TaskGroup;
+use hume_transfer::Board;
 use tempfile::TempDir;
 
 use super::super::{Answers, Pulse, Records, Reporter, Submission, now, open};
@@ -25,7 +26,7 @@ struct Desk {
 
 async fn desk(dir: &TempDir, config: &Config) -> Desk {
     let mut tasks = TaskGroup::new();
-    let spool = Spool::open(dir.path(), config, None, &mut tasks).unwrap();
+    let spool = Spool::open(dir.path(), config, None, Board::default(), &mut tasks).unwrap();
     let pulse = Pulse::open(dir.path());
     let (writer, reader) = (spool.writer.clone(), spool.reader.clone());
     let (records, recorder) = open(writer, reader.clone(), Policies::default().into(), pulse).await.unwrap();

@@ -46,6 +46,8 @@ const MIB: u64 = 1024 * 1024;
 pub(super) const REFUSE_PERCENT: u64 = 95;
 /// Of `bytes_max`: eviction goes on down to this, so that it is not asked for again at once.
 pub(super) const EVICT_TO_PERCENT: u64 = 90;
+/// Of `bytes_max`: up to this, what the rules let go is kept for transfers that have not told it.
+pub(super) const AWAIT_PERCENT: u64 = 75;
 /// Holds the log of one small trim in the worst case, 200 events on pages of their own in each of four trees (3.2 MiB),
 /// and some acknowledgements; before that the copy of the log, which is kept small enough when the disk is nearly full.
 const BALLAST_BYTES: u64 = 4 * MIB;

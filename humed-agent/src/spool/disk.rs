@@ -11,7 +11,7 @@ use hume_runtime::files;
 use hume_runtime::sqlite::{self, Ballast, DirLock, Fault, SqliteOptions};
 use rusqlite::Connection;
 
-use super::config::{Config, EVICT_TO_PERCENT, REFUSE_PERCENT};
+use super::config::{AWAIT_PERCENT, Config, EVICT_TO_PERCENT, REFUSE_PERCENT};
 use super::types::{SpoolError, Trouble};
 
 /// A repair that failed is tried again after this time.
@@ -122,6 +122,11 @@ impl Disk {
     /// Bytes in use down to which eviction goes.
     pub(super) fn evicted_to(&self) -> u64 {
         self.bytes_max / 100 * EVICT_TO_PERCENT
+    }
+
+    /// Bytes in use up to which room is given to what transfers have not told.
+    pub(super) fn awaited_to(&self) -> u64 {
+        self.bytes_max / 100 * AWAIT_PERCENT
     }
 
     /// Why nothing may be written.

@@ -152,7 +152,8 @@ async fn a_folder_that_is_replaced_is_taken_and_what_stands_there_is_set_aside()
     fs::create_dir(&state).unwrap();
     let open = {
         let mut tasks = TaskGroup::new();
-        let spool = Spool::open(&state, &Config::default(), Some(agent()), &mut tasks).unwrap();
+        let spool =
+            Spool::open(&state, &Config::default(), Some(agent()), Board::default(), &mut tasks).unwrap();
         (spool, tasks)
     };
     let (spool, _tasks) = open;
@@ -166,7 +167,7 @@ async fn a_folder_that_is_replaced_is_taken_and_what_stands_there_is_set_aside()
     assert_eq!(names.len(), 1);
     assert_eq!(fs::read_to_string(state.join(&names[0])).unwrap(), "what somebody put there");
     assert_eq!(spool.figures().get().set_aside, 1);
-    let second = Spool::open(&state, &Config::default(), None, &mut TaskGroup::new());
+    let second = Spool::open(&state, &Config::default(), None, Board::default(), &mut TaskGroup::new());
     assert!(matches!(second, Err(SpoolError::Lock(_))), "the new folder is taken as well");
 }
 
@@ -323,7 +324,7 @@ async fn another_programs_file_is_refused_and_left_alone() {
     let theirs = sqlite::open_writer(&file(&dir), &SqliteOptions::default()).unwrap();
     theirs.execute_batch("CREATE TABLE theirs(x)").unwrap();
     drop(theirs);
-    let refused = Spool::open(dir.path(), &Config::default(), None, &mut TaskGroup::new());
+    let refused = Spool::open(dir.path(), &Config::default(), None, Board::default(), &mut TaskGroup::new());
     assert!(matches!(refused, Err(SpoolError::Open(sqlite::SqliteError::Foreign { .. }))), "{refused:?}");
     assert!(aside(dir.path()).is_empty());
 }

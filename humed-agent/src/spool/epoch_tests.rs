@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::super::blocks::testing::{check, remove, spoil_body, spoil_marks};
 use super::super::config::Keeping;
-use super::super::retention::{self, Round};
+use super::super::retention::{self, Awaited, Round, Rule};
 use super::super::tests::{Open, event, open, until};
 use super::super::types::place_of;
 use super::super::{FILE_NAME, RunEvents, Stretch, Tail, Viewer};
@@ -132,14 +132,9 @@ async fn a_block_whose_marks_have_changed_is_a_hole_and_its_neighbours_are_not()
     open.close().await;
     let keeping = Keeping { acked_only: true, age_max: std::time::Duration::ZERO, bytes_max: 0 };
     let mut connection = connection;
-    let forgotten = retention::forget(
-        &mut connection,
-        keeping,
-        0,
-        Timestamp::from_micros(1000),
-        &mut Round::default(),
-        100,
-    );
+    let awaited = Awaited { floor: None, excess: 0 };
+    let rule = Rule { keeping, bytes: 0, awaited, now: Timestamp::from_micros(1000) };
+    let forgotten = retention::forget(&mut connection, rule, &mut Round::default(), 100);
     assert_eq!(forgotten.unwrap().events, 12);
     check(&connection);
 }

@@ -13,7 +13,7 @@ use super::blocks;
 use super::config::{Keeping, WhenFull};
 use super::disk::{free_pages, used_bytes};
 use super::epochs;
-use super::retention::{self, Forgotten, ROWS_PER_SMALL_STEP, ROWS_PER_STEP, Round};
+use super::retention::{self, Awaited, Forgotten, ROWS_PER_SMALL_STEP, ROWS_PER_STEP, Round, Rule};
 use super::types::{SpoolError, rows_from};
 use super::writer::{ACK_WAIT, Writer};
 
@@ -141,9 +141,8 @@ impl Writer {
             return;
         }
         let rows_max = if is_tight { ROWS_PER_SMALL_STEP } else { ROWS_PER_STEP };
-        let (keeping, bytes) = self.step();
-        match retention::forget(&mut self.connection, keeping, bytes, clock::now(), &mut self.round, rows_max)
-        {
+        let rule = self.rule();
+        match retention::forget(&mut self.connection, rule, &mut self.round, rows_max) {
             Ok(forgotten) => self.forgot(forgotten),
             Err(SpoolError::Sql(error)) => drop(self.suffer(&error, "forget old events")),
             Err(error) => error!(%error, "could not forget old events"),
@@ -153,7 +152,20 @@ impl Writer {
         }
     }
 
-    /// What may go in this step, and how many bytes that is.
+    /// What may go in this step.
+    fn rule(&self) -> Rule {
+        let (keeping, bytes) = self.step();
+        let used = || used_bytes(&self.connection).unwrap_or(0);
+        let excess = match self.press {
+            Press::None => used().saturating_sub(self.disk.awaited_to()),
+            // Room is wanted, from whom is all the same.
+            Press::Acked | Press::Evict => bytes.saturating_sub(keeping.bytes_max),
+        };
+        let awaited = Awaited { floor: self.transfers.floor(), excess };
+        Rule { keeping, bytes, awaited, now: clock::now() }
+    }
+
+    /// By which rule, and how many bytes may go.
     fn step(&self) -> (Keeping, u64) {
         let values = self.figures.get();
         let held = if self.keeping.acked_only { values.unacked_bytes } else { 0 };
@@ -169,7 +181,8 @@ impl Writer {
     }
 
     fn forgot(&mut self, forgotten: Forgotten) {
-        let Forgotten { events, bytes, of_open_runs, unacked, more } = forgotten;
+        let Forgotten { events, bytes, of_open_runs, unacked, awaited, more } = forgotten;
+        self.transfers.let_go(&awaited);
         if more {
             self.forget_at = Instant::now();
         }

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use hume_core::AgentId;
 use hume_runtime::sqlite::{self, DirLock, SqliteOptions};
 use hume_runtime::task_group::TaskGroup;
+use hume_transfer::Board;
 
 use disk::Disk;
 use reader::Renewals;
@@ -67,7 +68,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens or creates the spool in `dir` and starts its writer in `tasks`.
+    /// Opens or creates the spool in `dir` and starts its writer in `tasks`. Its retention waits for `transfers`.
     ///
     /// # Errors
     /// [`SpoolError`] when the folder is in use, the file cannot be opened or is of a newer version, or when it is another
@@ -76,6 +77,7 @@ impl Spool {
         dir: &Path,
         config: &Config,
         agent: Option<AgentId>,
+        transfers: Board,
         tasks: &mut TaskGroup,
     ) -> Result<Spool, SpoolError> {
         let lock = sqlite::lock(dir)?;
@@ -101,6 +103,7 @@ impl Spool {
             agent,
             keeping: config.keeping(agent.is_some()),
             when_full: config.when_full,
+            transfers,
             renewals,
             figures,
         };

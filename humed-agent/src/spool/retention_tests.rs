@@ -1,7 +1,6 @@
 //! Retention against a model: closed runs first, open ones for want of room only, and never more than is needed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -28,7 +27,7 @@ struct Row {
 impl Row {
     fn candidate(&self) -> Candidate {
         let is_of_open_run = self.run.is_some_and(|run| run < OPEN_RUNS);
-        Candidate { is_old: self.received_us < OLD_BEFORE, is_of_open_run }
+        Candidate { is_old: self.received_us < OLD_BEFORE, is_of_open_run, is_awaited: false }
     }
 }
 
@@ -104,15 +103,35 @@ fn unacked(connection: &Connection) -> (u64, u64) {
     unacked
 }
 
-/// A whole round; the steps it took.
-fn round(connection: &mut Connection, keeping: Keeping, mut bytes: u64) -> usize {
+/// A whole round by which everything may go; the steps it took.
+fn round(connection: &mut Connection, keeping: Keeping, bytes: u64) -> usize {
+    round_for(connection, keeping, bytes, None, 0)
+}
+
+/// The same when transfers have not told what is above `floor`, and it may have `awaited_bytes_max` all the same.
+fn round_for(
+    connection: &mut Connection,
+    keeping: Keeping,
+    mut bytes: u64,
+    floor: Option<EventCursor>,
+    awaited_bytes_max: u64,
+) -> usize {
     let mut round = Round::default();
     for step in 1..1000 {
         let now = Timestamp::from_micros(OLD_BEFORE + 50);
         let before = places(connection).len();
         let unacked = unacked(connection);
-        let forgotten = forget(connection, keeping, bytes, now, &mut round, ROWS_PER_STEP).unwrap();
+        let awaited = Awaited { floor, excess: bytes.saturating_sub(awaited_bytes_max) };
+        let rule = Rule { keeping, bytes, awaited, now };
+        let untold = |connection: &Connection| {
+            let rows = all(connection).into_iter().map(|mark| EventCursor(mark.row));
+            rows.filter(|row| floor.is_some_and(|floor| *row >= floor)).collect::<BTreeSet<_>>()
+        };
+        let untold_before = untold(connection);
+        let forgotten = forget(connection, rule, &mut round, ROWS_PER_STEP).unwrap();
         assert_eq!(before - places(connection).len(), forgotten.events as usize);
+        let missed: BTreeSet<_> = untold_before.difference(&untold(connection)).copied().collect();
+        assert_eq!(forgotten.awaited.into_iter().map(|(row, _)| row).collect::<BTreeSet<_>>(), missed);
         let (events, bytes_less) = self::unacked(connection);
         assert_eq!((unacked.0 - events, unacked.1 - bytes_less), forgotten.unacked);
         bytes -= forgotten.bytes;
@@ -153,28 +172,48 @@ proptest! {
         acked in 0_i64..25,
         acked_only in any::<bool>(),
         bytes_max in 0_u64..600,
+        floor in proptest::option::of((1_i64..4, 0_u64..25)),
+        awaited_bytes_max in 0_u64..600,
     ) {
+        let floor = floor.map(|(no, seq)| EventCursor(row_of(no, Seq::new(seq).unwrap_or(Seq::ZERO))));
+        let is_awaited = |row: &Row| {
+            let at = EventCursor(row_of(row.epoch_no, Seq::new(row.seq as u64).unwrap()));
+            floor.is_some_and(|floor| at >= floor)
+        };
         let may_go: Vec<&Row> = rows.iter().filter(|row| !acked_only || row.seq <= acked).collect();
         let bytes: u64 = may_go.iter().map(|row| row.bytes).sum();
-        let mut excess = bytes.saturating_sub(bytes_max);
+        let (mut excess, mut awaited_excess) =
+            (bytes.saturating_sub(bytes_max), bytes.saturating_sub(awaited_bytes_max));
         let mut gone = BTreeSet::new();
+        let mut stay_for_transfers = false;
         for row in &may_go {
-            let Candidate { is_old, is_of_open_run } = row.candidate();
-            if !is_old && excess == 0 {
+            let Candidate { is_old, is_of_open_run, .. } = row.candidate();
+            let may_stay = if is_awaited(row) { awaited_excess == 0 } else { !is_old && excess == 0 };
+            if may_stay {
+                stay_for_transfers = is_awaited(row);
                 break;
             }
             if !is_of_open_run {
                 excess = excess.saturating_sub(row.bytes);
+                awaited_excess = awaited_excess.saturating_sub(row.bytes);
                 gone.insert((row.epoch_no, row.seq));
             }
         }
-        for row in may_go {
-            if excess > 0 && gone.insert((row.epoch_no, row.seq)) {
-                excess = excess.saturating_sub(row.bytes);
+        let is_for_room = excess > 0 && !stay_for_transfers;
+        for row in may_go.iter().filter(|_| is_for_room) {
+            if gone.contains(&(row.epoch_no, row.seq)) {
+                continue;
             }
+            if if is_awaited(row) { awaited_excess == 0 } else { excess == 0 } {
+                break;
+            }
+            excess = excess.saturating_sub(row.bytes);
+            awaited_excess = awaited_excess.saturating_sub(row.bytes);
+            gone.insert((row.epoch_no, row.seq));
         }
         let mut connection = file(&rows, acked);
-        let steps = round(&mut connection, keeping(acked_only, bytes_max), bytes);
+        let steps =
+            round_for(&mut connection, keeping(acked_only, bytes_max), bytes, floor, awaited_bytes_max);
         // A step ends before the block that has too much for it.
         let least = ROWS_PER_STEP + 1 - BLOCK_EVENTS_MAX;
         prop_assert!(steps <= 2 * (1 + rows.len() / least), "{} steps for {} rows", steps, rows.len());
@@ -203,6 +242,25 @@ fn events_of_an_open_run_go_only_when_nothing_else_is_left_and_room_is_wanted() 
     assert_eq!(places(&connection).len(), 10, "by age, those of open runs stay");
     round(&mut connection, keeping(true, 35), 100);
     assert_eq!(places(&connection), [(1, 16), (1, 17), (1, 20)], "for want of room, the oldest go");
+}
+
+#[test]
+fn what_transfers_have_not_told_waits_a_week_beyond_its_age_and_no_longer() {
+    let age = Duration::from_hours(72);
+    let came = |hours: i64| hours * 3_600_000_000;
+    let rows: Vec<Row> =
+        (1..=4).map(|seq| Row { epoch_no: 1, seq, received_us: came(seq), run: None, bytes: 10 }).collect();
+    let mut connection = file(&rows, 4);
+    let keeping = Keeping { acked_only: true, age_max: age, bytes_max: u64::MAX };
+    let floor = EventCursor(row_of(1, Seq::new(2).unwrap()));
+    // All are too old; the first was told, the second has waited for a week.
+    let hours = (age + RETENTION_WAITS).as_secs() / 3600;
+    let now = Timestamp::from_micros(came(hours as i64 + 2) + 1);
+    let awaited = Awaited { floor: Some(floor), excess: 0 };
+    let rule = Rule { keeping, bytes: 40, awaited, now };
+    let forgotten = forget(&mut connection, rule, &mut Round::default(), ROWS_PER_STEP).unwrap();
+    assert_eq!(places(&connection), [(1, 3), (1, 4)]);
+    assert_eq!((forgotten.awaited.as_slice(), forgotten.more), (&[(floor, 1)][..], false));
 }
 
 #[test]

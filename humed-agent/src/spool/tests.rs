@@ -12,6 +12,7 @@ use hume_core::run::RunState;
 use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
 use hume_proto::relay::EpochCursor;
 use hume_runtime::task_group::TaskGroup;
+use hume_transfer::Board;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -58,7 +59,7 @@ pub(super) struct Open {
 
 pub(super) fn open_with(dir: &TempDir, config: &Config, agent: Option<AgentId>) -> Open {
     let mut tasks = TaskGroup::new();
-    let spool = Spool::open(dir.path(), config, agent, &mut tasks).unwrap();
+    let spool = Spool::open(dir.path(), config, agent, Board::default(), &mut tasks).unwrap();
     Open { spool, tasks }
 }
 
@@ -191,7 +192,7 @@ async fn an_acknowledgement_only_grows_and_names_its_event() {
 async fn a_second_daemon_is_refused() {
     let dir = TempDir::new().unwrap();
     let open = open(&dir);
-    let second = Spool::open(dir.path(), &Config::default(), None, &mut TaskGroup::new());
+    let second = Spool::open(dir.path(), &Config::default(), None, Board::default(), &mut TaskGroup::new());
     assert!(matches!(second, Err(SpoolError::Lock(_))));
     open.close().await;
 }
@@ -314,7 +315,8 @@ async fn a_spool_stays_with_the_agent_that_had_it_first() {
     // Alone it belongs to nobody yet.
     open_with(&dir, &Config::default(), None).close().await;
     open_with(&dir, &Config::default(), Some(one)).close().await;
-    let refused = Spool::open(dir.path(), &Config::default(), Some(other), &mut TaskGroup::new());
+    let refused =
+        Spool::open(dir.path(), &Config::default(), Some(other), Board::default(), &mut TaskGroup::new());
     let Err(error @ SpoolError::OtherAgent { .. }) = refused else { panic!("{refused:?}") };
     let text = error.to_string();
     assert!(text.contains(&one.to_string()) && text.contains(&other.to_string()), "{text}");

@@ -15,6 +15,7 @@ use hume_proto::relay::EpochReason;
 use hume_runtime::points::{self, Point};
 use hume_runtime::sqlite::{self, Checkpoint, Fault};
 use hume_runtime::task_group::{Stop, TaskGroup};
+use hume_transfer::Board;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
@@ -159,12 +160,15 @@ pub(super) struct Beginning {
     pub(super) agent: Option<AgentId>,
     pub(super) keeping: Keeping,
     pub(super) when_full: WhenFull,
+    /// How far those have come who tell others.
+    pub(super) transfers: Board,
     pub(super) renewals: Renewals,
     pub(super) figures: Arc<Figures>,
 }
 
 pub(super) fn start(tasks: &mut TaskGroup, beginning: Beginning) -> Result<SpoolWriter, SpoolError> {
-    let Beginning { connection, disk, epoch, agent, keeping, when_full, renewals, figures } = beginning;
+    let Beginning { connection, disk, epoch, agent, keeping, when_full, transfers, renewals, figures } =
+        beginning;
     let (jobs, waiting) = sync_channel(JOBS_MAX);
     let (tail_sender, tail) = watch::channel(Tail::of(&epoch));
     let acks = Acks::default();
@@ -175,6 +179,7 @@ pub(super) fn start(tasks: &mut TaskGroup, beginning: Beginning) -> Result<Spool
         agent,
         keeping,
         when_full,
+        transfers,
         renewals,
         tail: tail_sender,
         figures: Arc::clone(&figures),
@@ -212,6 +217,8 @@ pub(super) struct Writer {
     pub(super) agent: Option<AgentId>,
     pub(super) keeping: Keeping,
     pub(super) when_full: WhenFull,
+    /// How far those have come who tell others.
+    pub(super) transfers: Board,
     /// Tells readers to open the file anew.
     pub(super) renewals: Renewals,
     tail: watch::Sender<Tail>,

@@ -7,6 +7,7 @@ use hume_core::event::{Command, Correlation, EventKind, Process, RunRef};
 use hume_core::{Event, EventId, Level, RunId, TaskName, Timestamp};
 use hume_proto::rest::{AgentList, Count, EventList, HostList, Problem, RunList, StatusReport, TaskList};
 use hume_runtime::task_group::TaskGroup;
+use hume_transfer::Board;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -32,7 +33,7 @@ pub(super) fn site() -> Site {
 pub(super) fn site_with(config: &spool::Config) -> Site {
     let folder = TempDir::new().unwrap();
     let mut tasks = TaskGroup::new();
-    let spool = Spool::open(folder.path(), config, None, &mut tasks).unwrap();
+    let spool = Spool::open(folder.path(), config, None, Board::default(), &mut tasks).unwrap();
     let shared = Shared::new(
         HostName::parse("web1").unwrap(),
         spool.questions.clone(),

@@ -224,7 +224,7 @@ pub(super) use folding::{
 };
 pub(super) use forgetting::{
     a_gap_is_never_forgotten, answers_after_the_retention_are_those_over_what_stays,
-    the_last_failed_runs_stay_and_so_does_what_is_open,
+    the_last_failed_runs_stay_and_so_does_what_is_open, what_is_untold_stays_longer_unless_room_is_wanted,
 };
 pub(super) use reading::{
     a_list_without_pages_says_when_it_is_cut, a_run_that_does_not_fit_says_how_many_events_are_left_out,
@@ -652,6 +652,11 @@ macro_rules! contract {
         fn the_last_failed_runs_stay_and_so_does_what_is_open() {
             contract::the_last_failed_runs_stay_and_so_does_what_is_open::<$backend>();
         }
+        #[test]
+        fn what_is_untold_stays_longer_unless_room_is_wanted() {
+            contract::what_is_untold_stays_longer_unless_room_is_wanted::<$backend>();
+        }
+
         #[test]
         fn a_gap_is_never_forgotten() {
             contract::a_gap_is_never_forgotten::<$backend>();

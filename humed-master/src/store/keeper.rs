@@ -71,7 +71,7 @@ impl Keeper {
 
     /// Looks once a minute until `stop`; at once for good when the configuration lets nothing go.
     pub async fn run(mut self, stop: Stop) -> anyhow::Result<()> {
-        if self.config.bounds(Timestamp::EPOCH, &self.policies).is_none() {
+        if self.config.bounds(Timestamp::EPOCH, None, &self.policies).is_none() {
             stop.wait().await;
             return Ok(());
         }
@@ -90,7 +90,8 @@ impl Keeper {
     /// Has everything forgotten that may go now.
     async fn look(&mut self, wall: Timestamp, boottime_us: u64, stop: &Stop) -> Result<(), StoreError> {
         let now = self.believe(wall, boottime_us);
-        let Some(bounds) = self.config.bounds(now, &self.policies) else { return Ok(()) };
+        let untold = self.metrics.transfers().floor();
+        let Some(bounds) = self.config.bounds(now, untold, &self.policies) else { return Ok(()) };
         if self.round_since.elapsed() >= ROUND_EVERY {
             self.begin_round();
         }
@@ -104,6 +105,7 @@ impl Keeper {
             let step = self.store.forget(bounds.clone(), round, looked_at).await?;
             self.noted = looked_at.take().or(self.noted);
             self.metrics.forgotten(step.events);
+            self.metrics.transfers().let_go(&step.untold);
             (events, runs) = (events + step.events, runs + step.runs);
             self.round = step.round;
             if stop.is_set() {

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use hume_core::page::EventCursor;
 use hume_core::policy::Span;
 
 use super::*;
@@ -17,6 +18,7 @@ struct Asked {
     borders: Vec<i64>,
     noted: Vec<i64>,
     rounds: Vec<i64>,
+    untold: Option<EventCursor>,
     steps_left: usize,
     excess_bytes: u64,
 }
@@ -41,10 +43,18 @@ impl Retention for Told {
         asked.borders.extend(bounds.old_before.map(Timestamp::as_micros));
         asked.noted.extend(looked_at.map(Timestamp::as_micros));
         asked.rounds.push(round.after);
+        asked.untold = bounds.untold;
         round.after += 1;
         let more = asked.steps_left > 0;
         asked.steps_left = asked.steps_left.saturating_sub(1);
-        let forgotten = Forgotten { events: 1, runs: 0, round, more, excess_bytes: asked.excess_bytes };
+        let forgotten = Forgotten {
+            events: 1,
+            runs: 0,
+            untold: bounds.untold.map(|floor| (floor, 3)).into_iter().collect(),
+            round,
+            more,
+            excess_bytes: asked.excess_bytes,
+        };
         Box::pin(async move { Ok(forgotten) })
     }
 }
@@ -113,6 +123,18 @@ fn a_clock_that_jumped_makes_nothing_old_until_it_is_corrected_or_confirmed() {
         noted.iter().map(|micros| micros / HOUR_US).collect::<Vec<_>>(),
         [1001, 1002, 1010, 1011, 1200, 1201]
     );
+}
+
+#[test]
+fn transfers_that_are_configured_are_waited_for() {
+    let mut bench = bench(1000);
+    bench.look(1001, 1);
+    assert_eq!(bench.store.asked.lock().unwrap().untold, None);
+    let transfers = serde_json::from_str(r#"{"lines": {"file": {"path": "/lines"}}}"#).unwrap();
+    bench.metrics.transfers().expect(&transfers);
+    bench.look(1002, 2);
+    let untold = bench.store.asked.lock().unwrap().untold;
+    assert_eq!(untold, Some(EventCursor::START), "as long as nobody knows how far they are");
 }
 
 #[test]

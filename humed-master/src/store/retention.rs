@@ -1,16 +1,19 @@
 //! What of the store may be forgotten, and by which time. Pure.
 //!
 //! Nothing goes unless the configuration says so. Runs that are open, the latest of each task on each host and the last
-//! failed ones never go, whatever their age. A clock that jumped forward makes nothing old.
+//! failed ones never go, whatever their age. A clock that jumped forward makes nothing old. What transfers have not told yet
+//! stays [`RETENTION_WAITS`] longer, unless room is wanted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::Timestamp;
+use hume_core::page::EventCursor;
 use hume_core::policy::{Policies, Span};
 use hume_core::run::{Now, RunState};
 use hume_core::status::{Circumstances, Outcome, judge};
+use hume_transfer::RETENTION_WAITS;
 use serde::Deserialize;
 
 /// The clock may be ahead by this much of the time that surely passed; beyond, it is not believed.
@@ -36,8 +39,13 @@ impl Default for RetentionConfig {
 }
 
 impl RetentionConfig {
-    /// What may go at this time; none when nothing ever does.
-    pub fn bounds(&self, now: Timestamp, policies: &Arc<Policies>) -> Option<Bounds> {
+    /// What may go at this time, when transfers have not told what is above `untold`; none when nothing ever does.
+    pub fn bounds(
+        &self,
+        now: Timestamp,
+        untold: Option<EventCursor>,
+        policies: &Arc<Policies>,
+    ) -> Option<Bounds> {
         let RetentionConfig { age, bytes_max, keep_failed_runs } = self;
         let old_before = match age {
             Span::Never => None,
@@ -47,6 +55,7 @@ impl RetentionConfig {
         (old_before.is_some() || bytes_max.is_some()).then(|| Bounds {
             old_before,
             bytes_max,
+            untold,
             keep_failed_runs: *keep_failed_runs,
             policies: Arc::clone(policies),
         })
@@ -60,6 +69,8 @@ pub struct Bounds {
     pub old_before: Option<Timestamp>,
     /// The oldest, while the store has more bytes.
     pub bytes_max: Option<u64>,
+    /// Transfers have not told what is above this; none when there is nothing to wait for.
+    pub untold: Option<EventCursor>,
     /// But not so many failed runs of each task on each host, the latest ones.
     pub keep_failed_runs: usize,
     /// Which say what is a failure.
@@ -70,6 +81,17 @@ impl Bounds {
     /// Whether what came then is old.
     pub(super) fn is_old(&self, arrived_at: Timestamp) -> bool {
         self.old_before.is_some_and(|border| arrived_at < border)
+    }
+
+    /// Whether transfers have not told everything below this border.
+    pub(super) fn is_untold(&self, above: EventCursor) -> bool {
+        self.untold.is_some_and(|untold| above > untold)
+    }
+
+    /// Whether what came then waits for transfers no longer.
+    pub(super) fn has_waited(&self, arrived_at: Timestamp) -> bool {
+        let wait_us = i64::try_from(RETENTION_WAITS.as_micros()).unwrap_or(i64::MAX);
+        self.is_old(arrived_at.plus_micros(wait_us))
     }
 
     /// How many bytes in use are too many. Some room is made with them: freed pages take what comes next.
@@ -104,6 +126,8 @@ pub struct Forgotten {
     pub events: u64,
     /// Runs of which nothing is left.
     pub runs: u64,
+    /// What went though transfers had not told it: the border above each piece, and how many events.
+    pub untold: Vec<(EventCursor, u64)>,
     /// Where the next step goes on.
     pub round: Round,
     /// True when more may go.
@@ -176,15 +200,26 @@ mod tests {
     fn nothing_goes_unless_it_is_said() {
         let policies = Arc::new(Policies::default());
         let now = Timestamp::from_micros(10_000_000);
-        assert!(RetentionConfig::default().bounds(now, &policies).is_none());
+        assert!(RetentionConfig::default().bounds(now, None, &policies).is_none());
         let age = RetentionConfig { age: Span::Of(Duration::from_secs(3)), ..RetentionConfig::default() };
-        let bounds = age.bounds(now, &policies).unwrap();
+        let bounds = age.bounds(now, None, &policies).unwrap();
         assert_eq!((bounds.old_before, bounds.bytes_max), (Some(Timestamp::from_micros(7_000_000)), None));
         let old = |micros| bounds.is_old(Timestamp::from_micros(micros));
         assert!(old(6_999_999) && !old(7_000_000));
         let size = RetentionConfig { bytes_max: 1000, ..RetentionConfig::default() };
-        let bounds = size.bounds(now, &policies).unwrap();
+        let bounds = size.bounds(now, None, &policies).unwrap();
         assert_eq!([900, 950, 1000].map(|used| bounds.excess(used)), [0, 0, 50]);
         assert!(!bounds.is_old(Timestamp::EPOCH));
+    }
+
+    #[test]
+    fn what_is_untold_waits_a_week_longer() {
+        let age = RetentionConfig { age: Span::Of(Duration::from_hours(1)), ..RetentionConfig::default() };
+        let now = Timestamp::from_micros(1000 * HOUR * 1_000_000);
+        let bounds = age.bounds(now, Some(EventCursor(7)), &Arc::new(Policies::default())).unwrap();
+        let hours_ago = |hours: i64| now.plus_micros(-hours * HOUR * 1_000_000 - 1);
+        assert!(!bounds.has_waited(hours_ago(1)) && !bounds.has_waited(hours_ago(7 * 24)));
+        assert!(bounds.has_waited(hours_ago(7 * 24 + 1)));
+        assert!(!bounds.is_untold(EventCursor(7)) && bounds.is_untold(EventCursor(8)));
     }
 }

@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn the_mail_of_a_run_tells_its_end_before_the_event() {
-        let text = Text::of(&Notice { event: failure(), via: None, about: About::Run(run()) }, &head());
+        let text = Text::of(&Notice { about: About::Run(run()), ..Notice::of(failure()) }, &head());
         assert_eq!(text.subject, "[hume] failed: BACKUP on db1 after 3m 5s: pg_dump failed");
         let facts = "Status      failed\n\
              Started     2025-11-24 16:00:00 UTC\n\
@@ -410,7 +410,7 @@ mod tests {
              Told by     error: pg_dump failed\n            no space left on device\n";
         assert!(text.body.contains(facts), "{}", text.body);
         let open = RunNotice { ended_at: None, first_error: None, status: Status::Running, ..run() };
-        let text = Text::of(&Notice { event: failure(), via: None, about: About::Run(open) }, &head());
+        let text = Text::of(&Notice { about: About::Run(open), ..Notice::of(failure()) }, &head());
         assert_eq!(text.subject, "[hume] running: BACKUP on db1 goes on after 3m 5s");
     }
 
@@ -427,7 +427,7 @@ mod tests {
             ));
         }
         let event = stored(Level::Critical, "", "db1", "event 3");
-        let text = Text::of(&Notice { event, via: None, about: About::Digest(digest) }, &head());
+        let text = Text::of(&Notice { about: About::Digest(digest), ..Notice::of(event) }, &head());
         assert_eq!(text.subject, "[hume] critical: +38 more from db1");
         for part in [
             "Events      38\n",
@@ -487,7 +487,7 @@ mod tests {
         assert_eq!(of("BACKUP", "db1", "a"), of("BACKUP", "db1", "b"));
         assert_ne!(of("BACKUP", "db1", "a"), of("BACKUP", "db2", "a"));
         assert_ne!(of("BACKUP", "db1", "a"), of("UPDATE", "db1", "a"));
-        let run = Notice { event: failure(), via: None, about: About::Run(run()) };
+        let run = Notice { about: About::Run(run()), ..Notice::of(failure()) };
         assert_eq!(thread(&run, &head()), of("BACKUP", "db1", "a"));
         assert_ne!(message_id(&run, &head()), message_id(&Notice::of(failure()), &head()));
         assert_eq!(thread(&Notice { about: About::Test, ..run }, &head()), None);
@@ -528,9 +528,9 @@ mod tests {
             event.event.host = HostName::parse(&host).unwrap();
             let notices = [
                 Notice::of(event.clone()),
-                Notice { event: event.clone(), via: Some(lines.clone()), about: About::Run(RunNotice {
+                Notice { via: Some(lines.clone()), about: About::Run(RunNotice {
                     first_error: Some(lines.clone()), reason: Some(message.clone()), ..run()
-                }) },
+                }), ..Notice::of(event.clone()) },
             ];
             for notice in notices {
                 let mail = written(&notice);

@@ -18,6 +18,7 @@ fn any_bounds() -> impl Strategy<Value = Bounds> {
     (proptest::option::weighted(0.8, 0_i64..60), 0_usize..3).prop_map(|(age, keep_failed_runs)| Bounds {
         old_before: age.map(|seconds| at(seconds * 1_000_000)),
         bytes_max: if age.is_none() { Some(1) } else { None },
+        untold: None,
         keep_failed_runs,
         policies: Arc::new(Policies::default()),
     })
@@ -244,6 +245,7 @@ pub(in super::super) fn the_last_failed_runs_stay_and_so_does_what_is_open<B: Ba
             let bounds = Bounds {
                 old_before: Some(at(i64::MAX)),
                 bytes_max: None,
+                untold: None,
                 keep_failed_runs,
                 policies: Arc::new(Policies::default()),
             };
@@ -273,6 +275,7 @@ pub(in super::super) fn a_gap_is_never_forgotten<B: Backend>() {
         let bounds = Bounds {
             old_before: Some(at(i64::MAX)),
             bytes_max: None,
+            untold: None,
             keep_failed_runs: 0,
             policies: Arc::new(Policies::default()),
         };
@@ -281,5 +284,43 @@ pub(in super::super) fn a_gap_is_never_forgotten<B: Backend>() {
         assert_eq!((runs[0].gaps.len(), runs[0].gaps[0].reason.as_str()), (1, "purged"));
         let cursor = store.enter(entrance(agent(AGENT), "web1")).await.unwrap().cursors[0];
         assert_eq!(cursor.seq, seq(6));
+    });
+}
+
+/// What transfers have not told stays a week longer than what they have, and goes for want of room; what went untold is said.
+pub(in super::super) fn what_is_untold_stays_longer_unless_room_is_wanted<B: Backend>() {
+    let backend = B::start();
+    let store = backend.store();
+    block_on(async {
+        let mut sender = Sender::enter(store.clone(), AGENT, "web1").await;
+        // A batch for each; the newest stays in any case.
+        for number in 1..=5 {
+            sender.send(EPOCH, &[event(number)]).await;
+        }
+        let left = async || {
+            let read = store.events_after(EventFilter::default(), 10, After::Start).await.unwrap();
+            read.items.iter().map(|stored| stored.position.seq.get()).collect::<Vec<_>>()
+        };
+        let read = store.events_after(EventFilter::default(), 2, After::Start).await.unwrap();
+        let floor = read.next;
+        let step = async |old_before, bytes_max| {
+            let policies = Arc::new(Policies::default());
+            let bounds = Bounds { old_before, bytes_max, untold: Some(floor), keep_failed_runs: 0, policies };
+            let (mut round, mut untold) = (Round::default(), 0);
+            loop {
+                let step = store.forget(bounds.clone(), round, None).await.unwrap();
+                untold += step.untold.iter().map(|(_, events)| events).sum::<u64>();
+                if !step.more {
+                    return untold;
+                }
+                round = step.round;
+            }
+        };
+        let newest = store.events_after(EventFilter::default(), 10, After::Start).await.unwrap();
+        let came = newest.items.last().and_then(|stored| stored.arrived_at).unwrap();
+        assert_eq!(step(Some(came.plus_micros(1)), None).await, 0);
+        assert_eq!(left().await, [3, 4, 5], "what was told goes by its age");
+        assert_eq!(step(None, Some(1)).await, 2);
+        assert_eq!(left().await, [5], "for want of room the others go");
     });
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use hume_core::Timestamp;
+use hume_core::page::EventCursor;
 use hume_proto::event::EventBytes;
 use rusqlite::{OptionalExtension as _, params};
 
@@ -48,7 +49,7 @@ impl Doomed {
     /// What is told when the writer has nothing to do.
     pub(super) fn without_blocks(self) -> Forgotten {
         let Doomed { round, more, excess_bytes, .. } = self;
-        Forgotten { events: 0, runs: 0, round, more, excess_bytes }
+        Forgotten { round, more, excess_bytes, ..Forgotten::default() }
     }
 }
 
@@ -62,6 +63,15 @@ pub(super) struct DoomedBlock {
     /// Events by the number of the host.
     pub(super) hosts: BTreeMap<i64, i64>,
     pub(super) runs: Vec<DoomedRun>,
+    /// Whether transfers have not told all of it.
+    pub(super) is_untold: bool,
+}
+
+impl DoomedBlock {
+    /// The border above it.
+    pub(super) fn end(&self) -> EventCursor {
+        EventCursor(self.id + self.events)
+    }
 }
 
 /// What of a run lies in a block.
@@ -84,6 +94,13 @@ struct Candidate {
     arrived_at: Timestamp,
     marks: Vec<u8>,
     bytes: u64,
+}
+
+impl Candidate {
+    /// The border above it.
+    fn end(&self) -> EventCursor {
+        EventCursor(self.id + self.events)
+    }
 }
 
 /// Looks for what may go, from where the round stands.
@@ -110,11 +127,16 @@ pub(super) fn look(question: &Question<'_>, bounds: &Bounds, round: Round) -> Re
         steps -= 1;
         question.check()?;
         let Some(candidate) = look.next()? else { break false };
-        let is_old = bounds.is_old(candidate.arrived_at);
+        let is_untold = bounds.is_untold(candidate.end());
+        let is_old = if is_untold {
+            bounds.has_waited(candidate.arrived_at)
+        } else {
+            bounds.is_old(candidate.arrived_at)
+        };
         if !is_old && look.excess == 0 {
             break false;
         }
-        if let Some(block) = look.doomed(&candidate)? {
+        if let Some(block) = look.doomed(&candidate, is_untold)? {
             rows += 2 + block.mentions.len() + 2 * block.runs.len();
             look.make_room(candidate.bytes);
             newest_gone = Some(candidate.arrived_at);
@@ -213,7 +235,7 @@ impl Look<'_, '_> {
     }
 
     /// The block with all that goes with it; none if it stays.
-    fn doomed(&mut self, candidate: &Candidate) -> Result<Option<DoomedBlock>, StoreError> {
+    fn doomed(&mut self, candidate: &Candidate, is_untold: bool) -> Result<Option<DoomedBlock>, StoreError> {
         // What cannot be read is not deleted either: somebody should look at it.
         let Some(marks) = block::marks(&candidate.marks, candidate.events) else { return Ok(None) };
         let mut runs: BTreeMap<i64, DoomedRun> = BTreeMap::new();
@@ -238,7 +260,8 @@ impl Look<'_, '_> {
         mentions.extend(self.tags(candidate)?.into_iter().map(|no| (Field::Tag, no)));
         let mentions = mentions.into_iter().collect();
         let Candidate { id, epoch_no, events, .. } = *candidate;
-        Ok(Some(DoomedBlock { id, epoch_no, events, mentions, hosts, runs: runs.into_values().collect() }))
+        let runs = runs.into_values().collect();
+        Ok(Some(DoomedBlock { id, epoch_no, events, mentions, hosts, runs, is_untold }))
     }
 
     /// The tags of a block's events.

@@ -31,6 +31,7 @@ pub(super) fn forget(
     let mut hosts: BTreeMap<i64, i64> = BTreeMap::new();
     let mut zones = BTreeSet::new();
     let mut events = 0;
+    let mut untold = Vec::new();
     for block in &blocks {
         delete(connection, "DELETE FROM block WHERE id = ?1", block.id)?;
         delete(connection, "DELETE FROM content WHERE block_id = ?1", block.id)?;
@@ -40,6 +41,9 @@ pub(super) fn forget(
         }
         zones.insert(block.id >> ZONE_BITS);
         events += block.events.unsigned_abs();
+        if block.is_untold {
+            untold.push((block.end(), block.events.unsigned_abs()));
+        }
     }
     let mut unmention =
         connection.prepare_cached("DELETE FROM mention WHERE field = ?1 AND no = ?2 AND block_id = ?3")?;
@@ -61,7 +65,7 @@ pub(super) fn forget(
     delete(connection, "DELETE FROM quarantine WHERE no <= ?1", quarantine_through)?;
     let more = give_back(connection, gives_back)? || more;
     points::reach(Point::MasterInRetention);
-    Ok(Forgotten { events, runs: gone, round, more, excess_bytes })
+    Ok(Forgotten { events, runs: gone, untold, round, more, excess_bytes })
 }
 
 fn delete(connection: &Connection, sql: &str, value: i64) -> rusqlite::Result<usize> {

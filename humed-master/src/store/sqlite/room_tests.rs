@@ -81,7 +81,13 @@ fn what_was_forgotten_for_want_of_room_is_given_back_to_the_disk() {
             send(&store, session, &mut sent).await;
         }
         let policies = Arc::new(Policies::default());
-        let bounds = Bounds { old_before: None, bytes_max: Some(bytes_max), keep_failed_runs: 0, policies };
+        let bounds = Bounds {
+            old_before: None,
+            bytes_max: Some(bytes_max),
+            untold: None,
+            keep_failed_runs: 0,
+            policies,
+        };
         let (mut round, mut events) = (Round::default(), 0);
         loop {
             let step = store.forget(bounds.clone(), round, Some(Timestamp::EPOCH)).await.unwrap();

@@ -10,6 +10,7 @@ use hume_core::AgentId;
 use hume_core::name::{EventId, Seq};
 use hume_crash_tests::{Disk, disk};
 use hume_runtime::task_group::TaskGroup;
+use hume_transfer::Board;
 use humed_agent::spool::{Appended, Config, Spool, SpoolError, Stretch};
 use tempfile::TempDir;
 
@@ -69,7 +70,8 @@ pub(crate) struct Open {
 impl Open {
     pub(crate) fn at(folder: &Path, config: &Config) -> Result<Open, SpoolError> {
         let mut tasks = TaskGroup::new();
-        let spool = Spool::open(folder, config, Some(AgentId::from_bytes([7; 16])), &mut tasks)?;
+        let spool =
+            Spool::open(folder, config, Some(AgentId::from_bytes([7; 16])), Board::default(), &mut tasks)?;
         Ok(Open { spool, tasks })
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hume_core::{Event, HostName, Timestamp};
 use hume_runtime::task_group::{Stop, TaskGroup};
+use hume_transfer::Board;
 use humed_agent::metrics::Metrics;
 use humed_agent::spool::{self, Spool, SpoolWriter, Tail};
 use humed_agent::uplink::{Config, MasterTime, Uplink};
@@ -51,7 +52,7 @@ impl Agent {
         let (mut storage, mut tasks) = (TaskGroup::new(), TaskGroup::new());
         let agent = site::agent_id(self.number);
         let config = spool::Config { ballast_bytes: 0, ..spool::Config::default() };
-        let spool = Spool::open(&self.spool, &config, Some(agent), &mut storage)?;
+        let spool = Spool::open(&self.spool, &config, Some(agent), Board::default(), &mut storage)?;
         let metrics = Arc::new(Metrics::default());
         let (writer, reader) = (spool.writer.clone(), spool.reader.clone());
         let running =
