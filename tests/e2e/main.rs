@@ -25,3 +25,4 @@ mod revert;
 mod storm;
 mod transfers;
 mod trust;
+mod untold;
