@@ -34,7 +34,7 @@ pub use kinds::Options;
 pub use log::{Growth, Log, LogError};
 pub use notice::{About, Digest, Notice, RunNotice};
 pub use options::{Common, TransferName, Transfers};
-pub use pump::{RETRY_AFTER_MAX, RETRY_MAX};
+pub use pump::RETRY_AFTER_MAX;
 pub use room::{Room, WISHES_EVERY};
 pub use state::{DEAD_MAX, DeadLetter, Figures, Known, Setback, Skip, State, StateError, Waiting};
 pub use transfer::{Delivery, Manner, OpenError, Setting, Trail, Transfer, Trouble};

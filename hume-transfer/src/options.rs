@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hume_core::event::{EventKind, StoredEvent};
@@ -172,6 +173,14 @@ pub enum Per {
     Run,
 }
 
+pub(crate) fn retry_min_default() -> NonZeroU32 {
+    const { NonZeroU32::new(1000).expect("it is not zero") }
+}
+
+pub(crate) fn retry_max_default() -> NonZeroU32 {
+    const { NonZeroU32::new(5 * 60 * 1000).expect("it is not zero") }
+}
+
 pub(crate) fn level_default() -> Level {
     Level::Debug
 }
@@ -219,6 +228,10 @@ pub struct Common {
     pub rate: Option<RateWish>,
     /// Base name of its templates; the transfer's name when missing.
     pub template: Option<String>,
+    /// The first step of the pauses between tries, in milliseconds.
+    pub retry_min_ms: NonZeroU32,
+    /// The last step.
+    pub retry_max_ms: NonZeroU32,
 }
 
 impl Common {
@@ -245,6 +258,8 @@ impl Common {
             per: _,
             rate: _,
             template: _,
+            retry_min_ms: _,
+            retry_max_ms: _,
         } = self;
         let event = &stored.event;
         let any = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
@@ -309,6 +324,10 @@ macro_rules! options {
             rate: Option<$crate::options::RateWish>,
             #[serde(default)]
             template: Option<String>,
+            #[serde(default = "crate::options::retry_min_default")]
+            retry_min_ms: std::num::NonZeroU32,
+            #[serde(default = "crate::options::retry_max_default")]
+            retry_max_ms: std::num::NonZeroU32,
         }
 
         impl Options {
@@ -327,6 +346,8 @@ macro_rules! options {
                     per: self.per,
                     rate: self.rate,
                     template: self.template.clone(),
+                    retry_min_ms: self.retry_min_ms,
+                    retry_max_ms: self.retry_max_ms,
                 }
             }
         }
@@ -374,6 +395,7 @@ mod tests {
             ("rate = \"20\"", "write \"20/m\""),
             ("rate = \"0/s\"", "is no rate"),
             ("per = \"task\"", "unknown value `task`"),
+            ("retry_min_ms = 0", "nonzero"),
         ] {
             let error = refusal(&format!("[transfer.x.file]\npath = \"lines\"\n{key}\n"));
             assert!(error.starts_with("agent.toml:3:") && error.contains(told), "{error}");

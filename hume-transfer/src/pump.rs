@@ -2,7 +2,8 @@
 //!
 //! Nothing is lost: a notice leaves only when the peer has it, when it became a dead letter, or when an administrator passed over it.
 //! Killed anywhere, the next start tells again at most what was given to the peer at once, [`Manner::batch_max`](crate::Manner).
-//! What fails is tried again after a random part of 1 s, 2 s, 4 s and so on up to [`RETRY_MAX`], or when the peer said.
+//! What fails is tried again after a random part of 1 s, 2 s, 4 s and so on up to 5 minutes, or as the configuration has it, or
+//! when the peer said.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,10 +33,6 @@ use crate::transfer::{DELIVERY_TIME_MAX, Delivery, Manner, Trail, Transfer, Trou
 const READ_MAX: usize = 256;
 /// Stretches of the log that one digest takes in.
 const FOLD_READS_MAX: usize = 1000;
-/// The first step of the pauses between tries.
-const RETRY_MIN: Duration = Duration::from_secs(1);
-/// The last step of the pauses between tries.
-pub const RETRY_MAX: Duration = Duration::from_mins(5);
 /// A peer that asks for more patience than this is tried after it.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// A kind that does not come back within its time is given so much more, then dropped.
@@ -208,7 +205,7 @@ impl Pump {
             held: VecDeque::new(),
             at_end: false,
             bucket: self.rate().map(|rate| Bucket::new(rate, Duration::ZERO)),
-            backoff: Backoff::new(RETRY_MIN, 2.0, RETRY_MAX),
+            backoff: self.backoff(),
             failures: 0,
             not_before: None,
             change: Change::default(),
@@ -237,6 +234,12 @@ impl Pump {
             Some(RateWish::Unbounded) => None,
             None => self.manner.rate,
         }
+    }
+
+    fn backoff(&self) -> Backoff {
+        let [min, max] = [self.common.retry_min_ms, self.common.retry_max_ms]
+            .map(|millis| Duration::from_millis(u64::from(millis.get())));
+        Backoff::new(min, 2.0, max)
     }
 
     async fn turn(
@@ -275,7 +278,7 @@ impl Pump {
             Portion::Nothing => {
                 self.count_beyond(course).await?;
                 let until_next = course.bucket.as_mut().map(|bucket| bucket.until_next(clock));
-                return Ok(Pause::For(until_next.unwrap_or(RETRY_MIN).min(COUNT_EVERY)));
+                return Ok(Pause::For(until_next.unwrap_or(COUNT_EVERY).min(COUNT_EVERY)));
             }
             Portion::AndDigest(0) => {
                 self.fold(course).await?;
