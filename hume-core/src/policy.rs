@@ -210,12 +210,19 @@ impl Pattern {
     }
 }
 
-/// The patterns of a section: at least one.
+/// Names of tasks with `*` and `?`, as configurations have them: at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Patterns(Vec<Pattern>);
+pub struct TaskPatterns(Vec<Pattern>);
 
-impl<'de> Deserialize<'de> for Patterns {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Patterns, D::Error> {
+impl TaskPatterns {
+    /// Whether one of them is for this task.
+    pub fn has(&self, task: &TaskName) -> bool {
+        self.0.iter().any(|pattern| pattern.0.matches(task.as_str()))
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskPatterns {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<TaskPatterns, D::Error> {
         from.deserialize_any(PatternsVisitor)
     }
 }
@@ -223,17 +230,17 @@ impl<'de> Deserialize<'de> for Patterns {
 struct PatternsVisitor;
 
 impl<'de> Visitor<'de> for PatternsVisitor {
-    type Value = Patterns;
+    type Value = TaskPatterns;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of names such as [\"BACKUP_*\"]")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Patterns, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TaskPatterns, E> {
         Err(E::custom(format!("tasks is a list: write [\"{}\"]", short(text))))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Patterns, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TaskPatterns, A::Error> {
         let mut patterns = Vec::new();
         while let Some(text) = list.next_element::<String>()? {
             patterns.push(Pattern::parse(&text).map_err(A::Error::custom)?);
@@ -243,7 +250,7 @@ impl<'de> Visitor<'de> for PatternsVisitor {
                 "tasks: an empty list is for no task; leave `tasks` out for all of them",
             ));
         }
-        Ok(Patterns(patterns))
+        Ok(TaskPatterns(patterns))
     }
 }
 
@@ -253,7 +260,7 @@ impl<'de> Visitor<'de> for PatternsVisitor {
 struct Section {
     /// Names of tasks, with `*` and `?`; without this key the section is for all.
     #[serde(default)]
-    tasks: Option<Patterns>,
+    tasks: Option<TaskPatterns>,
     #[serde(default)]
     status_by: Option<StatusBy>,
     #[serde(default)]
@@ -276,8 +283,7 @@ struct Section {
 
 impl Section {
     fn is_for(&self, task: &TaskName) -> bool {
-        let matches = |Pattern(pattern): &Pattern| pattern.matches(task.as_str());
-        self.tasks.as_ref().is_none_or(|Patterns(patterns)| patterns.iter().any(matches))
+        self.tasks.as_ref().is_none_or(|tasks| tasks.has(task))
     }
 }
 

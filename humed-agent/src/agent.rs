@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::intake::{self, Intake, IntakeError};
+use crate::intake::{self, Intake, IntakeError, UnknownAccount};
 use crate::metrics::Metrics;
 use crate::pump::SpoolLog;
 use crate::redact::{RedactError, Redactor};
@@ -40,6 +40,9 @@ pub enum StartError {
     /// The rules of `[redact]` cannot be used.
     #[error(transparent)]
     Redact(#[from] RedactError),
+    /// Of the configuration.
+    #[error(transparent)]
+    Account(#[from] UnknownAccount),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -66,6 +69,7 @@ impl StartError {
         match self {
             StartError::Identity(_)
             | StartError::Redact(_)
+            | StartError::Account(_)
             | StartError::Spool(SpoolError::OtherAgent { .. })
             | StartError::Transfer(_)
             | StartError::Alone => exit::CONFIG,
@@ -91,6 +95,7 @@ impl From<OpenError> for StartError {
 /// [`StartError`], naming what cannot be used.
 pub fn check(config: &Config, file: &Path) -> Result<(), StartError> {
     Redactor::new(&config.redact)?;
+    intake::check(&config.intake)?;
     if let Some(master) = &config.master {
         uplink::identity(master)?;
         Roots::load(&master.ca).map_err(ConnectError::from)?;

@@ -23,6 +23,7 @@ mod points;
 mod process_limits;
 mod redact;
 mod revert;
+mod rights;
 mod storm;
 mod transfers;
 mod trust;

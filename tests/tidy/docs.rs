@@ -65,12 +65,18 @@ struct Keys {
     files: &'static [&'static str],
 }
 
-const SECTIONS: [Keys; 16] = [
+const SECTIONS: [Keys; 17] = [
     Keys { path: "humed-agent/src/config.rs", structure: "Config", section: "", files: &[AGENT] },
     Keys {
         path: "humed-agent/src/intake/config.rs",
         structure: "Config",
         section: "intake",
+        files: &[AGENT],
+    },
+    Keys {
+        path: "humed-agent/src/intake/rights.rs",
+        structure: "Allow",
+        section: "intake.allow",
         files: &[AGENT],
     },
     Keys {

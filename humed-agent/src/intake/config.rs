@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::rights::Allow;
+
 /// Section `[intake]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,6 +14,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Folder that `hume` writes to when the agent is away.
     pub drop_dir: PathBuf,
+    /// Tasks that are reserved, and for whom.
+    pub allow: Vec<Allow>,
 }
 
 impl Default for Config {
@@ -19,6 +23,7 @@ impl Default for Config {
         Config {
             socket: PathBuf::from("/run/hume/hume.sock"),
             drop_dir: PathBuf::from("/var/spool/hume/drop"),
+            allow: Vec::new(),
         }
     }
 }

@@ -157,24 +157,28 @@ fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, Box<Answ
         Line::Whole(bytes) => bytes,
         Line::TooLong => {
             desk.metrics.refuse("too_long");
-            return refused(LineError::TooLong.to_string(), None);
+            return refused(ErrorClass::Invalid, LineError::TooLong.to_string(), None);
         }
     };
     let mint = || EventId::mint(clock::now(), random::bytes());
     match intake::parse(bytes, mint) {
         Ok(parsed) => {
             let reporter = peer.reporter(&parsed.draft.caller);
+            if let Err(why) = desk.allows(&parsed.draft.task, &reporter.process, peer.gid()) {
+                desk.metrics.refuse("denied");
+                return refused(ErrorClass::Denied, why, Some("task"));
+            }
             Ok(desk.submission(parsed.draft, reporter))
         }
         Err(error) => {
             desk.metrics.refuse("invalid");
-            refused(error.to_string(), error.field())
+            refused(ErrorClass::Invalid, error.to_string(), error.field())
         }
     }
 }
 
-fn refused(error: String, field: Option<&str>) -> Result<Submission, Box<AnswerLine>> {
-    Err(Box::new(AnswerLine::refused(ErrorClass::Invalid, error, field)))
+fn refused(class: ErrorClass, error: String, field: Option<&str>) -> Result<Submission, Box<AnswerLine>> {
+    Err(Box::new(AnswerLine::refused(class, error, field)))
 }
 
 /// Puts checked lines in line for the spool.

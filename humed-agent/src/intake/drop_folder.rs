@@ -314,6 +314,8 @@ impl DropFolder {
             },
             chain: caller.chain.take().unwrap_or_else(Chain::default),
         };
+        // The folder gives its files a group of its own.
+        self.desk.allows(&draft.task, &reporter.process, None).map_err(Fate::Reject)?;
         let received = self.desk.records.receive();
         match self.desk.records.submit(vec![self.desk.submission(draft, reporter)], received) {
             Ok(coming) => Ok(Some((bytes.len(), coming))),

@@ -9,21 +9,22 @@ mod drop_folder;
 mod lines;
 mod peer;
 mod places;
+mod rights;
 mod stir;
 mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::event::BootClock;
+use hume_core::event::{BootClock, Process};
 use hume_core::name::BootId;
-use hume_core::{Draft, ErrorClass, HostName};
+use hume_core::{Draft, ErrorClass, HostName, TaskName};
 use hume_proto::intake::AnswerLine;
 use hume_runtime::clock;
 use hume_runtime::socket::{self, SocketError};
 use hume_runtime::task_group::{Spawner, Stop};
 use tokio::net::{UnixListener, UnixStream};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
@@ -35,6 +36,8 @@ use drop_folder::DropFolder;
 pub use drop_folder::{DropError, dropped};
 pub use lines::{Line, Lines};
 use places::{CONNECTIONS_PER_USER_MAX, Places};
+pub use rights::{Allow, UnknownAccount};
+use rights::{Rights, ThisHost};
 use users::Users;
 
 /// Connections served at once; more wait in the kernel's queue.
@@ -63,6 +66,7 @@ struct Desk {
     users: Users,
     boot: Option<BootId>,
     redactor: Redactor,
+    rights: Rights,
     metrics: Arc<Metrics>,
 }
 
@@ -74,7 +78,28 @@ pub struct Intake {
     drops: Arc<DropFolder>,
 }
 
+/// Looks up everybody whom the configuration names.
+///
+/// # Errors
+/// The first name that this host does not know.
+pub fn check(config: &Config) -> Result<(), UnknownAccount> {
+    let (_, unknown) = Rights::resolve(&config.allow, &ThisHost);
+    unknown.into_iter().next().map_or(Ok(()), Err)
+}
+
 impl Desk {
+    /// Whether the user may report for the task; if not, the words to say so.
+    fn allows(&self, task: &TaskName, process: &Process, gid: Option<u32>) -> Result<(), String> {
+        let Some(uid) = process.uid else { return Ok(()) };
+        if self.rights.may_report(task, uid, gid) {
+            return Ok(());
+        }
+        let user = process.user.as_deref().map_or_else(String::new, |name| format!(" \"{name}\""));
+        Err(format!(
+            "task \"{task}\" is reserved, and user{user} (uid {uid}) is not among those whom [[intake.allow]] names"
+        ))
+    }
+
     /// Completes what only the agent knows, and hides what nobody shall know.
     fn submission(&self, mut draft: Draft, mut reporter: Reporter) -> Submission {
         // A caller that names no boot means this one.
@@ -112,7 +137,12 @@ impl Intake {
     ) -> Result<Intake, IntakeError> {
         socket::check_path(&config.socket)?;
         let boot = clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes()));
-        let desk = Arc::new(Desk { records, host, users: Users::default(), boot, redactor, metrics });
+        let (rights, unknown) = Rights::resolve(&config.allow, &ThisHost);
+        for name in unknown {
+            error!("{name}: nobody may report by this name until the agent is started again");
+        }
+        let users = Users::default();
+        let desk = Arc::new(Desk { records, host, users, boot, redactor, rights, metrics });
         let drops = Arc::new(DropFolder::open(&config.drop_dir, Arc::clone(&desk))?);
         drops.settle_all().await;
         let listener = socket::bind_unix(&config.socket, SOCKET_MODE)?;

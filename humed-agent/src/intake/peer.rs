@@ -21,6 +21,8 @@ const TICKS_PER_SECOND: u64 = 100;
 pub(super) struct Peer {
     pid: Option<u32>,
     uid: u32,
+    /// The group of the process.
+    gid: Option<u32>,
     user: Option<String>,
     chain: Chain,
     /// Command line of the process that owns what this connection starts.
@@ -58,12 +60,17 @@ impl Proc for Mounted {
 }
 
 impl Peer {
+    /// The group of the process that connected.
+    pub(super) fn gid(&self) -> Option<u32> {
+        self.gid
+    }
+
     /// Reads who connected, at `accepted_us` by the boot clock; to be called before the first line is read.
     pub(super) async fn read(stream: &UnixStream, desk: &Desk, accepted_us: u64) -> std::io::Result<Peer> {
         let credentials = stream.peer_cred()?;
         let uid = credentials.uid();
         let peer = Peer::known(credentials.pid(), uid, accepted_us, &Mounted);
-        Ok(Peer { user: desk.users.name(uid).await, ..peer })
+        Ok(Peer { user: desk.users.name(uid).await, gid: Some(credentials.gid()), ..peer })
     }
 
     /// What the kernel tells of who connected, but for the name of its user.
@@ -75,7 +82,7 @@ impl Peer {
             chain = Chain::default();
         }
         let command = chain.owner().and_then(|owner| proc.cmdline(owner.pid));
-        Peer { pid, uid, user: None, chain, command }
+        Peer { pid, uid, gid: None, user: None, chain, command }
     }
 
     /// The reporter of one draft of this connection.
