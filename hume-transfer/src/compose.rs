@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hume_core::event::{Exit, StoredEvent};
-use hume_core::policy::Policies;
+use hume_core::policy::{Policies, StatusBy};
 use hume_core::run::{Now, Phase, RunState};
 use hume_core::status::{Circumstances, Status, judge};
 use hume_core::{Level, RunId};
@@ -57,13 +57,16 @@ impl Composer {
         let run = self.runs.get_mut(&id)?;
         self.changed.insert(id);
         let has_ended = run.state.phase() == Phase::Ended;
-        let goes_wrong = matches!(stored.event.level, Level::Error | Level::Critical);
+        // Where the end alone decides, an error on the way is none yet.
+        let goes_wrong = matches!(stored.event.level, Level::Error | Level::Critical)
+            && policies.of(&run.state.task()).status_by == StatusBy::Worst;
         let mut told = None;
         if !run.told && (has_ended || goes_wrong) {
             let notice =
                 Notice { about: About::Run(tell(&run.state, &stored, policies)), ..Notice::of(stored) };
-            run.told = true;
-            told = (notice.level().rank() >= self.common.level_min.rank()).then_some(notice);
+            // What is not bad enough yet may become so.
+            run.told = notice.level().rank() >= self.common.level_min.rank();
+            told = run.told.then_some(notice);
         }
         if has_ended {
             self.runs.remove(&id);
@@ -184,6 +187,32 @@ mod tests {
         assert_eq!(told(run, vec![start(1), stop(1, Level::Error)]), [(Status::Failed, true)]);
         let other = "per = \"run\"\ntasks = [\"UPDATE\"]";
         assert_eq!(told(other, vec![start(1), stop(1, Level::Error)]), []);
+    }
+
+    #[test]
+    fn a_run_that_gets_worse_is_told_of_when_it_is_bad_enough() {
+        let critical = || of_run(1, Level::Critical, None, "worse");
+        let error = || of_run(1, Level::Error, None, "broken");
+        let keys = "per = \"run\"\nlevel_min = \"critical\"";
+        assert_eq!(
+            told(keys, vec![start(1), error(), critical(), stop(1, Level::Critical)]),
+            [(Status::Critical, false)]
+        );
+        assert_eq!(told(keys, vec![start(1), error(), stop(1, Level::Ok)]), []);
+    }
+
+    #[test]
+    fn where_the_end_decides_only_the_end_is_told() {
+        let policies: Policies =
+            serde_json::from_str(r#"[{"tasks": ["BACKUP"], "status_by": "final"}]"#).unwrap();
+        let mut composer = Composer::new(common("per = \"run\""), Vec::new());
+        let events = [start(1), of_run(1, Level::Error, None, "once"), stop(1, Level::Ok)];
+        let told: Vec<Level> = events
+            .into_iter()
+            .filter_map(|event| composer.take(event, &policies))
+            .map(|notice| notice.level())
+            .collect();
+        assert_eq!(told, [Level::Ok]);
     }
 
     #[test]

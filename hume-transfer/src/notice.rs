@@ -133,7 +133,8 @@ impl Notice {
     /// How bad it is: of a run as bad as its status, of a digest as its worst.
     pub fn level(&self) -> Level {
         match &self.about {
-            About::Event | About::Digest(_) | About::Test => self.event.event.level,
+            About::Event | About::Test => self.event.event.level,
+            About::Digest(digest) => digest.level(),
             About::Run(run) => match run.status {
                 Status::Critical => Level::Critical,
                 Status::Failed => Level::Error,
@@ -359,34 +360,40 @@ pub fn span(seconds: u64) -> String {
 }
 
 impl Digest {
-    /// Adds an event.
-    pub fn add(&mut self, stored: &StoredEvent) {
-        let event = &stored.event;
+    /// As bad as the worst in it.
+    fn level(&self) -> Level {
+        let levels = Level::ALL.into_iter().filter(|level| self.by_level.contains_key(level.as_str()));
+        levels.max_by_key(|level| level.rank()).unwrap_or(Level::Info)
+    }
+
+    /// Adds what would have been told alone: of a run its level and sentence count.
+    pub fn add(&mut self, notice: &Notice) {
+        let (event, level) = (&notice.event.event, notice.level());
         // Events come in the order of the log, and clocks differ.
         self.first = if self.count == 0 { event.time } else { self.first.min(event.time) };
         self.last = if self.count == 0 { event.time } else { self.last.max(event.time) };
         self.count += 1;
-        *self.by_level.entry(event.level.as_str()).or_default() += 1;
+        *self.by_level.entry(level.as_str()).or_default() += 1;
         count_name(&mut self.by_host, &mut self.other_hosts, event.host.as_str());
         count_name(&mut self.by_task, &mut self.other_tasks, event.task.as_str());
-        self.keep_sample(stored);
+        self.keep_sample(notice, level);
     }
 
-    fn keep_sample(&mut self, stored: &StoredEvent) {
-        let event = &stored.event;
+    fn keep_sample(&mut self, notice: &Notice, level: Level) {
+        let event = &notice.event.event;
         let rank = |word: &str| {
             Level::ALL.iter().find(|level| level.as_str() == word).map_or(0, |level| level.rank())
         };
-        let at = self.samples.partition_point(|sample| rank(sample.level) >= event.level.rank());
+        let at = self.samples.partition_point(|sample| rank(sample.level) >= level.rank());
         if at >= DIGEST_SAMPLES_MAX {
             return;
         }
         let sample = Sample {
             time: event.time,
-            level: event.level.as_str(),
+            level: level.as_str(),
             host: event.host.as_str().to_owned(),
             task: event.task.as_str().to_owned(),
-            message: event.message.clone(),
+            message: notice.text(),
         };
         self.samples.insert(at, sample);
         self.samples.truncate(DIGEST_SAMPLES_MAX);
@@ -449,7 +456,7 @@ mod tests {
     fn digest(events: &[(Level, &str)]) -> Digest {
         let mut digest = Digest::default();
         for (at, (level, host)) in events.iter().enumerate() {
-            digest.add(&stored(*level, "BACKUP", host, &format!("event {at}")));
+            digest.add(&Notice::of(stored(*level, "BACKUP", host, &format!("event {at}"))));
         }
         digest
     }
@@ -482,7 +489,7 @@ mod tests {
         for micros in [5_000_000, 2_000_000, 9_000_000, 3_000_000] {
             let mut event = stored(Level::Error, "BACKUP", "db1", "x");
             event.event.time = Timestamp::from_micros(micros);
-            digest.add(&event);
+            digest.add(&Notice::of(event));
         }
         assert_eq!((digest.first.as_micros(), digest.last.as_micros()), (2_000_000, 9_000_000));
     }
@@ -550,6 +557,19 @@ mod tests {
             facts[..4],
             ["level: critical", "events: 3 critical, 35 error", "hosts: db1 (38)", "tasks: BACKUP_DB (38)"]
         );
+    }
+
+    #[test]
+    fn a_digest_of_runs_is_as_bad_as_their_ends_and_not_as_the_events_that_told_of_them() {
+        let mut failed = documented_run();
+        failed.event.event.level = Level::Ok;
+        let mut digest = Digest::default();
+        digest.add(&failed);
+        digest.add(&Notice::of(stored(Level::Info, "BACKUP", "db1", "x")));
+        let head = Notice { about: About::Digest(digest.clone()), ..failed };
+        assert_eq!(head.level(), Level::Error);
+        assert_eq!((digest.by_level["error"], digest.samples[0].level), (1, "error"));
+        assert!(digest.samples[0].message.starts_with("BACKUP_DB on db1: failed"), "{digest:?}");
     }
 
     #[test]

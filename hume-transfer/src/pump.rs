@@ -18,7 +18,7 @@ use hume_runtime::clock;
 use hume_runtime::task_group::Stop;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::board::{Board, Entry};
 use crate::compose::Composer;
@@ -26,8 +26,10 @@ use crate::log::{self, Growth, Log, LogError};
 use crate::notice::{About, Digest, Notice};
 use crate::options::{Common, From, Rate, RateWish, TransferName};
 use crate::pace::{Bucket, Portion, portion};
-use crate::state::{Change, Record, Setback, Skip, State, StateError, Waiting};
-use crate::transfer::{DELIVERY_TIME_MAX, Delivery, Manner, Trail, Transfer, Trouble};
+use crate::state::{Change, Record, Setback, State, StateError, Waiting};
+use crate::transfer::{DELIVERY_TIME_MAX, Delivery, Excess, Manner, Trail, Transfer, Trouble};
+
+mod wishes;
 
 /// Events read at once.
 const READ_MAX: usize = 256;
@@ -41,6 +43,8 @@ const OVERTIME: Duration = Duration::from_secs(5);
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// A cursor that only passed over what is not wanted is written down so often.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// A transfer that cannot be opened is tried again so often.
+const OPEN_EVERY: Duration = Duration::from_mins(1);
 /// When the log or the state cannot be used, it is tried again so often.
 const FAULT_PAUSE: Duration = Duration::from_secs(10);
 /// What waits is counted so often, up to [`COUNT_MAX`].
@@ -104,14 +108,42 @@ struct Course {
     counted_at: Option<Instant>,
     /// What waits above `next`, as it was last counted.
     beyond: (u64, bool),
+    /// How many were held when that was last written down.
+    held_told: usize,
     started: Instant,
+}
+
+impl Course {
+    /// How many notices may go now.
+    fn tokens(&mut self) -> u32 {
+        let clock = self.started.elapsed();
+        self.bucket.as_mut().map_or(u32::MAX, |bucket| bucket.tokens(clock))
+    }
+
+    /// How long until one may go.
+    fn until_next(&mut self) -> Duration {
+        let clock = self.started.elapsed();
+        self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.until_next(clock))
+    }
+
+    /// So many went.
+    fn spend(&mut self, count: usize) {
+        let clock = self.started.elapsed();
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(u32::try_from(count).unwrap_or(u32::MAX), clock);
+        }
+    }
 }
 
 impl Pump {
     /// Until `stop`. It has its place in the log before it can be opened, so what comes meanwhile waits for it.
-    pub(crate) async fn run(mut self, open: impl Future<Output = Option<Box<dyn Transfer>>>, stop: Stop) {
+    pub(crate) async fn run(
+        mut self,
+        open: impl FnMut() -> Result<Box<dyn Transfer>, String> + Send,
+        stop: Stop,
+    ) {
         let Some(mut course) = self.begin(&stop).await else { return };
-        let Some(mut transfer) = open.await else { return };
+        let Some(mut transfer) = self.open(&mut course, open, &stop).await else { return };
         let mut growth = self.log.growth();
         self.asked.mark_changed();
         while !stop.is_set() {
@@ -184,6 +216,46 @@ impl Pump {
         }
     }
 
+    /// Opens it, as soon as that can be done.
+    async fn open(
+        &mut self,
+        course: &mut Course,
+        mut open: impl FnMut() -> Result<Box<dyn Transfer>, String> + Send,
+        stop: &Stop,
+    ) -> Option<Box<dyn Transfer>> {
+        let mut told = String::new();
+        loop {
+            let reason = match open() {
+                Ok(transfer) => {
+                    let figures = &mut course.record.figures;
+                    if (!told.is_empty() || figures.waiting.events == 0) && figures.trouble.take().is_some() {
+                        course.dirty_since.get_or_insert_with(Instant::now);
+                    }
+                    return Some(transfer);
+                }
+                Err(reason) => reason,
+            };
+            if reason != told {
+                error!(transfer = %self.name, "a transfer cannot be opened and is tried again every minute: {reason}");
+                told.clone_from(&reason);
+            }
+            let now = clock::now();
+            let since = course.record.figures.trouble.as_ref().map_or(now, |trouble| trouble.since);
+            let next_try = now.plus_micros(i64::try_from(OPEN_EVERY.as_micros()).unwrap_or(i64::MAX));
+            let reason = format!("cannot be opened: {reason}");
+            course.record.figures.trouble = Some(Setback { reason, since, next_try });
+            course.counted_at = None;
+            if let Err(error) = self.count_beyond(course).await {
+                let error = &error as &dyn std::error::Error;
+                warn!(transfer = %self.name, error, "what is the matter with a transfer was not written down");
+            }
+            tokio::select! {
+                () = stop.wait() => return None,
+                () = tokio::time::sleep(OPEN_EVERY) => {}
+            }
+        }
+    }
+
     async fn find_place(&mut self) -> Result<Course, PumpError> {
         let end = log::end(&*self.log).await?;
         let from = match self.common.from {
@@ -213,6 +285,7 @@ impl Pump {
             retry_wished: false,
             counted_at: None,
             beyond: (0, false),
+            held_told: 0,
             started,
             record,
         };
@@ -262,23 +335,27 @@ impl Pump {
             }
             course.not_before = None;
         }
-        if course.retry_wished {
-            return self.revive(course, transfer, stop).await;
+        let tokens = course.tokens();
+        if course.retry_wished && tokens > 0 {
+            // What comes now is to have its turn as well.
+            let letters = tokens.div_ceil(2).min(LETTERS_MAX);
+            self.revive(course, transfer, letters, stop).await?;
+            if course.not_before.is_some() {
+                return Ok(Pause::None);
+            }
         }
         if course.held.is_empty() {
             self.read(course).await?;
         }
         if course.held.is_empty() {
-            return self.nothing_wanted(course).await;
+            let pause = self.nothing_wanted(course).await?;
+            return Ok(if course.retry_wished { Pause::For(course.until_next()) } else { pause });
         }
-        let waiting = course.held.len();
-        let clock = course.started.elapsed();
-        let tokens = course.bucket.as_mut().map_or(u32::MAX, |bucket| bucket.tokens(clock));
-        let singly = match portion(waiting, tokens, self.manner.excess) {
+        let excess = if transfer.folds() { self.manner.excess } else { Excess::Wait };
+        let singly = match portion(course.held.len(), course.tokens(), excess) {
             Portion::Nothing => {
                 self.count_beyond(course).await?;
-                let until_next = course.bucket.as_mut().map(|bucket| bucket.until_next(clock));
-                return Ok(Pause::For(until_next.unwrap_or(COUNT_EVERY).min(COUNT_EVERY)));
+                return Ok(Pause::For(course.until_next().min(COUNT_EVERY)));
             }
             Portion::AndDigest(0) => {
                 self.fold(course).await?;
@@ -291,7 +368,10 @@ impl Pump {
         if let Some(first) = batch.first_mut() {
             first.missed = course.record.figures.missed_untold;
         }
-        let delivery = give(transfer, &batch[..count.min(batch.len())], stop).await;
+        let Some(delivery) = give(transfer, &batch[..count.min(batch.len())], stop).await else {
+            // Whether the peer has it nobody knows: it is told again.
+            return Ok(Pause::None);
+        };
         self.settle(course, count, delivery);
         self.save(course).await?;
         Ok(Pause::None)
@@ -349,6 +429,8 @@ impl Pump {
         }
         course.next = stretch.next;
         course.at_end = stretch.at_end;
+        // Not counted yet.
+        (course.beyond, course.counted_at) = ((0, !stretch.at_end), None);
         Ok(())
     }
 
@@ -358,7 +440,7 @@ impl Pump {
         let mut read = Ok(());
         for _ in 0..FOLD_READS_MAX {
             for notice in course.held.drain(..) {
-                digest.add(&notice.event);
+                digest.add(&notice);
                 if head.as_ref().is_none_or(|head| notice.level().rank() > head.level().rank()) {
                     head = Some(notice);
                 }
@@ -381,6 +463,8 @@ impl Pump {
     fn settle(&self, course: &mut Course, given: usize, delivery: Delivery) {
         let now = clock::now();
         let settled = delivery.settled.min(given);
+        let is_dead = matches!(delivery.trouble, Some(Trouble::Never { .. }));
+        course.spend(settled + usize::from(is_dead));
         for notice in course.held.drain(..settled) {
             course.record.figures.delivered += 1;
             if let About::Digest(digest) = &notice.about {
@@ -392,10 +476,6 @@ impl Pump {
         if settled > 0 {
             course.record.figures.last_success = Some(now);
             self.recovered(course);
-            let clock = course.started.elapsed();
-            if let Some(bucket) = &mut course.bucket {
-                bucket.take(u32::try_from(settled).unwrap_or(u32::MAX), clock);
-            }
         }
         let trouble = match delivery.trouble {
             None if settled == given => None,
@@ -406,6 +486,8 @@ impl Pump {
             None => {}
             Some(Trouble::Later { reason, after }) => self.failed(course, reason, after, now),
             Some(Trouble::Never { reason }) => {
+                // It was reached, and it answered.
+                self.recovered(course);
                 if let Some(notice) = course.held.pop_front() {
                     warn!(transfer = %self.name, id = %notice.event.event.id, reason, "a notice became a dead letter");
                     course.record.figures.dead += 1;
@@ -449,7 +531,7 @@ impl Pump {
     /// Counts what waits beyond what was read, now and then.
     async fn count_beyond(&mut self, course: &mut Course) -> Result<(), PumpError> {
         if course.counted_at.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
-            return Ok(());
+            return if course.held.len() == course.held_told { Ok(()) } else { self.save(course).await };
         }
         course.counted_at = Some(Instant::now());
         course.beyond = self.count(course.next).await?;
@@ -477,14 +559,15 @@ impl Pump {
     /// Writes down how far it came. What could not be written is still to be written.
     async fn save(&mut self, course: &mut Course) -> Result<(), PumpError> {
         course.dirty_since.get_or_insert_with(Instant::now);
-        let (beyond, more) = if course.at_end { (0, false) } else { course.beyond };
+        let (beyond, more) = course.beyond;
+        course.held_told = course.held.len();
         let held = course.held.iter().map(|notice| match &notice.about {
             About::Digest(digest) => digest.count,
             About::Event | About::Run(_) | About::Test => 1,
         });
         course.record.figures.waiting = Waiting {
             events: held.sum::<u64>() + beyond,
-            and_more: more || (!course.at_end && course.counted_at.is_none()),
+            and_more: more,
             since: course.held.front().map(first_time),
         };
         self.tell_board(course);
@@ -508,85 +591,10 @@ impl Pump {
         let entry = Entry { kind: self.kind, cursor: *cursor, figures: figures.clone() };
         self.board.put(&self.name, entry);
     }
-
-    /// Passes over what an administrator asked for with `transfer skip`, also while the peer is away.
-    async fn skip(&mut self, course: &mut Course) -> Result<(), PumpError> {
-        let Some(skip) = self.state.wish_to_skip(&self.name).await? else { return Ok(()) };
-        match skip {
-            Skip::One => {
-                if course.held.is_empty() {
-                    self.read(course).await?;
-                }
-                if let Some(notice) = course.held.pop_front() {
-                    info!(transfer = %self.name, id = %notice.event.event.id, "an administrator had a notice passed over");
-                    course.record.figures.skipped += 1;
-                    course.record.settled = Some(notice.event.event.id);
-                    let reason = "passed over by an administrator".to_owned();
-                    course.change.dead.push((letter_of(&notice), reason));
-                }
-                if course.held.is_empty() {
-                    course.record.cursor = course.next;
-                    course.record.settled = None;
-                }
-            }
-            Skip::All => {
-                let (beyond, _) = self.count(course.next).await?;
-                let count = course.held.len() as u64 + beyond;
-                course.held.clear();
-                course.next = log::end(&*self.log).await?;
-                course.at_end = true;
-                course.record.cursor = course.next;
-                course.record.settled = None;
-                course.record.figures.skipped += count;
-                info!(transfer = %self.name, count, "an administrator had everything passed over that waited");
-            }
-        }
-        course.change.skip_done = true;
-        course.record.figures.trouble = None;
-        course.not_before = None;
-        self.save(course).await
-    }
-
-    /// Tries dead letters again that an administrator asked for, until the peer cannot be reached: the rest then waits as all does.
-    async fn revive(
-        &mut self,
-        course: &mut Course,
-        transfer: &mut dyn Transfer,
-        stop: &Stop,
-    ) -> Result<Pause, PumpError> {
-        let letters = self.state.letters_to_retry(&self.name, LETTERS_MAX).await?;
-        course.retry_wished = letters.len() == LETTERS_MAX as usize;
-        for letter in letters {
-            if stop.is_set() {
-                break;
-            }
-            let batch = [Notice::of(letter.event)];
-            match give(transfer, &batch, stop).await.trouble {
-                None => {
-                    course.change.revived.push(letter.id);
-                    course.record.figures.delivered += 1;
-                    course.record.figures.last_success = Some(clock::now());
-                    self.recovered(course);
-                }
-                Some(Trouble::Later { reason, after }) => {
-                    course.retry_wished = true;
-                    self.failed(course, reason, after, clock::now());
-                    self.save(course).await?;
-                    break;
-                }
-                Some(Trouble::Never { reason }) => {
-                    info!(transfer = %self.name, letter = letter.id, reason, "a dead letter was not taken");
-                    course.change.dead_again.push((letter.id, reason));
-                }
-            }
-            self.save(course).await?;
-        }
-        Ok(Pause::None)
-    }
 }
 
-/// Hands a batch to the kind, within its time; when the daemon stops, within a shorter one.
-async fn give(transfer: &mut dyn Transfer, batch: &[Notice], stop: &Stop) -> Delivery {
+/// Hands a batch to the kind, within its time; when the daemon stops within a shorter one, then none.
+async fn give(transfer: &mut dyn Transfer, batch: &[Notice], stop: &Stop) -> Option<Delivery> {
     let mut trail = Trail::silent();
     let stopping = async {
         stop.wait().await;
@@ -594,11 +602,11 @@ async fn give(transfer: &mut dyn Transfer, batch: &[Notice], stop: &Stop) -> Del
     };
     let time = DELIVERY_TIME_MAX + OVERTIME;
     tokio::select! {
-        delivery = transfer.deliver(batch, &mut trail) => delivery,
+        delivery = transfer.deliver(batch, &mut trail) => Some(delivery),
         () = tokio::time::sleep(time) => {
-            Delivery::stopped(0, Trouble::later(format!("nothing came of it within {} s", time.as_secs())))
+            Some(Delivery::stopped(0, Trouble::later(format!("nothing came of it within {} s", time.as_secs()))))
         }
-        () = stopping => Delivery::stopped(0, Trouble::later("the daemon stopped")),
+        () = stopping => None,
     }
 }
 
@@ -619,11 +627,12 @@ fn first_time(notice: &Notice) -> Timestamp {
     }
 }
 
-/// What is kept of a notice that will not be taken: of digests and runs the head, with the text of the notice.
+/// What is kept of a notice that will not be taken: of digests and runs the head, with level and text of the notice.
 fn letter_of(notice: &Notice) -> StoredEvent {
     let mut stored = notice.event.clone();
     if !matches!(notice.about, About::Event) {
         hume_core::fit::cut(&notice.text(), MESSAGE_BYTES_MAX).clone_into(&mut stored.event.message);
+        stored.event.level = notice.level();
     }
     stored
 }

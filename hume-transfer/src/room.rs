@@ -1,6 +1,6 @@
 //! All transfers of a daemon: starts a pump for each that is configured, and all anew when the configuration is read again.
 //!
-//! A transfer that cannot be opened, for want of a secret say, is tried again every [`OPEN_EVERY`] and holds up nobody. Without a
+//! A transfer that cannot be opened, for want of a secret say, is tried again every minute and holds up nobody. Without a
 //! transfer nothing is opened and nothing wakes.
 
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use crate::options::{TransferName, Transfers};
 use crate::pump::Pump;
 use crate::state::State;
 use crate::template::Templates;
-use crate::transfer::Setting;
+use crate::transfer::{Setting, Transfer};
 
-/// A transfer that cannot be opened is tried again so often.
+/// When their state cannot be opened, it is tried again so often.
 const OPEN_EVERY: Duration = Duration::from_mins(1);
 /// What administrators ask for with `transfer retry` and `skip` is looked for so often.
 pub const WISHES_EVERY: Duration = Duration::from_secs(5);
@@ -153,7 +153,7 @@ impl Room {
                 policies: Arc::clone(&room.policies),
                 asked,
             };
-            pump.run(room.open(&name, &options, &stop), stop.clone()).await;
+            pump.run(|| room.open(&name, &options), stop).await;
         };
         // The children of a daemon are at least as many as it may have transfers.
         if let Err(error) = children.try_spawn("transfer", child) {
@@ -161,38 +161,16 @@ impl Room {
         }
     }
 
-    /// Opens a transfer, as soon as that can be done.
-    async fn open(
-        &self,
-        name: &TransferName,
-        options: &Options,
-        stop: &Stop,
-    ) -> Option<Box<dyn crate::transfer::Transfer>> {
-        let mut told = String::new();
-        loop {
-            let setting =
-                Setting { name, config_file: &self.config_file, host: &self.host, program: self.program };
-            match options.open(&setting) {
-                Ok(transfer) => {
-                    for fault in transfer.templates().map(Templates::faults).unwrap_or_default() {
-                        error!(transfer = %name, "a template cannot be used, the built-in takes its place: {fault}");
-                    }
-                    info!(transfer = %name, kind = options.kind(), "a transfer begins");
-                    return Some(transfer);
-                }
-                Err(error) => {
-                    let text = format!("{:#}", anyhow::Error::from(error));
-                    if text != told {
-                        error!(transfer = %name, "a transfer cannot be opened and is tried again every minute: {text}");
-                        told = text;
-                    }
-                }
-            }
-            tokio::select! {
-                () = stop.wait() => return None,
-                () = tokio::time::sleep(OPEN_EVERY) => {}
-            }
+    /// Opens a transfer, and tells which of its templates cannot be used.
+    fn open(&self, name: &TransferName, options: &Options) -> Result<Box<dyn Transfer>, String> {
+        let setting =
+            Setting { name, config_file: &self.config_file, host: &self.host, program: self.program };
+        let transfer = options.open(&setting).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        for fault in transfer.templates().map(Templates::faults).unwrap_or_default() {
+            error!(transfer = %name, "a template cannot be used, the built-in takes its place: {fault}");
         }
+        info!(transfer = %name, kind = options.kind(), "a transfer begins");
+        Ok(transfer)
     }
 }
 

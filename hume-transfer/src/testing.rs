@@ -72,7 +72,7 @@ pub(crate) fn documented_digest() -> Notice {
     for at in 0..38 {
         let (level, text) =
             if at < 3 { (Level::Critical, "disk full") } else { (Level::Error, "could not copy") };
-        digest.add(&stored(level, "BACKUP_DB", "db1", &format!("{text} ({at})")));
+        digest.add(&Notice::of(stored(level, "BACKUP_DB", "db1", &format!("{text} ({at})"))));
     }
     let event = stored(Level::Critical, "BACKUP_DB", "db1", "disk full (0)");
     Notice { about: About::Digest(digest), ..Notice::of(event) }

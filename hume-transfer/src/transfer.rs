@@ -34,6 +34,11 @@ pub trait Transfer: Send {
         None
     }
 
+    /// Whether several notices may become one. False where each stands for itself: what opens an incident or closes it.
+    fn folds(&self) -> bool {
+        true
+    }
+
     /// What it would send for this notice, for people: nothing is sent, and no secret is in it.
     fn preview(&self, notice: &Notice) -> String {
         serde_json::to_string_pretty(&notice.view()).unwrap_or_else(|error| error.to_string())

@@ -199,9 +199,6 @@ pub async fn run(order: Order, place: Place<'_>, mut out: impl Write + Send) -> 
     match order {
         Order::List => out.write_all(show::list(place.transfers).as_bytes())?,
         Order::Status { name, json } => {
-            if let Some(name) = &name {
-                configured(place, name)?;
-            }
             let known = match existing(place)? {
                 Some(state) => state.all().await?,
                 None => Vec::new(),
@@ -210,6 +207,10 @@ pub async fn run(order: Order, place: Place<'_>, mut out: impl Write + Send) -> 
                 known.into_iter().map(|known| (known.name.clone(), known)).collect();
             let only = name.as_ref().map(TransferName::as_str);
             let rows = show::rows(place.transfers, &known, only);
+            // One that was taken out of the configuration is known as well.
+            if let (Some(name), true) = (&name, rows.is_empty()) {
+                configured(place, name)?;
+            }
             let text = if json { show::status_json(&rows) } else { show::status(&rows, clock::now()) };
             out.write_all(text.as_bytes())?;
         }
@@ -217,8 +218,12 @@ pub async fn run(order: Order, place: Place<'_>, mut out: impl Write + Send) -> 
         Order::Render { name, event } => {
             let options = configured(place, &name)?;
             let notice = notice(place, &name, event.as_deref())?;
-            let text = open(place, &name, options)?.preview(&notice);
-            writeln!(out, "{}", text.trim_end())?;
+            let transfer = open(place, &name, options)?;
+            let faults = transfer.templates().map(Templates::faults).unwrap_or_default();
+            if let Some(fault) = faults.first() {
+                return Err(OrderError::Template { name, fault: fault.to_string() });
+            }
+            writeln!(out, "{}", transfer.preview(&notice).trim_end())?;
         }
         Order::Dead { name, limit, json } => {
             let letters = ran(place, &name).await?.dead(&name, limit).await?;
@@ -226,6 +231,7 @@ pub async fn run(order: Order, place: Place<'_>, mut out: impl Write + Send) -> 
             out.write_all(text.as_bytes())?;
         }
         Order::Retry { name, letters, all: _ } => {
+            configured(place, &name)?;
             let state = ran(place, &name).await?;
             match state.ask_retry(&name, letters).await? {
                 0 => return Err(OrderError::NoLetter(name)),

@@ -1,20 +1,22 @@
 //! JSON lines in a file of this host, one notice each, appended in order.
 //!
-//! The file is opened at the first line and after every SIGHUP, so that logrotate may move it away. A line is whole or not there:
-//! what a full disk cut off is cut back before the next try. With `sync = "always"` a line is on disk before it counts as delivered.
+//! The file is opened at the first line and after every SIGHUP, so that logrotate may move it away. What a full disk cut off is cut
+//! back before the next try; what a kill cut off is ended when the file is opened, so that the next line stands alone. With `sync = "always"` a line is on disk before it counts as delivered.
 
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use crate::notice::Notice;
 use crate::options::options;
 use crate::transfer::{BoxFuture, Delivery, Manner, OpenError, Setting, Trail, Transfer, Trouble};
 
 pub(super) const MANNER: Manner = Manner::PIPELINE;
+/// A pipe that nobody reads is refused, and not waited for.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 options! {
     /// `[transfer.NAME.file]`
@@ -94,8 +96,7 @@ impl Lines {
             lines.push(b'\n');
         }
         if self.file.is_none() {
-            let mut options = OpenOptions::new();
-            self.file = Some(options.append(true).create(true).mode(self.mode.0).open(&self.path).await?);
+            self.file = Some(open_file(&self.path, self.mode).await?);
             trail.say(|| format!("opened {}", self.path.display()));
         }
         let Some(file) = &mut self.file else { return Ok(()) };
@@ -109,6 +110,23 @@ impl Lines {
         trail.say(|| format!("appended {} bytes", lines.len()));
         Ok(())
     }
+}
+
+/// Opens the file at the end of its last line; never waits for the other end of a pipe.
+async fn open_file(path: &Path, mode: Mode) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(mode.0).custom_flags(NONBLOCK);
+    let mut file = options.open(path).await?;
+    if !file.metadata().await?.is_file() {
+        return Err(std::io::Error::other("is no regular file: for a pipe there is [transfer.NAME.exec]"));
+    }
+    if file.seek(SeekFrom::End(0)).await? > 0 {
+        file.seek(SeekFrom::End(-1)).await?;
+        if file.read_u8().await? != b'\n' {
+            file.write_all(b"\n").await?;
+        }
+    }
+    Ok(file)
 }
 
 async fn write(file: &mut File, lines: &[u8], sync: Sync) -> std::io::Result<()> {
@@ -152,6 +170,39 @@ mod tests {
         assert_eq!(messages, ["one", "two\nlines", "three"]);
         assert_eq!((&lines[0]["level"], &lines[0]["event"]["task"]), (&"error".into(), &"BACKUP".into()));
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[tokio::test]
+    async fn what_a_kill_cut_off_spoils_no_other_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines.json");
+        std::fs::write(&path, "{\"half").unwrap();
+        let batch = notices(&["one"]);
+        let mut transfer = open(dir.path(), CONFIG).unwrap();
+        assert_eq!(transfer.deliver(&batch, &mut Trail::silent()).await, Delivery::all(&batch));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (half, whole) = text.split_once('\n').unwrap();
+        assert_eq!(half, "{\"half");
+        assert!(serde_json::from_str::<serde_json::Value>(whole).is_ok(), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines.json");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let batch = notices(&["one"]);
+        let mut transfer = open(dir.path(), CONFIG).unwrap();
+        let delivery = transfer.deliver(&batch, &mut Trail::silent()).await;
+        let reason = delivery.trouble.unwrap().reason().to_owned();
+        assert!(reason.contains("lines.json: is no regular file"), "{reason}");
     }
 
     #[tokio::test]

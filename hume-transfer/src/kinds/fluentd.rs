@@ -228,6 +228,11 @@ impl Transfer for Fluentd {
     fn deliver<'a>(&'a mut self, notices: &'a [Notice], trail: &'a mut Trail) -> BoxFuture<'a, Delivery> {
         Box::pin(self.run(notices, trail))
     }
+
+    fn preview(&self, notice: &Notice) -> String {
+        let record = serde_json::to_string_pretty(&notice.view()).unwrap_or_else(|error| error.to_string());
+        format!("tag {}\n{record}", wire::tag(&self.tag, notice))
+    }
 }
 
 /// Notices of one tag in one message.

@@ -138,6 +138,7 @@ fn open_within(
     };
     let output = if options.content_type.contains("json") { Output::Json } else { Output::Text };
     Ok(Webhook {
+        is_about_incidents: matches!(options.preset, Some(Preset::PagerDuty | Preset::Alertmanager)),
         http: Http::open(options.ca.as_deref(), setting, answer_time_max)?,
         target,
         method: options.method.method(),
@@ -168,6 +169,8 @@ struct Webhook {
     values: BTreeMap<String, String>,
     sign_key: Option<hmac::Key>,
     templates: Templates,
+    /// Whether the receiver opens and closes incidents by what it gets.
+    is_about_incidents: bool,
 }
 
 impl Transfer for Webhook {
@@ -184,6 +187,10 @@ impl Transfer for Webhook {
 
     fn templates(&self) -> Option<&Templates> {
         Some(&self.templates)
+    }
+
+    fn folds(&self) -> bool {
+        !self.is_about_incidents
     }
 
     fn preview(&self, notice: &Notice) -> String {

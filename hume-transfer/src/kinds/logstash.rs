@@ -79,6 +79,10 @@ impl Transfer for Lines {
             }
         })
     }
+
+    fn preview(&self, notice: &Notice) -> String {
+        document(notice).to_string()
+    }
 }
 
 /// The notice by the names of the schema; what it has no names for is under `hume`. What is not known is left out.

@@ -122,10 +122,7 @@ impl Transfer for Remote {
         Box::pin(async move {
             let deadline = Instant::now() + DELIVERY_TIME_MAX;
             let (format, manners) = (self.format, &self.manners);
-            let texts = notices.iter().map(|notice| match format {
-                Format::Rfc5424 => syslog_text::rfc5424(notice, manners),
-                Format::Rfc3164 => syslog_text::rfc3164(notice, manners, Reader::Remote),
-            });
+            let texts = notices.iter().map(|notice| line(notice, format, manners));
             let (settled, result) = match &mut self.way {
                 Way::Datagrams(datagrams) => send_each(datagrams, texts, deadline, trail).await,
                 Way::Stream(pipe, framing) => {
@@ -139,6 +136,17 @@ impl Transfer for Remote {
                 Err(error) => Delivery::stopped(settled, Trouble::from(error)),
             }
         })
+    }
+
+    fn preview(&self, notice: &Notice) -> String {
+        line(notice, self.format, &self.manners)
+    }
+}
+
+fn line(notice: &Notice, format: Format, manners: &Manners) -> String {
+    match format {
+        Format::Rfc5424 => syslog_text::rfc5424(notice, manners),
+        Format::Rfc3164 => syslog_text::rfc3164(notice, manners, Reader::Remote),
     }
 }
 

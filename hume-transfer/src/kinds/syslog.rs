@@ -146,9 +146,25 @@ impl Transfer for Local {
             Delivery::all(notices)
         })
     }
+
+    fn preview(&self, notice: &Notice) -> String {
+        match self.doors.first() {
+            Some(Door::Journal(_)) => {
+                String::from_utf8_lossy(&journal::entry(notice, &self.manners)).into_owned()
+            }
+            Some(Door::Socket(_)) | None => self.line(notice),
+        }
+    }
 }
 
 impl Local {
+    fn line(&self, notice: &Notice) -> String {
+        match self.format {
+            Format::Rfc5424 => syslog_text::rfc5424(notice, &self.manners),
+            Format::Rfc3164 => syslog_text::rfc3164(notice, &self.manners, Reader::Local),
+        }
+    }
+
     /// The reason if it was not taken.
     async fn send(&mut self, notice: &Notice, deadline: Instant, trail: &mut Trail) -> Result<(), String> {
         // A daemon that was started anew has a new socket; what the old one refuses, nobody has.
@@ -179,10 +195,7 @@ impl Local {
                 timeout_at(deadline, journal::send(socket, &entry)).await
             }
             Door::Socket(_) => {
-                let text = match self.format {
-                    Format::Rfc5424 => syslog_text::rfc5424(notice, &self.manners),
-                    Format::Rfc3164 => syslog_text::rfc3164(notice, &self.manners, Reader::Local),
-                };
+                let text = self.line(notice);
                 timeout_at(deadline, async { socket.send(text.as_bytes()).await.map(|_| ()) }).await
             }
         };

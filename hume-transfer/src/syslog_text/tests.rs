@@ -149,7 +149,7 @@ pub(crate) fn run_notice() -> Notice {
 pub(crate) fn digest_notice() -> Notice {
     let mut digest = crate::notice::Digest::default();
     for at in 0..40 {
-        digest.add(&stored(Level::Error, "BACKUP", "db1", &format!("event {at}")));
+        digest.add(&Notice::of(stored(Level::Error, "BACKUP", "db1", &format!("event {at}"))));
     }
     let event = stored(Level::Error, "BACKUP", "db1", "event 0");
     Notice { about: About::Digest(digest), ..Notice::of(event) }

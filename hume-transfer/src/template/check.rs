@@ -76,7 +76,7 @@ fn samples() -> Vec<Notice> {
         reason: Some("process_gone".to_owned()),
     };
     let mut digest = Digest::default();
-    digest.add(&full);
+    digest.add(&Notice::of(full.clone()));
     let notice =
         |about| Notice { via: Some("bastion".to_owned()), about, missed: 1, ..Notice::of(full.clone()) };
     vec![

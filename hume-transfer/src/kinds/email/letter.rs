@@ -419,12 +419,12 @@ mod tests {
         let mut digest = Digest::default();
         for at in 0..38 {
             let level = if at == 3 { Level::Critical } else { Level::Error };
-            digest.add(&stored(
+            digest.add(&Notice::of(stored(
                 level,
                 if at % 2 == 0 { "BACKUP" } else { "" },
                 "db1",
                 &format!("event {at}\nmore"),
-            ));
+            )));
         }
         let event = stored(Level::Critical, "", "db1", "event 3");
         let text = Text::of(&Notice { about: About::Digest(digest), ..Notice::of(event) }, &head());

@@ -48,7 +48,7 @@ fn hard() -> Vec<Notice> {
         stored(Level::Critical, "", &"h".repeat(253), &"\"\\\u{1}\n```{{ text }}<@everyone>ß🚨".repeat(400));
     event.event.extra = (0..64).map(|at| (format!("\"{at}\""), "\\".repeat(200))).collect();
     let mut digest = crate::notice::Digest::default();
-    (0..30).for_each(|_| digest.add(&event));
+    (0..30).for_each(|_| digest.add(&Notice::of(event.clone())));
     let notice = |about| Notice { via: Some("v".repeat(253)), about, ..Notice::of(event.clone()) };
     let crate::notice::About::Run(mut run) = documented_run().about else { unreachable!() };
     run.first_error = Some(event.event.message.clone());

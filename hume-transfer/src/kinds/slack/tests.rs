@@ -306,7 +306,7 @@ proptest! {
             }
             2 => {
                 let mut digest = crate::notice::Digest::default();
-                (0..6).for_each(|_| digest.add(&event));
+                (0..6).for_each(|_| digest.add(&Notice::of(event.clone())));
                 crate::notice::About::Digest(digest)
             }
             _ => crate::notice::About::Test,
