@@ -438,6 +438,8 @@ impl Pump {
     async fn fold(&mut self, course: &mut Course) -> Result<(), PumpError> {
         let (mut digest, mut head): (Digest, Option<Notice>) = (Digest::default(), None);
         let mut read = Ok(());
+        // More may have come since it was read to the end, while the peer was away.
+        course.at_end = false;
         for _ in 0..FOLD_READS_MAX {
             for notice in course.held.drain(..) {
                 digest.add(&notice);
@@ -535,6 +537,8 @@ impl Pump {
         }
         course.counted_at = Some(Instant::now());
         course.beyond = self.count(course.next).await?;
+        // More may have come since it was read to the end.
+        course.at_end &= course.beyond == (0, false);
         self.save(course).await
     }
 

@@ -14,6 +14,9 @@ use crate::state::Skip;
 use crate::testing::{common, stored};
 use crate::transfer::{BoxFuture, Excess};
 
+#[path = "pump_slack_tests.rs"]
+mod slack;
+
 /// A log in memory: event n has the row n.
 #[derive(Clone)]
 struct TestLog {

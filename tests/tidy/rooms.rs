@@ -27,7 +27,7 @@ const CRATES: Table = &[
     ("hume-core", Import(&[])),
     ("hume-proto", Import(&["hume-core"])),
     ("hume-runtime", Import(&["hume-core"])),
-    ("hume-transfer", Import(&["hume-core", "hume-proto", "hume-runtime"])),
+    ("hume-transfer", Import(&["hume-core", "hume-proto", "hume-runtime", "hume-peers"])),
     ("hume-client", Import(&["hume-core", "hume-proto"])),
     ("humed-agent", Import(LIBRARIES)),
     ("humed-master", Import(LIBRARIES)),

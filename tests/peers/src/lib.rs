@@ -4,4 +4,5 @@
 
 pub mod forward;
 pub mod http;
+pub mod slack;
 pub mod syslog;

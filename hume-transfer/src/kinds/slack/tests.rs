@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hume_core::event::{EXTRA_PAIRS_MAX, MESSAGE_BYTES_MAX, TAGS_MAX};
 use hume_core::{HostName, Tag, TaskName};
+use hume_peers::slack::refusal;
 use proptest::prelude::*;
-use serde_json::Value;
 
 use super::*;
 use crate::http::server::{Answer, OK, Server};
@@ -39,53 +39,6 @@ fn unsent(dir: &Path) -> Slack {
 
 fn notices(texts: &[&str]) -> Vec<Notice> {
     texts.iter().map(|text| Notice::of(stored(Level::Error, "BACKUP", "db1", text))).collect()
-}
-
-/// What Slack says against a payload, after its documentation of blocks and webhooks.
-fn refusal(payload: &Value) -> Option<String> {
-    let blocks = payload["blocks"].as_array()?;
-    let wrong = |what: &str, of: &Value| Some(format!("{what}: {of}"));
-    if blocks.is_empty() || blocks.len() > 50 {
-        return wrong("1 to 50 blocks", payload);
-    }
-    if !within(&payload["text"], 4000) {
-        return wrong("text of 1 to 4,000", payload);
-    }
-    for block in blocks {
-        let is_good = match block["type"].as_str()? {
-            "header" => block["text"]["type"] == "plain_text" && within(&block["text"]["text"], 150),
-            "section" => {
-                let text = block.get("text").is_none_or(|text| is_mrkdwn(text, 3000));
-                let fields = block.get("fields").is_none_or(|fields| {
-                    let fields = fields.as_array().unwrap();
-                    (1..=10).contains(&fields.len()) && fields.iter().all(|field| is_mrkdwn(field, 2000))
-                });
-                (block.get("text").is_some() || block.get("fields").is_some()) && text && fields
-            }
-            "context" => {
-                let elements = block["elements"].as_array().unwrap();
-                (1..=10).contains(&elements.len()) && elements.iter().all(|element| is_mrkdwn(element, 3000))
-            }
-            _ => false,
-        };
-        if !is_good {
-            return wrong("invalid_blocks", block);
-        }
-    }
-    None
-}
-
-fn within(text: &Value, most: usize) -> bool {
-    text.as_str().is_some_and(|text| !text.trim().is_empty() && text.encode_utf16().count() <= most)
-}
-
-/// Control sequences are ours alone, and every `&` is that of an entity.
-fn is_mrkdwn(text: &Value, most: usize) -> bool {
-    let written = text["text"].as_str().unwrap();
-    let entities = ["amp;", "lt;", "gt;"];
-    let is_escaped = !written.contains(['<', '>'])
-        && written.split('&').skip(1).all(|rest| entities.iter().any(|entity| rest.starts_with(entity)));
-    text["type"] == "mrkdwn" && text["verbatim"] == true && within(&text["text"], most) && is_escaped
 }
 
 #[tokio::test]
