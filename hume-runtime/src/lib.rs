@@ -4,6 +4,7 @@
 //! are opened in exactly one way; the wall clock is read in one place. Holds no rules about events.
 
 pub mod accept;
+pub mod activation;
 pub mod alarm;
 pub mod backoff;
 pub mod clock;
@@ -25,3 +26,4 @@ pub mod socket;
 pub mod sqlite;
 pub mod task_group;
 pub mod tls;
+mod turns;

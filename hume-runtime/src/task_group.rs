@@ -6,6 +6,7 @@
 //! only that child. No other file starts a task.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::notify::{self, Watchdog};
+use crate::turns::{Looks, Watched};
 
 /// The word "stop", said once to all tasks of a group. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +89,7 @@ pub struct TaskGroup {
     tasks: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, &'static str>,
     children: Children,
+    watchdog: Option<Watchdog>,
 }
 
 impl TaskGroup {
@@ -104,7 +109,8 @@ impl TaskGroup {
         F: FnOnce(Stop) -> Fut,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let handle = self.tasks.spawn(run(self.stop.clone()));
+        let counted = self.children.watched.count(name, run(self.stop.clone()));
+        let handle = self.tasks.spawn(counted);
         self.names.insert(handle.id(), name);
     }
 
@@ -129,6 +135,13 @@ impl TaskGroup {
         Ok(())
     }
 
+    /// Tells the service manager again and again that this group lives, from [`run`](TaskGroup::run) until the stop: by a timer of
+    /// the runtime that runs it, so a runtime that hangs says nothing, and only while no task and no child of the group is stuck
+    /// in one poll.
+    pub fn keep_watch(&mut self, watchdog: Option<Watchdog>) {
+        self.watchdog = watchdog;
+    }
+
     /// A handle that starts at most `running_max` children at a time.
     pub fn spawner(&self, running_max: usize) -> Spawner {
         Spawner {
@@ -142,9 +155,11 @@ impl TaskGroup {
     /// # Errors
     /// The first [`TaskError`]; later ones are logged.
     pub async fn run(mut self, until: impl Future<Output = ()>, grace: Duration) -> Result<(), TaskError> {
+        let signs = signs_of_life(self.watchdog.take(), self.children.watched.clone());
         let first = tokio::select! {
             () = until => None,
             early = self.next_end() => Some(early),
+            never = signs => match never {},
         };
         self.stop.set();
         let first = first.map(|(task, ended)| ended.err().unwrap_or(TaskError::ReturnedEarly { task }));
@@ -201,6 +216,17 @@ impl TaskGroup {
             keep_first(&mut first, TaskError::StillRunning { tasks: names.join(", "), grace });
         }
         first
+    }
+}
+
+async fn signs_of_life(watchdog: Option<Watchdog>, watched: Watched) -> Infallible {
+    let Some(watchdog) = watchdog else { return std::future::pending().await };
+    let mut looks = Looks::default();
+    let mut rest = watchdog.every.min(notify::FIRST_SIGN);
+    loop {
+        tokio::time::sleep(rest).await;
+        watchdog.tell(&looks.look(&watched));
+        rest = watchdog.every;
     }
 }
 
@@ -292,6 +318,7 @@ struct Children {
     /// Set at the end of the grace period: those still running are dropped.
     abandon: CancellationToken,
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    watched: Watched,
 }
 
 impl Children {
@@ -311,7 +338,7 @@ impl Children {
                 () = child => {}
             }
         });
-        detached(tracked);
+        detached(self.watched.count(name, tracked));
     }
 
     /// The names of running children, with their number when there are several.

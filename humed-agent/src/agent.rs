@@ -1,6 +1,7 @@
 //! The agent as a whole: everything that can fail to start is started first; then it runs until it is told to stop.
 
 use std::future::Future;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +19,18 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::intake::{self, Intake, IntakeError, UnknownAccount};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Uplink as UplinkNow, UplinkState};
 use crate::pump::SpoolLog;
 use crate::redact::{RedactError, Redactor};
 use crate::runs::{self, OpenError, Pulse};
-use crate::spool::{self, Spool, SpoolError, Unsent};
+use crate::spool::{self, FigureValues, Spool, SpoolError, Trouble, Unsent};
 use crate::uplink::{self, ConnectError, MasterTime, Uplink};
 use crate::web::{self, Web};
 
 /// Time to finish what is going on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(8);
+/// What the socket of the intake is called among those that a service manager hands over (`FileDescriptorName`).
+pub const DOOR: &str = "hume";
 /// What the transfers call this daemon.
 const PROGRAM: &str = "humed-agent";
 
@@ -147,14 +150,17 @@ pub struct Agent {
     tasks: TaskGroup,
     spool: Spool,
     transfers: watch::Sender<Transfers>,
+    metrics: Arc<Metrics>,
 }
 
 impl Agent {
     /// Opens spool, intake, uplink and web, in the order of an event's journey backwards: nothing is taken before it can be kept.
+    /// The intake takes connections at `door`, if whoever started this process has opened one.
     ///
     /// # Errors
     /// [`StartError`], naming what is in the way.
-    pub async fn start(config: Config, file: &Path) -> Result<Agent, StartError> {
+    pub async fn start(config: Config, file: &Path, door: Option<UnixListener>) -> Result<Agent, StartError> {
+        notify::status("starting: opens the spool");
         let host = config.host();
         let redactor = Redactor::new(&config.redact)?;
         let agent = match &config.master {
@@ -212,11 +218,13 @@ impl Agent {
             info!("no [master] in the configuration: this host keeps its events to itself");
         }
 
-        let intake = Intake::open(&config.intake, host.clone(), redactor, records, metrics).await?;
+        notify::status("starting: takes in what waits in the drop folder");
+        let intake =
+            Intake::open(&config.intake, door, host.clone(), redactor, records, Arc::clone(&metrics)).await?;
         let children = tasks.spawner(intake::CONNECTIONS_MAX);
         tasks.spawn("intake", |stop| intake.run(stop, children));
         info!(%host, version = env!("CARGO_PKG_VERSION"), "humed-agent ready");
-        Ok(Agent { tasks, spool, transfers })
+        Ok(Agent { tasks, spool, transfers, metrics })
     }
 
     /// Runs until `until` completes or a task fails. A hangup has `file` read and says what that changes.
@@ -231,6 +239,8 @@ impl Agent {
     ) -> Result<(), TaskError> {
         let transfers = self.transfers;
         self.tasks.spawn("reload", |stop| reload(hangups, file, transfers, stop));
+        let (metrics, figures) = (self.metrics, self.spool.figures());
+        self.tasks.keep_watch(notify::watchdog(move || status(&metrics.uplink(), &figures.get())));
         notify::ready();
         let until = async {
             until.await;
@@ -247,6 +257,26 @@ impl Agent {
     }
 }
 
+/// One line for `systemctl status`.
+fn status(uplink: &UplinkNow, figures: &FigureValues) -> String {
+    let FigureValues { unacked_events, events, .. } = figures;
+    let address = uplink.address.as_deref().unwrap_or("the master");
+    let mut text = match uplink.state {
+        UplinkState::Alone => format!("no master, {events} events kept"),
+        UplinkState::Connected => format!("connected to {address}, {unacked_events} events wait"),
+        UplinkState::Disconnected => {
+            let why = uplink.last_error.as_ref().map(|(error, _)| format!(" ({error})")).unwrap_or_default();
+            format!("not connected to {address}{why}, {unacked_events} events wait")
+        }
+    };
+    if let Some(Trouble { cause, .. }) = figures.trouble {
+        text = format!("refuses events ({cause}); {text}");
+    } else if figures.full || figures.disk_full {
+        text = format!("refuses events (no room); {text}");
+    }
+    text
+}
+
 /// Certificates and key are read at every connection to the master; transfers begin anew; everything else takes a restart.
 async fn reload(
     mut hangups: Hangups,
@@ -259,6 +289,7 @@ async fn reload(
             () = stop.wait() => return Ok(()),
             () = hangups.next() => {}
         }
+        notify::reloading();
         match Config::load(&file) {
             Ok(config) => {
                 info!(
@@ -268,5 +299,6 @@ async fn reload(
             }
             Err(error) => error!(%error, "nothing was reloaded"),
         }
+        notify::ready();
     }
 }

@@ -23,7 +23,9 @@ Signals:
 Environment:
   HUME_LOG         level or filter of the log, instead of --log-level and log.level
   NO_COLOR         no colour in the log, also at a terminal
-  NOTIFY_SOCKET    set by systemd, which is told when the agent is ready
+  NOTIFY_SOCKET    set by systemd, which is told when the agent is ready, and how it is
+  WATCHDOG_USEC    set by systemd, which is told twice in that time that the agent lives
+  LISTEN_FDS       set by systemd, which has opened the socket; the agent does not bind its own then
 
 Exit codes:
   0   stopped as asked, or check-config found nothing wrong, or what was asked for is done

@@ -1,12 +1,13 @@
 //! `humed-agent`: arguments → configuration → agent → exit code.
 
 use std::io::Write as _;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
-use hume_runtime::{exit, limits, log, signal, tls};
+use hume_runtime::{activation, exit, limits, log, signal, tls};
 use humed_agent::agent::{self, Agent, Sure};
 use humed_agent::args::{Action, Args};
 use humed_agent::config::Config;
@@ -85,10 +86,12 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         }
         Some(Action::Completions { .. }) | None => {
             log::init(&config.log)?;
+            // While there is but this thread.
+            let door = activation::take(agent::DOOR)?;
             limits::raise_open_files();
             // One thread is enough beside that of the spool's writer, and a frame wakes no other (docs/PERFORMANCE.md).
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let ended = runtime.block_on(run(config, args.config));
+            let ended = runtime.block_on(run(config, args.config, door));
             // Dropped, it would wait for every thread that reads the spool or a folder, however long that takes.
             runtime.shutdown_timeout(RUNTIME_GRACE);
             Ok(ended)
@@ -96,7 +99,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn run(config: Config, file: PathBuf) -> ExitCode {
+async fn run(config: Config, file: PathBuf, door: Option<UnixListener>) -> ExitCode {
     let hangups = signal::hangups();
     signal::survive_file_limit();
     let mut stop = std::pin::pin!(signal::stop_requested());
@@ -104,7 +107,7 @@ async fn run(config: Config, file: PathBuf) -> ExitCode {
     if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
         return ExitCode::SUCCESS;
     }
-    let agent = match Agent::start(config, &file).await {
+    let agent = match Agent::start(config, &file, door).await {
         Ok(agent) => agent,
         Err(error) => {
             let code = error.exit_code();

@@ -25,7 +25,8 @@ Signals:
 Environment:
   HUME_LOG         level or filter of the log, instead of --log-level and log.level
   NO_COLOR         no colour in the log, also at a terminal
-  NOTIFY_SOCKET    set by systemd, which is told when the master is ready
+  NOTIFY_SOCKET    set by systemd, which is told when the master is ready, and how it is
+  WATCHDOG_USEC    set by systemd, which is told twice in that time that the master lives
 
 Exit codes:
   0   stopped as asked, or check-config found nothing wrong, or what was asked for is done

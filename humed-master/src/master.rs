@@ -247,12 +247,13 @@ impl Master {
         let (path, keeping, policies) = (&config.store.path, config.retention.clone(), config.runs.clone());
         let keeper = Keeper::new(handle.clone(), path, keeping, policies, metrics.clone());
         rooms.spawn("retention", |stop| keeper.run(stop));
+        let (sessions, numbers) = (rooms.spawner(relay::SESSIONS_MAX), metrics.clone());
         let relay = Relay {
             intake: Intake::new(handle.clone(), handle.clone()),
             accepted: relay_port.accepted,
             trust_domain,
             on_refusal: relay_port.on_refusal,
-            sessions: rooms.spawner(relay::SESSIONS_MAX),
+            sessions: sessions.clone(),
             metrics: metrics.clone(),
         };
         tracing::info!(address = %relay_port.address, "relay listening on {}", relay_port.address);
@@ -287,6 +288,7 @@ impl Master {
         });
 
         rooms.spawn("reload", |stop| reload(config_file, config, certificates, transfers, hangups, stop));
+        rooms.keep_watch(notify::watchdog(move || status(relay::SESSIONS_MAX - sessions.room(), &numbers)));
         notify::ready();
 
         let until = async {
@@ -302,6 +304,16 @@ impl Master {
         drop(lock);
         Ok(ended?)
     }
+}
+
+/// One line for `systemctl status`.
+fn status(sessions: usize, metrics: &Metrics) -> String {
+    let mut text =
+        format!("{sessions} agents are connected, {} events came since the start", metrics.events());
+    for trouble in [metrics.store_trouble(), metrics.retention_trouble()].into_iter().flatten() {
+        text = format!("{trouble}; {text}");
+    }
+    text
 }
 
 impl Port {
@@ -334,7 +346,7 @@ fn on_refusal(port: SocketAddr, metrics: Metrics) -> OnRefusal {
     })
 }
 
-/// Reads the configuration again at every SIGHUP: certificates change, transfers begin anew, the rest is said to need a restart.
+/// Reads the configuration again at every SIGHUP.
 async fn reload(
     config_file: PathBuf,
     running: Config,
@@ -348,29 +360,40 @@ async fn reload(
             () = stop.wait() => return Ok(()),
             () = hangups.next() => {}
         }
-        let new = match config::load(&config_file) {
-            Ok(new) => new,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "nothing was reloaded");
-                continue;
-            }
-        };
-        match load(&new.tls) {
-            Ok(Loaded { relay, web, trust_domain: _ }) => {
-                certificates.relay.send_replace(relay);
-                certificates.web.send_replace(web);
-                tracing::info!("reloaded the certificates of relay and web; open connections keep theirs");
-            }
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the certificates stay as they were"
-            ),
+        notify::reloading();
+        reload_once(&config_file, &running, &certificates, &transfers);
+        notify::ready();
+    }
+}
+
+/// Certificates change, transfers begin anew, the rest is said to need a restart.
+fn reload_once(
+    config_file: &Path,
+    running: &Config,
+    certificates: &Certificates,
+    transfers: &watch::Sender<Transfers>,
+) {
+    let new = match config::load(config_file) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "nothing was reloaded");
+            return;
         }
-        tracing::info!(count = new.transfer.0.len(), "the transfers begin anew");
-        transfers.send_replace(new.transfer.clone());
-        for section in config::needs_restart(&running, &new) {
-            tracing::warn!(section, "[{section}] has changed and takes effect only after a restart");
+    };
+    match load(&new.tls) {
+        Ok(Loaded { relay, web, trust_domain: _ }) => {
+            certificates.relay.send_replace(relay);
+            certificates.web.send_replace(web);
+            tracing::info!("reloaded the certificates of relay and web; open connections keep theirs");
         }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the certificates stay as they were");
+        }
+    }
+    tracing::info!(count = new.transfer.0.len(), "the transfers begin anew");
+    transfers.send_replace(new.transfer.clone());
+    for section in config::needs_restart(running, &new) {
+        tracing::warn!(section, "[{section}] has changed and takes effect only after a restart");
     }
 }
 

@@ -174,6 +174,11 @@ impl Metrics {
         self.0.quarantined.inc_by(quarantined);
     }
 
+    /// Events that commits wrote since the start.
+    pub fn events(&self) -> u64 {
+        self.0.ingested.get()
+    }
+
     /// Counts a batch that is here already.
     pub fn known_batch(&self) {
         self.0.known.inc();

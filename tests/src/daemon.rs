@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -31,6 +33,10 @@ pub enum LogTo {
     ClosedPipe,
 }
 
+/// Hands a program its standard input as the first socket that a service manager gives (`sd_listen_fds(3)`).
+const ACTIVATE: [&str; 4] =
+    ["sh", "-c", "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=hume; exec \"$@\" 3<&0 </dev/null", "sh"];
+
 /// A daemon, running or not. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Daemon {
@@ -40,6 +46,7 @@ pub struct Daemon {
     variables: Mutex<Vec<(&'static str, String)>>,
     log_to: Mutex<LogTo>,
     within: Mutex<Vec<String>>,
+    door: Mutex<Option<UnixListener>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -52,6 +59,7 @@ impl Daemon {
             variables: Mutex::default(),
             log_to: Mutex::default(),
             within: Mutex::default(),
+            door: Mutex::default(),
             child: Mutex::default(),
         }
     }
@@ -73,7 +81,11 @@ impl Daemon {
             LogTo::ClosedPipe => io::pipe().expect("a pipe can be made").1.into(),
         };
         let mut command = self.command();
-        command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(out).stderr(err);
+        let stdin = match &*self.door.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(door) => Stdio::from(OwnedFd::from(door.try_clone().expect("a socket can be shared"))),
+            None => Stdio::null(),
+        };
+        command.arg("--config").arg(&self.config).stdin(stdin).stdout(out).stderr(err);
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         command.envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
         *child = Some(command.spawn().expect("a program that exists can be started"));
@@ -126,6 +138,12 @@ impl Daemon {
     pub fn within(&self, words: &[impl ToString]) {
         *self.within.lock().unwrap_or_else(PoisonError::into_inner) =
             words.iter().map(ToString::to_string).collect();
+    }
+
+    /// Gives it this socket, bound and listening, from the next start on.
+    pub(crate) fn activate(&self, door: UnixListener) {
+        *self.door.lock().unwrap_or_else(PoisonError::into_inner) = Some(door);
+        self.within(&ACTIVATE);
     }
 
     /// Where its standard error goes, from the next start on.

@@ -13,6 +13,7 @@ pub mod events;
 pub mod evidence;
 pub mod http;
 pub mod ledger;
+pub mod manager;
 mod master;
 pub mod oracle;
 pub mod process;

@@ -3,12 +3,18 @@
 //! The schema version is `PRAGMA user_version`, the number of migrations applied. The table `schema_history` says which
 //! program version applied each, so that an older program can tell its user what to install.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::SqliteError;
+use crate::notify;
 
 const HISTORY: &str =
     "CREATE TABLE IF NOT EXISTS schema_history(version INTEGER PRIMARY KEY, program TEXT NOT NULL) STRICT";
+
+/// The service manager is asked for so much time at each step.
+const STEP_TIME_MAX: Duration = Duration::from_mins(15);
 
 /// Applies the migrations that the file lacks; `migrations[n]` leads from version n to n + 1 and never changes once
 /// released. A new file gets `application_id`.
@@ -22,6 +28,7 @@ pub fn migrate(
 ) -> Result<(), SqliteError> {
     let version = check_schema(connection, application_id, migrations)?;
     for (version, sql) in (1..).zip(migrations).skip(version as usize) {
+        notify::more_time(STEP_TIME_MAX);
         apply(connection, application_id, version, sql)
             .map_err(|source| SqliteError::Migrate { version, source })?;
     }

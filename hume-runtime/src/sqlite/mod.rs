@@ -345,6 +345,7 @@ pub fn check_unclosed(path: &Path, connection: &Connection) -> Result<(), Sqlite
     if bytes > LARGE_BYTES {
         let path = path.display();
         tracing::info!(%path, bytes, "looking through a database that was not closed; this takes about a second per GiB");
+        notify::status(&format!("starting: looks through {path}, which was not closed"));
         notify::more_time(
             CHECK_TIME_MIN + CHECK_TIME_PER_GIB * u32::try_from(bytes >> 30).unwrap_or(u32::MAX),
         );

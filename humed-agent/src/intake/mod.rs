@@ -13,6 +13,8 @@ mod rights;
 mod stir;
 mod users;
 
+use std::os::unix::net::UnixListener as Door;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,12 +126,14 @@ impl Desk {
 }
 
 impl Intake {
-    /// Reads what is in the drop folder, then binds the socket: a start that fell into the folder comes before its stop.
+    /// Reads what is in the drop folder, then binds the socket: a start that fell into the folder comes before its stop. Those
+    /// who came to an open `door` meanwhile have waited; it is used instead of the socket, and stays when the agent goes.
     ///
     /// # Errors
     /// [`IntakeError`] naming the socket or the folder.
     pub async fn open(
         config: &Config,
+        door: Option<Door>,
         host: HostName,
         redactor: Redactor,
         records: Records,
@@ -145,7 +149,10 @@ impl Intake {
         let desk = Arc::new(Desk { records, host, users, boot, redactor, rights, metrics });
         let drops = Arc::new(DropFolder::open(&config.drop_dir, Arc::clone(&desk))?);
         drops.settle_all().await;
-        let listener = socket::bind_unix(&config.socket, SOCKET_MODE)?;
+        let listener = match door {
+            Some(door) => inherited(door, &config.socket)?,
+            None => socket::bind_unix(&config.socket, SOCKET_MODE)?,
+        };
         info!(socket = %config.socket.display(), drop_dir = %config.drop_dir.display(), "intake open");
         Ok(Intake { listener, desk, drops })
     }
@@ -160,6 +167,18 @@ impl Intake {
             tokio::join!(drops.run(stop.clone()), accept(&listener, &desk, &drops, &stop, &children));
         Ok(())
     }
+}
+
+/// The socket that somebody else has bound, and whether scripts look for it there.
+fn inherited(door: Door, expected: &Path) -> Result<UnixListener, SocketError> {
+    let bound = door.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+    if bound.as_deref() == Some(expected) {
+        info!("the socket was open before the agent, and stays when it goes");
+    } else {
+        warn!(?bound, ?expected, "intake.socket is not the socket that this agent was started with");
+    }
+    let failed = |source| SocketError::Step { step: "use", path: expected.to_owned(), source };
+    UnixListener::from_std(door).map_err(failed)
 }
 
 async fn accept(

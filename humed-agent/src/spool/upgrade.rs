@@ -67,6 +67,9 @@ pub(super) fn move_rows(connection: &mut Connection) -> Result<(), SpoolError> {
     let mut moved = 0;
     loop {
         notify::more_time(STEP_TIME_MAX);
+        notify::status(&format!(
+            "starting: moves the events of a spool of an earlier version, {moved} so far"
+        ));
         match move_some(connection)? {
             0 => break,
             rows => moved += rows,
