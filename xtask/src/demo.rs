@@ -5,6 +5,7 @@
 
 mod folder;
 mod guardian;
+mod receivers;
 mod site;
 mod wait;
 
@@ -17,7 +18,7 @@ use anyhow::{Context as _, bail};
 use crate::args::Afterwards;
 use crate::dist;
 use crate::say::say;
-use site::Site;
+use site::{Site, TELLING_HOST};
 
 /// The cron script of hume's first README, to the letter.
 const WORDPRESS_SCRIPT: &str = include_str!("../demo/wordpress_update.sh");
@@ -72,6 +73,19 @@ fn tell(site: &mut Site, afterwards: Afterwards) -> anyhow::Result<()> {
     say(format_args!("$ cat {}\n{}", stage.backup.display(), BACKUP_SCRIPT.trim_end()))?;
     say(format_args!("$ {}", stage.backup.display()))?;
     site.run_script("db1", &stage.backup)?;
+
+    heading("Five transfers of webserver's agent tell others, all at once")?;
+    let config = site.agent_folder(TELLING_HOST).join("agent.toml").display().to_string();
+    let receivers = site.receivers()?;
+    say(format_args!("$ tail {config}\n{}", receivers.sections()?.trim_end()))?;
+    let told = receivers.wait_for("site2/htdocs does not exist")?;
+    say(
+        "Small programs of the demo stand in for Slack, the two syslogs, Logstash and Fluentd. Of the first error each received:",
+    )?;
+    for line in told {
+        say(line)?;
+    }
+    site.show(&["humed-agent", "transfer", "--config", &config, "status"], &[])?;
 
     heading("The master answers")?;
     let question: Vec<&str> = std::iter::once("humequery").chain(QUESTION).collect();

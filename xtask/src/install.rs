@@ -38,6 +38,7 @@ fn items(programs: &Path, workspace: &Path) -> Vec<Item> {
         program("humed-master", "sbin"),
         document("humed-agent/agent.example.toml"),
         document("humed-master/master.example.toml"),
+        document("hume-transfer/transfers.example.toml"),
         document("LICENSE"),
     ]
 }

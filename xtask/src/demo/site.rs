@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::guardian::Guardian;
+use super::receivers::Receivers;
 use super::{folder, wait};
 use crate::args::Afterwards;
 use crate::say::say;
@@ -33,6 +34,9 @@ const MASTER: &str = "humed-master";
 /// The hosts of the demo, one agent each.
 pub(super) const HOSTS: [&str; 2] = ["webserver", "db1"];
 
+/// The host whose agent has transfers.
+pub(super) const TELLING_HOST: &str = "webserver";
+
 /// A site that runs until it is dropped.
 pub(super) struct Site {
     folder: PathBuf,
@@ -40,6 +44,7 @@ pub(super) struct Site {
     afterwards: Afterwards,
     guardian: Guardian,
     ports: Ports,
+    receivers: Option<Receivers>,
 }
 
 /// Where the master listens.
@@ -55,7 +60,8 @@ impl Site {
         let folder = folder::create()?;
         let guardian = Guardian::new(&folder)?;
         let ports = free_ports()?;
-        let mut site = Self { folder, programs: programs.to_path_buf(), afterwards, guardian, ports };
+        let programs = programs.to_path_buf();
+        let mut site = Self { folder, programs, afterwards, guardian, ports, receivers: None };
         site.bring_up().map_err(|error| site.explain(error))?;
         Ok(site)
     }
@@ -68,6 +74,11 @@ impl Site {
     /// Where the master listens.
     pub(super) fn ports(&self) -> Ports {
         self.ports
+    }
+
+    /// Who receives what the agent of [`TELLING_HOST`] tells.
+    pub(super) fn receivers(&self) -> anyhow::Result<&Receivers> {
+        self.receivers.as_ref().context("nobody receives")
     }
 
     /// The folder of one agent.
@@ -217,6 +228,8 @@ impl Site {
             fs::remove_dir_all(self.master_folder()).context("could not remove the master's folder")?;
             self.ports = free_ports()?;
         }
+        let pki = self.master_folder().join("pki");
+        self.receivers = Some(Receivers::start(&mut self.guardian, &self.folder, &pki)?);
         for host in HOSTS {
             self.start_agent(host)?;
         }
@@ -250,6 +263,9 @@ impl Site {
         let words =
             ["humeconfig", "agent", "--dir", &master, "--out", &out, "--host", host, "--master", &grpc];
         self.show(&words, &[])?;
+        if host == TELLING_HOST {
+            self.configure_transfers(&agent.join("agent.toml"))?;
+        }
         self.start_daemon(host, "humed-agent", &agent.join("agent.toml"))?;
         let sockets = ["run/hume.sock", "run/api.sock"].map(|socket| agent.join(socket));
         wait::until(&format!("the agent of {host} listens"), Instant::now() + READY_TIMEOUT, || {
@@ -258,6 +274,13 @@ impl Site {
             }
             Ok(sockets.iter().all(|socket| UnixStream::connect(socket).is_ok()))
         })
+    }
+
+    /// Adds a transfer for each receiver to a configuration.
+    fn configure_transfers(&self, config: &Path) -> anyhow::Result<()> {
+        let sections = self.receivers()?.sections()?;
+        let before = fs::read_to_string(config).context("could not read agent.toml")?;
+        fs::write(config, format!("{before}\n{sections}")).context("could not write agent.toml")
     }
 
     fn start_daemon(&mut self, name: &str, program: &str, config: &Path) -> anyhow::Result<()> {
