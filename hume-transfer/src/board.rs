@@ -72,7 +72,7 @@ impl Board {
         self.lock().values().map(cursor).min()
     }
 
-    /// The log let these events go, each with the border below it, in their order.
+    /// The log let these pieces go: the border below the last event of each, and how many events it had.
     pub fn let_go(&self, gone: &[(EventCursor, u64)]) {
         let mut places = self.lock();
         for place in places.values_mut() {

@@ -349,7 +349,11 @@ impl Pump {
         }
         if course.held.is_empty() {
             let pause = self.nothing_wanted(course).await?;
-            return Ok(if course.retry_wished { Pause::For(course.until_next()) } else { pause });
+            return Ok(if course.retry_wished {
+                Pause::For(course.until_next().min(COUNT_EVERY))
+            } else {
+                pause
+            });
         }
         let excess = if transfer.folds() { self.manner.excess } else { Excess::Wait };
         let singly = match portion(course.held.len(), course.tokens(), excess) {

@@ -434,6 +434,23 @@ async fn an_administrator_may_have_one_or_all_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_passed_over_does_not_wait_any_more() {
+    let site = Site::new("from = \"beginning\"", EACH);
+    let peer = Peer::answering(|_| Some(Trouble::later("away")));
+    site.log.push(5);
+    let running = site.start(&peer);
+    site.has_begun().await;
+    until(async || site.record().await.figures.trouble.is_some()).await;
+    site.log.push(20);
+    until(async || site.record().await.figures.waiting.events == 25).await;
+    assert!(site.state().ask_skip(&name(), Skip::All).await.unwrap());
+    running.asked.send_modify(|count| *count += 1);
+    until(async || site.record().await.figures.skipped == 25).await;
+    running.stop().await;
+    assert_eq!(site.record().await.figures.waiting, Waiting::default());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_was_put_back_is_gone_on_with_at_its_end() {
     let (site, peer) = (Site::new("from = \"beginning\"", EACH), Peer::default());
     site.log.push(10);

@@ -197,7 +197,6 @@ fn an_agent_that_is_killed_while_it_makes_room_in_a_full_spool_has_forgotten_not
         let spool = toml.get_mut("spool").and_then(toml::Value::as_table_mut).unwrap();
         spool.insert("bytes_max".to_owned(), (2 * 1024 * 1024).into());
     });
-    // Nothing else than a full spool makes an agent trim within this test.
     for point in points(&[Round::Full]) {
         for action in ["kill", "error"] {
             scene.under_load(|scene| {
@@ -216,6 +215,7 @@ fn an_agent_that_is_killed_while_it_makes_room_in_a_full_spool_has_forgotten_not
             scene.judge(&Excuses::default());
         }
     }
+    scene.agent.wait_for_log("the spool is full: new events are refused");
 }
 
 #[test]

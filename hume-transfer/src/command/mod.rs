@@ -176,13 +176,22 @@ impl OrderError {
 /// The first that cannot.
 pub fn check(place: Place<'_>) -> Result<(), OrderError> {
     for (name, options) in &place.transfers.0 {
-        let transfer = open(place, name, options)?;
-        let faults = transfer.templates().map(Templates::faults).unwrap_or_default();
-        if let Some(fault) = faults.first() {
-            return Err(OrderError::Template { name: name.clone(), fault: fault.to_string() });
-        }
+        open_whole(place, name, options)?;
     }
     Ok(())
+}
+
+/// Opens a transfer all of whose templates can be used.
+fn open_whole(
+    place: Place<'_>,
+    name: &TransferName,
+    options: &Options,
+) -> Result<Box<dyn Transfer>, OrderError> {
+    let transfer = open(place, name, options)?;
+    match transfer.templates().map(Templates::faults).unwrap_or_default().first() {
+        Some(fault) => Err(OrderError::Template { name: name.clone(), fault: fault.to_string() }),
+        None => Ok(transfer),
+    }
 }
 
 fn open(place: Place<'_>, name: &TransferName, options: &Options) -> Result<Box<dyn Transfer>, OrderError> {
@@ -218,12 +227,8 @@ pub async fn run(order: Order, place: Place<'_>, mut out: impl Write + Send) -> 
         Order::Render { name, event } => {
             let options = configured(place, &name)?;
             let notice = notice(place, &name, event.as_deref())?;
-            let transfer = open(place, &name, options)?;
-            let faults = transfer.templates().map(Templates::faults).unwrap_or_default();
-            if let Some(fault) = faults.first() {
-                return Err(OrderError::Template { name, fault: fault.to_string() });
-            }
-            writeln!(out, "{}", transfer.preview(&notice).trim_end())?;
+            let text = open_whole(place, &name, options)?.preview(&notice);
+            writeln!(out, "{}", text.trim_end())?;
         }
         Order::Dead { name, limit, json } => {
             let letters = ran(place, &name).await?.dead(&name, limit).await?;

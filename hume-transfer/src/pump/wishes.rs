@@ -37,6 +37,7 @@ impl Pump {
                 course.held.clear();
                 course.next = log::end(&*self.log).await?;
                 course.at_end = true;
+                course.beyond = (0, false);
                 course.record.cursor = course.next;
                 course.record.settled = None;
                 course.record.figures.skipped += count;

@@ -155,9 +155,8 @@ impl Writer {
     /// What may go in this step.
     fn rule(&self) -> Rule {
         let (keeping, bytes) = self.step();
-        let used = || used_bytes(&self.connection).unwrap_or(0);
         let excess = match self.press {
-            Press::None => used().saturating_sub(self.disk.awaited_to()),
+            Press::None => used_bytes(&self.connection).unwrap_or(0).saturating_sub(self.disk.awaited_to()),
             // Room is wanted, from whom is all the same.
             Press::Acked | Press::Evict => bytes.saturating_sub(keeping.bytes_max),
         };

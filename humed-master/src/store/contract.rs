@@ -11,7 +11,7 @@ mod succession;
 use std::collections::HashMap;
 use std::future::Future;
 
-use hume_core::event::{Command, Correlation, EventKind, Finding, Position, Process, RunRef};
+use hume_core::event::{Command, Correlation, EventKind, Finding, Position, RunRef};
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
 use hume_core::run::RunState;
 use hume_core::{
@@ -84,28 +84,12 @@ fn claim(epoch: [u8; 16]) -> EpochClaim {
 pub(super) fn event(number: u64) -> Event {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
+    let host = HostName::parse("web1").unwrap();
     Event {
-        id: EventId::from_bytes(id),
-        kind: EventKind::Reported,
-        time: at(number as i64 * 1_000),
         received_at: at(number as i64 * 1_000 + 1),
-        boot_clock: None,
-        host: HostName::parse("web1").unwrap(),
         task: TaskName::parse("BACKUP").unwrap(),
-        tags: Vec::new(),
-        level: Level::Info,
-        command: None,
-        flag: None,
         message: format!("message {number}"),
-        truncated_from: None,
-        extra: Vec::new(),
-        exit: None,
-        line: None,
-        process: Process::default(),
-        run: None,
-        finding: None,
-        not_before: None,
-        flags: Vec::new(),
+        ..Event::new(EventId::from_bytes(id), host, at(number as i64 * 1_000))
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Forgotten {
     pub events: u64,
     /// Runs of which nothing is left.
     pub runs: u64,
-    /// What went though transfers had not told it: the border above each piece, and how many events.
+    /// What went though transfers had not told it: the border below the last event of each piece, and how many events.
     pub untold: Vec<(EventCursor, u64)>,
     /// Where the next step goes on.
     pub round: Round,

@@ -68,9 +68,9 @@ pub(super) struct DoomedBlock {
 }
 
 impl DoomedBlock {
-    /// The border above it.
-    pub(super) fn end(&self) -> EventCursor {
-        EventCursor(self.id + self.events)
+    /// The border below its last event.
+    pub(super) fn last(&self) -> EventCursor {
+        EventCursor(self.id + self.events - 1)
     }
 }
 

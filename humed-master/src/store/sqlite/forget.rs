@@ -42,7 +42,7 @@ pub(super) fn forget(
         zones.insert(block.id >> ZONE_BITS);
         events += block.events.unsigned_abs();
         if block.is_untold {
-            untold.push((block.end(), block.events.unsigned_abs()));
+            untold.push((block.last(), block.events.unsigned_abs()));
         }
     }
     let mut unmention =

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use hume_core::event::{EventKind, Process};
-use hume_core::{AgentId, Event, EventId, HostName, Level, TaskName, Timestamp};
+use hume_core::{AgentId, Event, EventId, HostName, Level, TaskName};
 use hume_runtime::pki::{Authority, write_secret};
 use hume_runtime::tls::{self, Identity, Roots};
 use hume_runtime::{clock, files};
@@ -100,26 +99,10 @@ pub(crate) fn event(agent: usize, number: u64, chance: &mut Rng) -> Event {
         _ => chance.usize(10..400),
     };
     Event {
-        id: EventId::from_bytes(id),
-        kind: EventKind::Reported,
-        time,
-        received_at: Timestamp::from_micros(time.as_micros() + 1),
-        boot_clock: None,
-        host: HostName::parse(&name(agent)).unwrap(),
+        received_at: time.plus_micros(1),
         task: TaskName::parse("BACKUP").unwrap(),
-        tags: Vec::new(),
         level: Level::ALL[number as usize % Level::ALL.len()],
-        command: None,
-        flag: None,
         message: std::iter::repeat_with(|| chance.alphanumeric()).take(bytes).collect(),
-        truncated_from: None,
-        extra: Vec::new(),
-        exit: None,
-        line: None,
-        process: Process::default(),
-        run: None,
-        finding: None,
-        not_before: None,
-        flags: Vec::new(),
+        ..Event::new(EventId::from_bytes(id), HostName::parse(&name(agent)).unwrap(), time)
     }
 }
