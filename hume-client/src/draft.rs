@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use hume_core::{Level, fit};
-use hume_proto::intake::{DraftLine, Pairs};
+use hume_proto::intake::{DraftLine, Pairs, SocketToken};
 
 use crate::args::Args;
 use crate::fitter::{Fitter, Message};
@@ -124,9 +124,9 @@ fn caller_text(raw: &OsStr) -> String {
     fit::cut(&text, CALLER_TEXT_BYTES_MAX).to_owned()
 }
 
-fn token(raw: &OsStr) -> String {
+fn token(raw: &OsStr) -> SocketToken {
     let text = fit::text(raw.as_bytes()).value;
-    fit::cut(&text, TOKEN_BYTES_MAX).to_owned()
+    SocketToken(fit::cut(&text, TOKEN_BYTES_MAX).to_owned())
 }
 
 #[cfg(test)]

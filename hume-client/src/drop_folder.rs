@@ -90,6 +90,7 @@ fn write(folder: &File, name: &OsString, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hume_proto::intake::SocketToken;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn line(id: &str) -> DraftLine {
@@ -117,7 +118,8 @@ mod tests {
     #[test]
     fn a_token_does_not_get_there() {
         let folder = tempfile::tempdir().unwrap();
-        let path = put(&DraftLine { token: Some("secret".into()), ..line(ID) }, folder.path()).unwrap();
+        let path =
+            put(&DraftLine { token: Some(SocketToken("secret".into())), ..line(ID) }, folder.path()).unwrap();
         assert!(!std::fs::read_to_string(path).unwrap().contains("secret"));
     }
 

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 /// A secret read from a file may have this many bytes.
@@ -57,6 +59,12 @@ impl SecretText {
     /// The text itself, for the one place that must send or store it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether somebody has shown this very text; the time it takes says nothing about it, its length included.
+    pub fn is(&self, shown: &str) -> bool {
+        let [known, shown] = [&self.0, shown].map(|text| digest(&SHA256, text.as_bytes()));
+        verify_slices_are_equal(known.as_ref(), shown.as_ref()).is_ok()
     }
 }
 
@@ -167,6 +175,13 @@ mod tests {
         let text = secret.read(Path::new("/etc/hume/agent.toml")).unwrap();
         assert_eq!(format!("{text} {text:?}"), "*** ***");
         assert_eq!(text.expose(), "hunter2");
+    }
+
+    #[test]
+    fn only_the_whole_text_is_the_secret() {
+        let secret = SecretText::new("hunter2");
+        assert!(secret.is("hunter2"));
+        assert!(["", "hunter", "hunter22", "Hunter2"].iter().all(|wrong| !secret.is(wrong)));
     }
 
     #[test]

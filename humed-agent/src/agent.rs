@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::intake::{self, Intake, IntakeError, UnknownAccount};
+use crate::intake::{self, EntranceError, Intake, IntakeError};
 use crate::metrics::{Metrics, Uplink as UplinkNow, UplinkState};
 use crate::pump::SpoolLog;
 use crate::redact::{RedactError, Redactor};
@@ -45,7 +45,7 @@ pub enum StartError {
     Redact(#[from] RedactError),
     /// Of the configuration.
     #[error(transparent)]
-    Account(#[from] UnknownAccount),
+    Entrance(#[from] EntranceError),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -72,7 +72,7 @@ impl StartError {
         match self {
             StartError::Identity(_)
             | StartError::Redact(_)
-            | StartError::Account(_)
+            | StartError::Entrance(_)
             | StartError::Spool(SpoolError::OtherAgent { .. })
             | StartError::Transfer(_)
             | StartError::Alone => exit::CONFIG,
@@ -98,7 +98,7 @@ impl From<OpenError> for StartError {
 /// [`StartError`], naming what cannot be used.
 pub fn check(config: &Config, file: &Path) -> Result<(), StartError> {
     Redactor::new(&config.redact)?;
-    intake::check(&config.intake)?;
+    intake::check(&config.intake, file)?;
     if let Some(master) = &config.master {
         uplink::identity(master)?;
         Roots::load(&master.ca).map_err(ConnectError::from)?;
@@ -220,7 +220,8 @@ impl Agent {
 
         notify::status("starting: takes in what waits in the drop folder");
         let intake =
-            Intake::open(&config.intake, door, host.clone(), redactor, records, Arc::clone(&metrics)).await?;
+            Intake::open((&config.intake, file), door, host.clone(), redactor, records, Arc::clone(&metrics))
+                .await?;
         let children = tasks.spawner(intake::CONNECTIONS_MAX);
         tasks.spawn("intake", |stop| intake.run(stop, children));
         info!(%host, version = env!("CARGO_PKG_VERSION"), "humed-agent ready");

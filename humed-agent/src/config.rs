@@ -105,9 +105,12 @@ mod tests {
         let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"";
         assert_eq!((host.is_some(), master), (true, parse(needed).unwrap().master));
         let task = hume_core::TaskName::parse("BACKUP_DB").unwrap();
-        // Like a section of runs, a reserved task is shown.
-        assert_eq!(intake.allow.len(), 1);
-        let intake = intake::Config { allow: Vec::new(), ..intake };
+        // Like a section of runs, a reserved task is shown; and what there is none of by default.
+        assert_eq!(
+            (intake.allow.len(), intake.socket_group.is_some(), intake.auth_token.is_some()),
+            (1, true, true)
+        );
+        let intake = intake::Config { allow: Vec::new(), socket_group: None, auth_token: None, ..intake };
         assert_ne!(runs, Policies::default());
         assert_eq!(runs.of(&task), Policies::default().of(&task));
         let rest = Config { intake, redact, spool, web, transfer, log, ..Config::default() };

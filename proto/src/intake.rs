@@ -3,6 +3,8 @@
 //! The same line, without an answer, is the content of a file in the drop folder. A line is at most
 //! [`LINE_BYTES_MAX`] bytes. Reading is strict: an unknown key or a value out of bounds is an error that names the field.
 
+use std::fmt;
+
 use hume_core::event::{
     BootClock, Caller, Command, Draft, DraftKey, Exit, KeySource, LINE_BYTES_MAX, OverlapWish,
 };
@@ -86,7 +88,18 @@ pub struct DraftLine {
     pub caller: Option<CallerLine>,
     /// Shared token of the local socket, where one is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token: Option<SocketToken>,
+}
+
+/// The shared token of a local socket. Debug does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SocketToken(pub String);
+
+impl fmt::Debug for SocketToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// What the caller says of its surroundings; believed only where the kernel's word is missing.
@@ -218,7 +231,7 @@ impl<'de> Deserialize<'de> for Pairs {
         impl<'de> Visitor<'de> for InOrder {
             type Value = Pairs;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of texts, numbers or booleans")
             }
 
@@ -245,7 +258,7 @@ impl<'de> Deserialize<'de> for Plain {
         impl Visitor<'_> for AsText {
             type Value = Plain;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, a number or a boolean")
             }
 
@@ -304,7 +317,7 @@ pub struct Parsed {
     /// Within bounds.
     pub draft: Draft,
     /// As sent.
-    pub token: Option<String>,
+    pub token: Option<SocketToken>,
 }
 
 /// Reads one line, without its newline. `mint` makes an id for drafts that bring none.
@@ -547,7 +560,7 @@ mod tests {
             overlap: None,
             mangled: true,
             caller: Some(CallerLine { pid: Some(1), chain: Some(vec![]), ..CallerLine::default() }),
-            token: Some("t".into()),
+            token: Some(SocketToken("t".into())),
         };
         let text = serde_json::to_string(&line).unwrap();
         assert_eq!(serde_json::from_str::<DraftLine>(&text).unwrap(), line);

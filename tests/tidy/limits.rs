@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 79] = [
+const LIMITS: [Limit; 82] = [
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -43,6 +43,9 @@ const LIMITS: [Limit; 79] = [
         "humed-agent/src/intake/places.rs",
         "CONNECTIONS_PER_USER_MAX",
     ),
+    (LOCAL, "connections at the agent's socket", "humed-agent/src/intake/places.rs", "CONNECTIONS_FOR_ROOT"),
+    (LOCAL, "users whose events are counted", "humed-agent/src/intake/allowance.rs", "USERS_MAX"),
+    (LOCAL, "users whose events are counted", "humed-agent/src/intake/crowd.rs", "USERS_MAX"),
     (LOCAL, "files of the drop folder", "humed-agent/src/intake/drop_folder.rs", "FILES_MAX"),
     (LOCAL, "files of the drop folder", "humed-agent/src/intake/drop_folder.rs", "FILES_PER_USER_MAX"),
     (LOCAL, "files of the drop folder", "humed-agent/src/intake/drop_folder.rs", "REJECTED_FILES_MAX"),

@@ -90,7 +90,7 @@ fn every_good_value_arrives_as_it_was_given() {
     assert_eq!(draft.flag.unwrap().as_str(), "half");
     let key = draft.key.unwrap();
     assert_eq!((key.key.as_str(), key.source), ("r1", KeySource::Flag));
-    assert_eq!(prepared.line.token.as_deref(), Some("secret"));
+    assert_eq!(prepared.line.token, Some(SocketToken("secret".to_owned())));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::support::{DEADLINE, Manner, OK, Site, code, parsed, stderr};
 use hume_core::event::{Command, Exit, KeySource, MESSAGE_BYTES_MAX, TREE_BYTES_MAX};
 use hume_core::{Level, Tag};
+use hume_proto::intake::SocketToken;
 
 const INVALID: Manner =
     Manner::Answer("{\"ok\":false,\"code\":\"invalid\",\"error\":\"bad\\nlevel\",\"field\":\"level\"}\n");
@@ -291,7 +292,7 @@ fn every_option_reaches_the_agent() {
     assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
     let line = site.line();
     let token = hume_proto::intake::parse(&line, || unreachable!()).unwrap().token;
-    assert_eq!(token.as_deref(), Some("secret"));
+    assert_eq!(token, Some(SocketToken("secret".to_owned())));
     let draft = parsed(&line);
     assert_eq!((draft.task.as_str(), draft.level, draft.message.as_str()), ("BACKUP", Level::Error, "done"));
     assert_eq!((draft.command, draft.exit), (Some(Command::CounterStop), Some(Exit::Code(3))));
@@ -323,7 +324,8 @@ fn task_tags_key_and_line_come_from_the_environment() {
     );
     assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
     let line = site.line();
-    assert_eq!(hume_proto::intake::parse(&line, || unreachable!()).unwrap().token.as_deref(), Some("secret"));
+    let token = hume_proto::intake::parse(&line, || unreachable!()).unwrap().token;
+    assert_eq!(token, Some(SocketToken("secret".to_owned())));
     let draft = parsed(&line);
     assert_eq!(draft.task.as_str(), "T");
     assert_eq!(draft.tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b", "c", "x"]);

@@ -163,10 +163,20 @@ fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, Box<Answ
     let mint = || EventId::mint(clock::now(), random::bytes());
     match intake::parse(bytes, mint) {
         Ok(parsed) => {
+            if !desk.entrance.admits(parsed.token.as_ref()) {
+                desk.metrics.refuse("denied");
+                let why = "this agent asks for a token, and this is not it (HUME_TOKEN)";
+                return refused(ErrorClass::Denied, why.to_owned(), Some("token"));
+            }
             let reporter = peer.reporter(&parsed.draft.caller);
             if let Err(why) = desk.allows(&parsed.draft.task, &reporter.process, peer.gid()) {
                 desk.metrics.refuse("denied");
                 return refused(ErrorClass::Denied, why, Some("task"));
+            }
+            if let Err(no_room) = desk.has_room(&reporter.process, bytes.len()) {
+                let (class, reason) = no_room.class();
+                desk.metrics.refuse(reason);
+                return refused(class, no_room.to_string(), None);
             }
             Ok(desk.submission(parsed.draft, reporter))
         }

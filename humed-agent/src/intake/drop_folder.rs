@@ -4,14 +4,14 @@
 //! bound is read, anything else is set aside in `rejected/`, and what can be neither is left alone without holding up the
 //! rest. A file goes only after its event is on disk; a crash in between records the same id again, which changes nothing.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hume_core::event::{LINE_BYTES_MAX, Process};
@@ -28,8 +28,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, oneshot};
 use tracing::{info, warn};
 
-use super::Desk;
+use super::crowd::Crowd;
+use super::entrance::FOLDER_MODE;
 use super::stir::Stir;
+use super::{Desk, NoRoom};
 use crate::runs::{Answers, Folder, NotTaken, Reporter};
 
 /// Files looked at in one pass; the rest waits for the next.
@@ -47,8 +49,6 @@ const REJECTED_FILES_MAX: usize = 1000;
 /// After a failure that is not the file's fault, the folder rests this long.
 const REST: Duration = Duration::from_secs(1);
 const REJECTED: &str = "rejected";
-/// World-writable with the sticky bit: everybody may leave files, nobody may take another's. The group is inherited.
-const FOLDER_MODE: u32 = 0o3777;
 
 /// The drop folder could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,8 @@ pub(super) struct DropFolder {
     importing: Mutex<Option<Instant>>,
     /// Folders found in it the last time, so that each new one is told once.
     folders: AtomicU64,
+    /// Whether it was told that files of users who have reported enough wait.
+    holds: AtomicBool,
 }
 
 /// How a pass went.
@@ -81,8 +83,18 @@ struct Pass {
     rejected: u64,
     /// There was more than one pass takes.
     is_cut: bool,
+    /// Why files of a user wait who has reported enough for now, the first reason.
+    held: Option<NoRoom>,
     /// What has to be tried again later, the first of it.
     failure: Option<String>,
+}
+
+/// What one pass has looked at of one user.
+#[derive(Debug, Default)]
+struct OfUser {
+    files: usize,
+    /// He has reported enough for now.
+    held: Option<NoRoom>,
 }
 
 /// What to do with a file after it was looked at.
@@ -90,6 +102,8 @@ enum Fate {
     Gone,
     Remove,
     Reject(String),
+    /// When its user may report more; the others are not concerned.
+    Hold(NoRoom),
     /// Later; go on with the others.
     Skip(String),
     /// Later, as all the others.
@@ -148,6 +162,7 @@ impl DropFolder {
             stir: Stir::new(),
             importing: Mutex::new(None),
             folders: AtomicU64::new(0),
+            holds: AtomicBool::new(false),
         })
     }
 
@@ -230,12 +245,23 @@ impl DropFolder {
         if let Some(reason) = &pass.failure {
             warn!(folder = %self.path.display(), reason, "something in the drop folder waits");
         }
+        if let Some(reason) = pass.held
+            && !self.holds.load(Ordering::Acquire)
+        {
+            warn!(folder = %self.path.display(), %reason, "files in the drop folder wait until their user may report more");
+        }
+        self.holds.store(pass.held.is_some(), Ordering::Release);
         // A pass that moved nothing would find the same again at once.
         let has_moved = pass.taken > 0 || pass.rejected > 0;
-        if pass.failure.is_some() || (pass.is_cut && !has_moved) {
+        if pass.failure.is_some() || pass.held.is_some() || (pass.is_cut && !has_moved) {
             *rest = Some(Instant::now() + REST);
         }
         if pass.failure.is_some() || pass.is_cut {
+            return drop(look);
+        }
+        // Nobody's runs wait for what somebody else has too much of.
+        if pass.held.is_some() {
+            self.desk.records.tell_folder(Folder::Empty);
             return drop(look);
         }
         look.finished();
@@ -254,8 +280,7 @@ impl DropFolder {
         if self.folders.swap(listed.folders, Ordering::AcqRel) < listed.folders {
             warn!(folder = %self.path.display(), folders = listed.folders, "folders in the drop folder are left alone");
         }
-        pass.is_cut = listed.is_cut;
-        let mut per_user: HashMap<u32, usize> = HashMap::new();
+        let mut per_user: HashMap<u32, OfUser> = HashMap::new();
         let mut names = listed.names.into_iter().peekable();
         while names.peek().is_some() {
             let mut submitted = Vec::with_capacity(BATCH_MAX);
@@ -285,6 +310,8 @@ impl DropFolder {
                 break;
             }
         }
+        let is_held = |uid: &u32| per_user.get(uid).is_some_and(|of_user| of_user.held.is_some());
+        pass.is_cut |= !listed.cut.iter().all(is_held);
         pass
     }
 
@@ -292,14 +319,19 @@ impl DropFolder {
     async fn submit(
         &self,
         name: &OsStr,
-        per_user: &mut HashMap<u32, usize>,
+        per_user: &mut HashMap<u32, OfUser>,
     ) -> Result<Option<(usize, oneshot::Receiver<Answers>)>, Fate> {
-        let (bytes, uid) = read(&self.path.join(name))?;
+        let path = self.path.join(name);
+        let (file, uid) = open(&path)?;
         let of_user = per_user.entry(uid).or_default();
-        if *of_user >= FILES_PER_USER_MAX {
+        if let Some(no_room) = of_user.held {
+            return Err(Fate::Hold(no_room));
+        }
+        if of_user.files >= FILES_PER_USER_MAX {
             return Ok(None);
         }
-        *of_user += 1;
+        of_user.files += 1;
+        let bytes = read(file, &path)?;
         let mut draft = dropped(name, &bytes).map_err(Fate::Reject)?;
         let caller = &mut draft.caller;
         let reporter = Reporter {
@@ -316,6 +348,13 @@ impl DropFolder {
         };
         // The folder gives its files a group of its own.
         self.desk.allows(&draft.task, &reporter.process, None).map_err(Fate::Reject)?;
+        self.desk.has_room(&reporter.process, bytes.len()).map_err(|no_room| match no_room {
+            NoRoom::Reserved => Fate::Skip(no_room.to_string()),
+            NoRoom::Over(_) => {
+                of_user.held = Some(no_room);
+                Fate::Hold(no_room)
+            }
+        })?;
         let received = self.desk.records.receive();
         match self.desk.records.submit(vec![self.desk.submission(draft, reporter)], received) {
             Ok(coming) => Ok(Some((bytes.len(), coming))),
@@ -351,6 +390,9 @@ impl DropFolder {
                             .get_or_insert(format!("{} cannot be set aside: {error}", printable(name)));
                     }
                 }
+            }
+            Fate::Hold(reason) => {
+                pass.held.get_or_insert(reason);
             }
             Fate::Skip(reason) => {
                 pass.failure.get_or_insert(reason);
@@ -424,8 +466,8 @@ fn printable(name: &OsStr) -> String {
 struct Listed {
     /// In order.
     names: Vec<OsString>,
-    /// There are more.
-    is_cut: bool,
+    /// Users of whom there are more.
+    cut: BTreeSet<u32>,
     /// Folders, which nobody can have meant.
     folders: u64,
 }
@@ -437,7 +479,7 @@ fn list(folder: &Path) -> io::Result<Listed> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") || name == REJECTED {
+        if is_ours(&name) {
             continue;
         }
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -450,11 +492,31 @@ fn list(folder: &Path) -> io::Result<Listed> {
             is_cut = true;
         }
     }
-    Ok(Listed { names: first.into_sorted_vec(), is_cut, folders })
+    let (names, cut) = if is_cut { crowded(folder)? } else { (first.into_sorted_vec(), BTreeSet::new()) };
+    Ok(Listed { names, cut, folders })
 }
 
-/// Content and owner of a dropped file, without following, blocking or reading too much.
-fn read(path: &Path) -> Result<(Vec<u8>, u32), Fate> {
+/// The same where there are more: a share for each user.
+fn crowded(folder: &Path) -> io::Result<(Vec<OsString>, BTreeSet<u32>)> {
+    let mut crowd = Crowd::new(FILES_PER_USER_MAX);
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // What is gone meanwhile has no owner.
+        let Ok(about) = entry.metadata() else { continue };
+        if !is_ours(&entry.file_name()) && !about.is_dir() {
+            crowd.push(about.uid(), entry.file_name());
+        }
+    }
+    Ok(crowd.names(FILES_MAX))
+}
+
+/// What is no dropped file: one that is still being written, or our own folder.
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || name == REJECTED
+}
+
+/// A dropped file and its owner, without following or blocking, unless it is one that cannot be read.
+fn open(path: &Path) -> Result<(std::fs::File, u32), Fate> {
     let bad = |reason: &str| Fate::Reject(reason.to_owned());
     let failed = |error: Errno| {
         let reason = format!("{} cannot be read: {error}", printable(path.as_os_str()));
@@ -483,10 +545,14 @@ fn read(path: &Path) -> Result<(Vec<u8>, u32), Fate> {
     if about.st_size as u64 > LINE_BYTES_MAX as u64 {
         return Err(Fate::Reject(format!("it has more than {LINE_BYTES_MAX} bytes")));
     }
+    Ok((std::fs::File::from(file), about.st_uid))
+}
+
+/// Its content, and not too much of it.
+fn read(file: std::fs::File, path: &Path) -> Result<Vec<u8>, Fate> {
     let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .take(LINE_BYTES_MAX as u64 + 1)
+    file.take(LINE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Fate::Skip(format!("{} cannot be read: {error}", printable(path.as_os_str()))))?;
-    Ok((bytes, about.st_uid))
+    Ok(bytes)
 }

@@ -1,11 +1,14 @@
 //! The door of this host: what is within bounds is handed on with the kernel's word on who said it; the rest is refused by name.
 //!
 //! Secrets that are known as such are hidden before anything is kept. Lines come over the socket, or as files in the drop folder when the agent was away. The folder goes first: what fell
-//! into it earlier is recorded before the next line is answered. Limits: [`CONNECTIONS_MAX`], and those of `connection`.
+//! into it earlier is recorded before the next line is answered. Limits: [`CONNECTIONS_MAX`], and those of `connection` and `allowance`.
 
+mod allowance;
 mod config;
 mod connection;
+mod crowd;
 mod drop_folder;
+mod entrance;
 mod lines;
 mod peer;
 mod places;
@@ -18,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use allowance::{Allowances, Over};
 use hume_core::event::{BootClock, Process};
 use hume_core::name::BootId;
 use hume_core::{Draft, ErrorClass, HostName, TaskName};
@@ -32,22 +36,22 @@ use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::runs::{self, Records, Reporter, Submission};
 
-pub use config::Config;
+pub use config::{Config, SocketMode};
 use connection::Accepted;
 use drop_folder::DropFolder;
 pub use drop_folder::{DropError, dropped};
+use entrance::Entrance;
+pub use entrance::EntranceError;
 pub use lines::{Line, Lines};
-use places::{CONNECTIONS_PER_USER_MAX, Places};
-pub use rights::{Allow, UnknownAccount};
-use rights::{Rights, ThisHost};
+use places::Places;
+pub use rights::{Account, Allow, UnknownAccount};
+use rights::{ROOT, Rights, ThisHost};
 use users::Users;
 
 /// Connections served at once; more wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// After a connection could not be taken.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
-/// Any local user may report; who it was is the kernel's word.
-const SOCKET_MODE: u32 = 0o666;
 
 /// The intake could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,31 @@ pub enum IntakeError {
     /// The drop folder could not be used.
     #[error(transparent)]
     Drop(#[from] DropError),
+    /// It cannot be said who may report.
+    #[error(transparent)]
+    Entrance(#[from] EntranceError),
+}
+
+/// There is no room for what a user reports, and there will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NoRoom {
+    /// For all but root.
+    #[error("the spool is nearly full: what is left is for root")]
+    Reserved,
+    /// For this user.
+    #[error(transparent)]
+    Over(#[from] Over),
+}
+
+impl NoRoom {
+    /// What the caller can do, and the word for the metrics.
+    fn class(self) -> (ErrorClass, &'static str) {
+        match self {
+            NoRoom::Reserved => (ErrorClass::Full, "reserve"),
+            NoRoom::Over(Over::Bytes(_)) => (ErrorClass::Full, "quota"),
+            NoRoom::Over(Over::Events(_)) => (ErrorClass::Busy, "rate"),
+        }
+    }
 }
 
 /// What every connection and every dropped file needs.
@@ -69,6 +98,10 @@ struct Desk {
     boot: Option<BootId>,
     redactor: Redactor,
     rights: Rights,
+    entrance: Entrance,
+    /// The agent's user.
+    own: u32,
+    allowances: Allowances,
     metrics: Arc<Metrics>,
 }
 
@@ -80,13 +113,16 @@ pub struct Intake {
     drops: Arc<DropFolder>,
 }
 
-/// Looks up everybody whom the configuration names.
+/// Looks up everybody whom the configuration in `file` names, and reads the token.
 ///
 /// # Errors
-/// The first name that this host does not know.
-pub fn check(config: &Config) -> Result<(), UnknownAccount> {
+/// The first name that this host does not know, or why there is no token.
+pub fn check(config: &Config, file: &Path) -> Result<(), EntranceError> {
     let (_, unknown) = Rights::resolve(&config.allow, &ThisHost);
-    unknown.into_iter().next().map_or(Ok(()), Err)
+    if let Some(unknown) = unknown.into_iter().next() {
+        return Err(unknown.into());
+    }
+    Entrance::read(config, file, &ThisHost).map(drop)
 }
 
 impl Desk {
@@ -100,6 +136,15 @@ impl Desk {
         Err(format!(
             "task \"{task}\" is reserved, and user{user} (uid {uid}) is not among those whom [[intake.allow]] names"
         ))
+    }
+
+    /// Whether there is room for so many bytes of the user, who has used it then. Root and the agent's own user are not bounded.
+    fn has_room(&self, process: &Process, bytes: usize) -> Result<(), NoRoom> {
+        let Some(uid) = process.uid.filter(|uid| *uid != ROOT && *uid != self.own) else { return Ok(()) };
+        if self.records.is_reserved() {
+            return Err(NoRoom::Reserved);
+        }
+        Ok(self.allowances.take(uid, bytes as u64, clock::boottime_us())?)
     }
 
     /// Completes what only the agent knows, and hides what nobody shall know.
@@ -126,13 +171,13 @@ impl Desk {
 }
 
 impl Intake {
-    /// Reads what is in the drop folder, then binds the socket: a start that fell into the folder comes before its stop. Those
+    /// Reads what is in the drop folder, then binds the socket, as `config` of this file says: a start that fell into the folder comes before its stop. Those
     /// who came to an open `door` meanwhile have waited; it is used instead of the socket, and stays when the agent goes.
     ///
     /// # Errors
     /// [`IntakeError`] naming the socket or the folder.
     pub async fn open(
-        config: &Config,
+        (config, file): (&Config, &Path),
         door: Option<Door>,
         host: HostName,
         redactor: Redactor,
@@ -145,13 +190,18 @@ impl Intake {
         for name in unknown {
             error!("{name}: nobody may report by this name until the agent is started again");
         }
+        let entrance = Entrance::read(config, file, &ThisHost)?;
+        let allowances = Allowances::new(config.user_events_per_minute, config.user_bytes_per_day);
+        let own = rustix::process::geteuid().as_raw();
         let users = Users::default();
-        let desk = Arc::new(Desk { records, host, users, boot, redactor, rights, metrics });
+        let desk = Desk { records, host, users, boot, redactor, rights, entrance, own, allowances, metrics };
+        let desk = Arc::new(desk);
         let drops = Arc::new(DropFolder::open(&config.drop_dir, Arc::clone(&desk))?);
+        desk.entrance.narrow(&config.drop_dir)?;
         drops.settle_all().await;
         let listener = match door {
-            Some(door) => inherited(door, &config.socket)?,
-            None => socket::bind_unix(&config.socket, SOCKET_MODE)?,
+            Some(door) => desk.entrance.inherit(door, &config.socket)?,
+            None => desk.entrance.bind(&config.socket)?,
         };
         info!(socket = %config.socket.display(), drop_dir = %config.drop_dir.display(), "intake open");
         Ok(Intake { listener, desk, drops })
@@ -167,18 +217,6 @@ impl Intake {
             tokio::join!(drops.run(stop.clone()), accept(&listener, &desk, &drops, &stop, &children));
         Ok(())
     }
-}
-
-/// The socket that somebody else has bound, and whether scripts look for it there.
-fn inherited(door: Door, expected: &Path) -> Result<UnixListener, SocketError> {
-    let bound = door.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-    if bound.as_deref() == Some(expected) {
-        info!("the socket was open before the agent, and stays when it goes");
-    } else {
-        warn!(?bound, ?expected, "intake.socket is not the socket that this agent was started with");
-    }
-    let failed = |source| SocketError::Step { step: "use", path: expected.to_owned(), source };
-    UnixListener::from_std(door).map_err(failed)
 }
 
 async fn accept(
@@ -228,7 +266,7 @@ async fn accept(
 
 /// One line, if it can be written at once.
 fn refuse(stream: &UnixStream) {
-    let text = format!("this user has {CONNECTIONS_PER_USER_MAX} connections already");
+    let text = "this user, or all users but root, have too many connections already";
     let answer = AnswerLine::refused(ErrorClass::Busy, text, None);
     if let Ok(mut line) = serde_json::to_vec(&answer) {
         line.push(b'\n');

@@ -1,10 +1,16 @@
-//! Who has how many connections: nobody can take all places for himself.
+//! Who has how many connections: nobody can take all places for himself, and all together leave some for root.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::CONNECTIONS_MAX;
+use super::rights::ROOT;
+
 /// Connections of one user at once; beyond, the answer is `busy`.
 pub(super) const CONNECTIONS_PER_USER_MAX: usize = 512;
+
+/// Connections that are left for root.
+pub(super) const CONNECTIONS_FOR_ROOT: usize = 64;
 
 /// Connections by user. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +24,13 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// A place for this user, unless there are too many of the same.
+    /// A place for this user, unless there are too many of the same, or of all but root.
     pub(super) fn take(&self, uid: u32) -> Option<Place> {
         let mut all = self.all();
+        let others: usize = all.iter().filter(|(uid, _)| **uid != ROOT).map(|(_, taken)| taken).sum();
+        if uid != ROOT && others >= CONNECTIONS_MAX - CONNECTIONS_FOR_ROOT {
+            return None;
+        }
         let taken = all.entry(uid).or_default();
         if *taken >= CONNECTIONS_PER_USER_MAX {
             return None;
@@ -60,5 +70,16 @@ mod tests {
         assert!(places.take(1).is_some());
         drop(held);
         assert!(places.all().is_empty());
+    }
+
+    #[test]
+    fn all_users_together_leave_places_for_root() {
+        let places = Places::default();
+        let held: Vec<Place> = (1..10)
+            .flat_map(|uid| std::iter::repeat_with(move || uid).take(500))
+            .filter_map(|uid| places.take(uid))
+            .collect();
+        assert_eq!(held.len(), CONNECTIONS_MAX - CONNECTIONS_FOR_ROOT);
+        assert!(places.take(ROOT).is_some() && places.take(11).is_none());
     }
 }

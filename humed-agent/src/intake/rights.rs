@@ -11,7 +11,7 @@ use nix::unistd::{Group, User};
 use serde::Deserialize;
 
 /// May report for every task: it can become anybody.
-const ROOT: u32 = 0;
+pub(super) const ROOT: u32 = 0;
 
 /// A section `[[intake.allow]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

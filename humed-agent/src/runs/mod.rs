@@ -21,7 +21,7 @@ use hume_runtime::{alarm, clock, random};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
-use crate::spool::{Appended, Pending, SpoolError, SpoolReader, SpoolWriter};
+use crate::spool::{Appended, Figures, Pending, SpoolError, SpoolReader, SpoolWriter};
 use flight::{Flight, Group};
 use owners::Owners;
 use pulse::BEAT_EVERY;
@@ -101,9 +101,15 @@ pub struct Records {
     room: Arc<Semaphore>,
     folder: Arc<watch::Sender<Folder>>,
     pending: Pending,
+    figures: Arc<Figures>,
 }
 
 impl Records {
+    /// True when what is left of the spool is for root.
+    pub fn is_reserved(&self) -> bool {
+        self.figures.get().reserved
+    }
+
     /// Something is about to be received: nothing that comes from now on is claimed to be at the master.
     pub fn receive(&self) -> Received {
         self.pending.receive()
@@ -218,6 +224,7 @@ pub async fn open(
         room: Arc::new(Semaphore::new(WAITING_MAX)),
         folder: Arc::new(told),
         pending: writer.pending().clone(),
+        figures: writer.figures(),
     };
     Ok((
         records,

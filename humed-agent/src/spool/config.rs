@@ -44,6 +44,8 @@ pub enum WhenFull {
 const MIB: u64 = 1024 * 1024;
 /// Of `bytes_max`: here new events are refused, so that acknowledgements, trims and the small tables still fit.
 pub(super) const REFUSE_PERCENT: u64 = 95;
+/// Of `bytes_max`: from here on the rest is for root, so that a flood of others leaves room for the jobs of the system.
+pub(super) const RESERVE_PERCENT: u64 = 90;
 /// Of `bytes_max`: eviction goes on down to this, so that it is not asked for again at once.
 pub(super) const EVICT_TO_PERCENT: u64 = 90;
 /// Of `bytes_max`: up to this, what the rules let go is kept for transfers that have not told it.

@@ -11,7 +11,7 @@ use hume_runtime::files;
 use hume_runtime::sqlite::{self, Ballast, DirLock, Fault, SqliteOptions};
 use rusqlite::Connection;
 
-use super::config::{AWAIT_PERCENT, Config, EVICT_TO_PERCENT, REFUSE_PERCENT};
+use super::config::{AWAIT_PERCENT, Config, EVICT_TO_PERCENT, REFUSE_PERCENT, RESERVE_PERCENT};
 use super::types::{SpoolError, Trouble};
 
 /// A repair that failed is tried again after this time.
@@ -117,6 +117,12 @@ impl Disk {
     /// Bytes in use at which appends are refused.
     pub(super) fn refused_at(&self) -> u64 {
         self.bytes_max / 100 * REFUSE_PERCENT
+    }
+
+    /// Bytes in use from which on the rest is for root, and how many less give it back to all.
+    pub(super) fn reserved_at(&self) -> (u64, u64) {
+        let percent = self.bytes_max / 100;
+        (percent * RESERVE_PERCENT, percent)
     }
 
     /// Bytes in use down to which eviction goes.

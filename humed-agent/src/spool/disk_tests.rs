@@ -86,6 +86,37 @@ async fn a_spool_refuses_events_while_there_is_room_for_small_things() {
 }
 
 #[tokio::test]
+async fn the_last_part_is_for_root_until_the_master_has_enough_to_make_room() {
+    let dir = TempDir::new().unwrap();
+    let open = open_with(&dir, &small(WhenFull::Refuse), Some(agent()));
+    let figures = open.spool.figures();
+    let mut next = 0;
+    while !figures.get().reserved {
+        let events = (next..next + 5).map(|number| Event { message: "x".repeat(500), ..event(number) });
+        open.spool.writer.append(events.collect(), vec![]).await.unwrap();
+        next += 5;
+    }
+    assert!(!figures.get().full && figures.get().file_bytes > SMALL * 80 / 100);
+    // Root goes on, and nothing of it goes away for want of room.
+    open.spool.writer.append(vec![event(next)], vec![]).await.unwrap();
+    assert_eq!((figures.get().events, figures.get().reserved), (next + 1, true));
+    let epoch = open.spool.reader.epochs().await.unwrap()[0].epoch;
+    open.spool.writer.acknowledge(epoch, Seq::new(next).unwrap()).unwrap();
+    until("room for all", async || !figures.get().reserved).await;
+    assert_eq!(figures.get().unacked_events, 1);
+    open.close().await;
+}
+
+#[tokio::test]
+async fn where_the_oldest_give_way_nothing_is_reserved() {
+    let dir = TempDir::new().unwrap();
+    let open = open_with(&dir, &small(WhenFull::Evict), Some(agent()));
+    fill(&open, 0).await;
+    assert!(!open.spool.figures().get().reserved);
+    open.close().await;
+}
+
+#[tokio::test]
 async fn where_the_oldest_give_way_they_go_in_order_and_are_counted() {
     let dir = TempDir::new().unwrap();
     let open = open_with(&dir, &small(WhenFull::Evict), Some(agent()));

@@ -150,6 +150,28 @@ impl Writer {
         if is_tight {
             self.give_back();
         }
+        self.keep_reserve();
+    }
+
+    /// Whether what is left is for root. What the master has then makes room for the others. Where the oldest give way,
+    /// there is room for all again soon.
+    pub(super) fn keep_reserve(&mut self) {
+        if self.may_evict() {
+            return;
+        }
+        let was_reserved = self.figures.get().reserved;
+        let (at, less) = self.disk.reserved_at();
+        let at = if was_reserved { at - less } else { at };
+        let is_reserved = used_bytes(&self.connection).unwrap_or(0) >= at;
+        match (was_reserved, is_reserved) {
+            (false, true) => warn!("the spool is nearly full: what is left is for root"),
+            (true, false) => info!("the spool has room for all users again"),
+            (false, false) | (true, true) => {}
+        }
+        self.figures.update(|values| values.reserved = is_reserved);
+        if is_reserved && self.press == Press::None && self.step().1 > 0 {
+            self.press_later();
+        }
     }
 
     /// What may go in this step.

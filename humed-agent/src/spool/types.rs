@@ -226,6 +226,8 @@ pub struct FigureValues {
     pub commit_us: u64,
     /// True when the newest events were refused for want of room.
     pub full: bool,
+    /// True when what is left of the spool is for root.
+    pub reserved: bool,
     /// True when the disk has no room: the ballast is given up.
     pub disk_full: bool,
     /// What is wrong with the disk, while nothing is written.

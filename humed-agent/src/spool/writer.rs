@@ -172,7 +172,7 @@ pub(super) fn start(tasks: &mut TaskGroup, beginning: Beginning) -> Result<Spool
     let (jobs, waiting) = sync_channel(JOBS_MAX);
     let (tail_sender, tail) = watch::channel(Tail::of(&epoch));
     let acks = Acks::default();
-    let thread = Writer {
+    let mut thread = Writer {
         connection,
         disk,
         epoch,
@@ -194,6 +194,7 @@ pub(super) fn start(tasks: &mut TaskGroup, beginning: Beginning) -> Result<Spool
     };
     thread.count()?;
     thread.tell_room(true, false);
+    thread.keep_reserve();
     tasks
         .spawn_thread("spool writer", move |stop| {
             thread.run(&waiting, &stop);
@@ -450,6 +451,7 @@ impl Writer {
         if refused > 0 {
             self.press();
         }
+        self.keep_reserve();
         self.tell_room(refused == 0, events > 0);
         self.publish_tail();
         for (answer, result) in done {
@@ -478,6 +480,7 @@ impl Writer {
                     }
                     self.acks.insert(epoch, seq);
                     self.figures.update(|values| values.acked(counted));
+                    self.keep_reserve();
                 }
                 Err(error) => {
                     warn!(%error, "could not count an acknowledgement; trying again");

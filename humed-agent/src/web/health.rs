@@ -102,6 +102,13 @@ pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Re
     );
     let is_full = if figures.full || figures.disk_full { 1.0 } else { 0.0 };
     gauge(&mut registry, "hume_agent_spool_full", "1 while there is no room, else 0", is_full);
+    let is_reserved = if figures.reserved { 1.0 } else { 0.0 };
+    gauge(
+        &mut registry,
+        "hume_agent_spool_reserved",
+        "1 while what is left of the spool is for root, else 0",
+        is_reserved,
+    );
     let spent = ConstGauge::new(figures.commit_us as f64 / 1e6);
     registry.register_with_unit(
         "hume_agent_spool_commit_time",

@@ -140,6 +140,9 @@ fn condition(figures: &FigureValues, uplink: &Uplink) -> String {
     if figures.full {
         wrong.push("the spool is full, new events are refused".to_owned());
     }
+    if figures.reserved && !figures.full {
+        wrong.push("the spool is nearly full, what is left is for root".to_owned());
+    }
     if figures.disk_full {
         wrong.push("the disk of the spool is full, new events are refused".to_owned());
     }
@@ -176,6 +179,9 @@ mod tests {
             condition(&figures(true), &uplink(UplinkState::Disconnected)),
             "the spool is full, new events are refused; no connection to the master since 1970-01-01T00:00:00.000000Z"
         );
+        let reserved = FigureValues { reserved: true, ..figures(false) };
+        let words = "the spool is nearly full, what is left is for root";
+        assert_eq!(condition(&reserved, &uplink(UplinkState::Alone)), words);
         let trouble = Some(Trouble { cause: "disk I/O error", since: Timestamp::EPOCH });
         let bad = FigureValues {
             trouble,
