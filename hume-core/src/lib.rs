@@ -10,6 +10,7 @@
 //! | which run does an event belong to | [`correlate`] |
 //! | how long did a run take, how did it end | [`run`] |
 //! | how is a duration written | [`duration`] |
+//! | when should a task run | [`schedule`] |
 //! | which events are asked for | [`filter`], [`page`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
@@ -29,6 +30,7 @@ pub mod process;
 pub mod run;
 #[cfg(test)]
 mod run_tests;
+pub mod schedule;
 pub mod status;
 pub mod time;
 pub mod varint;
