@@ -109,6 +109,11 @@ impl Identity {
         Ok(Identity { chain, key })
     }
 
+    /// All certificates: that of the key first, then those of its issuers.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// The certificate that belongs to the key.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.chain.first()
@@ -280,6 +285,11 @@ impl TimeProvider for TimeFloor {
 /// When this certificate begins to be valid.
 fn valid_from(certificate: &CertificateDer<'_>) -> Result<Timestamp, TlsError> {
     Ok(from_seconds(parse(certificate)?.validity().not_before.timestamp()))
+}
+
+/// When this certificate ends; none if it cannot be read.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    Some(from_seconds(parse(certificate).ok()?.validity().not_after.timestamp()))
 }
 
 fn from_seconds(seconds: i64) -> Timestamp {

@@ -1,8 +1,12 @@
 //! Makes the site's CA and the certificates under it: P-256, validity always set, one purpose each.
 //!
-//! The CA (10 years, issues end certificates only) names its trust domain in its subject and as URI
-//! `hume://<trust-domain>`. A server certificate holds names and addresses, an agent's the URI
-//! `hume://<trust-domain>/agent/<uuid>`. All begin an hour early, for clocks that disagree, and none outlives the CA.
+//! A CA names its trust domain in its subject and as URI `hume://<trust-domain>`. One that was made by hand issues end
+//! certificates itself; the master's has a root that issues CAs alone, and an issuing CA below it (`ca_folder.rs`). A server
+//! certificate holds names and addresses, an agent's the URI `hume://<trust-domain>/agent/<uuid>`. All begin an hour early, for
+//! clocks that disagree, and none outlives its CA. Of a request for a certificate only the key is taken (`request.rs`).
+
+mod ca_folder;
+mod request;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,13 +15,15 @@ use std::time::Duration;
 use hume_core::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use self::ca_folder::{CaFolder, CaFolderError};
+pub use self::request::{PublicKey, Request};
 use crate::files::{self, FileError};
 use crate::secret::SecretText;
 use crate::tls::trust_domain_of;
@@ -25,12 +31,17 @@ use crate::tls::trust_domain_of;
 const DAY_SECONDS: i64 = 86_400;
 /// How long a CA lives.
 pub const CA_DAYS: i64 = 3653;
+/// How long an issuing CA below a root lives.
+pub const ISSUING_DAYS: i64 = 730;
 /// How long a server certificate lives.
 pub const SERVER_DAYS: i64 = 825;
 /// How long an agent certificate lives.
 pub const AGENT_DAYS: i64 = 365;
 /// A trust domain may have this many bytes, so that the CA's common name stays within 64.
 pub const TRUST_DOMAIN_BYTES_MAX: usize = 48;
+
+/// Bytes of a serial number.
+pub const SERIAL_BYTES: usize = 16;
 
 const EARLY_SECONDS: i64 = 3600;
 const COMMON_NAME_CHARS_MAX: usize = 64;
@@ -46,6 +57,9 @@ pub enum PkiError {
     /// The CA certificate was not made by hume or is damaged.
     #[error("the CA certificate {0}")]
     Authority(&'static str),
+    /// A request for a certificate is damaged, not signed by its key, or its key is of another kind.
+    #[error("the certificate request {0}")]
+    Request(&'static str),
     /// A server name that no client could ask for.
     #[error("`{0}` is not a DNS name or an IP address")]
     Name(String),
@@ -71,7 +85,29 @@ pub struct Issued {
     pub not_after: Timestamp,
 }
 
-/// The site's CA: certificate and key.
+/// A new certificate of a key that somebody else has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The certificate, in PEM.
+    pub certificate_pem: String,
+    /// Its serial number.
+    pub serial: [u8; SERIAL_BYTES],
+    /// When it begins.
+    pub not_before: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// What a CA may issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// CAs.
+    Root,
+    /// End certificates alone.
+    Issuing,
+}
+
+/// A CA: certificate and key.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -82,20 +118,21 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes a new CA, valid from an hour before `now`.
+    /// Makes a new CA that issues end certificates itself, valid from an hour before `now`.
     pub fn create(trust_domain: &str, now: Timestamp) -> Result<Authority, PkiError> {
+        Authority::self_signed(trust_domain, Rank::Issuing, now)
+    }
+
+    /// Makes a new root, which issues CAs alone ([`Authority::issue_authority`]).
+    pub fn create_root(trust_domain: &str, now: Timestamp) -> Result<Authority, PkiError> {
+        Authority::self_signed(trust_domain, Rank::Root, now)
+    }
+
+    fn self_signed(trust_domain: &str, rank: Rank, now: Timestamp) -> Result<Authority, PkiError> {
         check_trust_domain(trust_domain)?;
         let key = new_key()?;
         let not_after_s = seconds(now) + CA_DAYS * DAY_SECONDS;
-        let mut params = params(now, not_after_s);
-        params.distinguished_name.push(DnType::CommonName, format!("hume CA {trust_domain}"));
-        // Two CAs of one site get different subjects, so that a stranger's certificate is "unknown issuer" and a later
-        // change of the CA can trust both.
-        let serial = u32::from_ne_bytes(crate::random::bytes());
-        params.distinguished_name.push(DnType::OrganizationalUnitName, format!("{serial:08x}"));
-        params.subject_alt_names = vec![uri(format!("hume://{trust_domain}"))?];
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = ca_params(trust_domain, rank, now, not_after_s)?;
         let certificate = params.self_signed(&key).map_err(library("sign the CA certificate"))?;
         let key_pem = SecretText::new(key.serialize_pem());
         Ok(Authority {
@@ -107,7 +144,26 @@ impl Authority {
         })
     }
 
-    /// Takes up a CA that [`Authority::create`] made.
+    /// Makes a CA below this root that issues end certificates.
+    pub fn issue_authority(&self, now: Timestamp) -> Result<Authority, PkiError> {
+        let key = new_key()?;
+        let not_after_s = (seconds(now) + ISSUING_DAYS * DAY_SECONDS).min(self.not_after_s);
+        let mut params = ca_params(&self.trust_domain, Rank::Issuing, now, not_after_s)?;
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(library("sign the certificate of the issuing CA"))?;
+        let key_pem = SecretText::new(key.serialize_pem());
+        Ok(Authority {
+            issuer: Issuer::new(params, key),
+            certificate_pem: certificate.pem(),
+            key_pem,
+            trust_domain: self.trust_domain.clone(),
+            not_after_s,
+        })
+    }
+
+    /// Takes up a CA that was made here, of any rank.
     pub fn load(ca_pem: &str, key_pem: &SecretText) -> Result<Authority, PkiError> {
         let der = CertificateDer::from_pem_slice(ca_pem.as_bytes())
             .map_err(|_| PkiError::Authority("is not in PEM"))?;
@@ -171,6 +227,20 @@ impl Authority {
         self.issue(host, vec![name], ExtendedKeyUsagePurpose::ClientAuth, AGENT_DAYS, now)
     }
 
+    /// The same for a key that the agent keeps to itself, for `life` at most.
+    pub fn sign_agent(
+        &self,
+        agent: Uuid,
+        host: &str,
+        key: &PublicKey,
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<Signed, PkiError> {
+        let name = uri(format!("hume://{}/agent/{agent}", self.trust_domain))?;
+        let life_s = i64::try_from(life.as_secs()).unwrap_or(i64::MAX / 2);
+        self.sign(&key.0, host, vec![name], ExtendedKeyUsagePurpose::ClientAuth, life_s, now)
+    }
+
     fn issue(
         &self,
         common_name: &str,
@@ -180,7 +250,21 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Issued, PkiError> {
         let key = new_key()?;
-        let not_after_s = (seconds(now) + days * DAY_SECONDS).min(self.not_after_s);
+        let signed = self.sign(&key, common_name, alternatives, purpose, days * DAY_SECONDS, now)?;
+        let Signed { certificate_pem, serial: _, not_before: _, not_after } = signed;
+        Ok(Issued { certificate_pem, key_pem: SecretText::new(key.serialize_pem()), not_after })
+    }
+
+    fn sign(
+        &self,
+        key: &impl PublicKeyData,
+        common_name: &str,
+        alternatives: Vec<SanType>,
+        purpose: ExtendedKeyUsagePurpose,
+        life_s: i64,
+        now: Timestamp,
+    ) -> Result<Signed, PkiError> {
+        let not_after_s = seconds(now).saturating_add(life_s).min(self.not_after_s);
         let mut params = params(now, not_after_s);
         let common_name: String = common_name.chars().take(COMMON_NAME_CHARS_MAX).collect();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -189,10 +273,13 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(library("sign the certificate"))?;
-        Ok(Issued {
+        let serial = new_serial();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        let certificate = params.signed_by(key, &self.issuer).map_err(library("sign the certificate"))?;
+        Ok(Signed {
             certificate_pem: certificate.pem(),
-            key_pem: SecretText::new(key.serialize_pem()),
+            serial,
+            not_before: from_seconds(seconds(now) - EARLY_SECONDS),
             not_after: from_seconds(not_after_s),
         })
     }
@@ -236,6 +323,38 @@ fn params(now: Timestamp, not_after_s: i64) -> CertificateParams {
     params.not_before = epoch + since_epoch(seconds(now) - EARLY_SECONDS);
     params.not_after = epoch + since_epoch(not_after_s);
     params
+}
+
+fn ca_params(
+    trust_domain: &str,
+    rank: Rank,
+    now: Timestamp,
+    not_after_s: i64,
+) -> Result<CertificateParams, PkiError> {
+    let mut params = params(now, not_after_s);
+    let title = match rank {
+        Rank::Root => "hume root CA",
+        Rank::Issuing => "hume CA",
+    };
+    params.distinguished_name.push(DnType::CommonName, format!("{title} {trust_domain}"));
+    // Two CAs of one site get different subjects, so that a stranger's certificate is "unknown issuer" and a later
+    // change of the CA can trust both.
+    let serial = u32::from_ne_bytes(crate::random::bytes());
+    params.distinguished_name.push(DnType::OrganizationalUnitName, format!("{serial:08x}"));
+    params.subject_alt_names = vec![uri(format!("hume://{trust_domain}"))?];
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(match rank {
+        Rank::Root => 1,
+        Rank::Issuing => 0,
+    }));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// 127 random bits: a serial number is positive, and none is given twice.
+fn new_serial() -> [u8; SERIAL_BYTES] {
+    let mut serial = crate::random::bytes();
+    serial[0] = serial[0] & 0x7f | 0x40;
+    serial
 }
 
 fn seconds(time: Timestamp) -> i64 {
