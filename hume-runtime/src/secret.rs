@@ -74,6 +74,11 @@ impl Secret {
         Secret(Source::Text(SecretText::new(text)))
     }
 
+    /// A secret in a file.
+    pub fn file(path: impl Into<PathBuf>) -> Secret {
+        Secret(Source::File(path.into()))
+    }
+
     /// The secret; a file is relative to the folder of `config_file` and loses one line break at its end.
     pub fn read(&self, config_file: &Path) -> Result<SecretText, SecretError> {
         match &self.0 {

@@ -6,21 +6,24 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
+use crate::set::args::SetArgs;
+
 /// Order of the parts, as hume has it.
 const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}";
 
 const MORE: &str = "\
 Environment:
-  Nothing is read from it, and no configuration of its own either.
+  NO_COLOR switches colours off; nothing else is read from it, and no configuration of its own either.
 
 Exit codes:
-  0   made, and said on standard output what and what to do next
+  0   made or so already, and said on standard output what and what to do next
   64  the command line is wrong
   70  a fault of the program
   73  a file or folder cannot be made, or exists already: nothing was changed
   74  reading or writing failed
+  75  another humeconfig changes the same files, or somebody did meanwhile: try again
   77  not permitted
-  78  what is needed of the site is missing or wrong";
+  78  what is needed of the site is missing or wrong, or the daemon would refuse the configuration";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +33,11 @@ const INIT_EXAMPLES: &str = "\
 Examples:
   humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
   humeconfig init --dir site            everything on this machine";
+const SET_EXAMPLES: &str = "\
+Examples:
+  humeconfig set --slack @webhook.txt --slack-error @oncall.txt --dry
+  humeconfig set --of master --rsyslog tls://logs.example.org:6514
+  humeconfig --syslog --rsyslog udp://logs.example.org:514      as with the Python humeconfig";
 const AGENT_EXAMPLES: &str = "\
 Examples:
   humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863
@@ -38,11 +46,26 @@ Examples:
 /// Set up hume: the master's certificates and configuration, then one agent after the other.
 #[derive(Debug, Parser)]
 #[command(name = "humeconfig", version, before_help = EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
-#[command(disable_help_subcommand = true, max_term_width = 100)]
+#[command(disable_help_subcommand = true, max_term_width = 100, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// What to make.
+    /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    /// As `humeconfig set`.
+    #[command(flatten, next_help_heading = "Options of `humeconfig set`, as the Python humeconfig had them")]
+    pub set: SetArgs,
+}
+
+impl Args {
+    /// Whether not even a failure is told.
+    pub fn is_quiet(&self) -> bool {
+        match &self.command {
+            Some(Command::Set(set)) => set.file.quiet,
+            Some(Command::Init(_) | Command::Agent(_)) => false,
+            None => self.set.file.quiet,
+        }
+    }
 }
 
 /// What to make.
@@ -56,6 +79,11 @@ pub enum Command {
     /// Works while the master runs; the master needs no reload.
     #[command(before_help = AGENT_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Agent(AgentArgs),
+    /// Say in a configuration who is told (Slack, syslog, Logstash, Fluentd) and where scripts report.
+    ///
+    /// What is there stays, with its comments and in its order; the daemon judges the change before it is made.
+    #[command(before_help = SET_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Set(Box<SetArgs>),
 }
 
 /// `humeconfig init`.
@@ -142,7 +170,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_contract() {
         let args = Args::try_parse_from(["humeconfig", "init", "--dir", "d"]).unwrap();
-        let Command::Init(init) = args.command else { panic!("init was asked for") };
+        let Some(Command::Init(init)) = args.command else { panic!("init was asked for") };
         assert_eq!(
             (init.grpc.to_string(), init.http.to_string()),
             ("127.0.0.1:4863".into(), "127.0.0.1:4864".into())
@@ -154,7 +182,7 @@ mod tests {
     fn names_repeat_and_a_bad_address_is_explained() {
         let args =
             Args::try_parse_from(["humeconfig", "init", "--dir=d", "--name=a", "--name", "b"]).unwrap();
-        let Command::Init(init) = args.command else { panic!("init was asked for") };
+        let Some(Command::Init(init)) = args.command else { panic!("init was asked for") };
         assert_eq!(init.names, ["a", "b"]);
         let error =
             Args::try_parse_from(["humeconfig", "init", "--dir=d", "--grpc=4863"]).unwrap_err().to_string();

@@ -11,6 +11,9 @@ use hume_runtime::pki::PkiError;
 use hume_runtime::socket::SocketError;
 use hume_runtime::tls::TlsError;
 
+use crate::change::ChangeError;
+use crate::set::SetError;
+
 /// A run that made nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -90,6 +93,12 @@ pub enum Failure {
     /// A file or folder could not be made.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A configuration was not changed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The flags cannot be carried out.
+    #[error(transparent)]
+    Set(#[from] SetError),
     /// The steps could not be told; all of them were done.
     #[error("could not write to the standard output, though everything was made")]
     Output(#[source] io::Error),
@@ -117,6 +126,8 @@ impl Failure {
             | Failure::Authority { .. }
             | Failure::Tls(_) => exit::CONFIG,
             Failure::Pki(_) => exit::SOFTWARE,
+            Failure::Change(error) => error.exit_code(),
+            Failure::Set(error) => error.exit_code(),
         }
     }
 

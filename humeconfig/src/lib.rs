@@ -1,13 +1,15 @@
-//! What an administrator of hume does once: make a site (`init`), make an agent of it (`agent`).
+//! What an administrator of hume does once: make a site (`init`), make an agent of it (`agent`), say who is told (`set`).
 //!
 //! Everything is prepared in a folder beside its place and moved there at the end: a run that fails leaves nothing half
 //! made. Nothing that exists is replaced without `--force`, and what is replaced is kept under another name.
 
 pub mod agent;
 pub mod args;
+mod change;
 mod failure;
 pub mod init;
 mod report;
+pub mod set;
 mod staging;
 mod token;
 
@@ -21,7 +23,9 @@ pub use failure::Failure;
 /// [`Failure`], which knows its exit code and names the fix.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
-        Command::Init(init) => init::run(init, out),
-        Command::Agent(agent) => agent::run(agent, out),
+        Some(Command::Init(init)) => init::run(init, out),
+        Some(Command::Agent(agent)) => agent::run(agent, out),
+        Some(Command::Set(set)) => set::run(set, out),
+        None => set::run(&args.set, out),
     }
 }

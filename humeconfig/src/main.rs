@@ -1,6 +1,6 @@
 //! `humeconfig`: parses the command line, runs it, turns a failure into one line and an exit code.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,11 +17,13 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match humeconfig::run(&args, &mut io::stdout().lock()) {
+    match humeconfig::run(&args, &mut anstream::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Without stderr there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "humeconfig: {}", failure.explained());
+            if !args.is_quiet() {
+                // Without stderr there is nobody left to tell.
+                let _ = writeln!(std::io::stderr(), "humeconfig: {}", failure.explained());
+            }
             ExitCode::from(failure.exit_code())
         }
     }

@@ -29,6 +29,11 @@ impl Report {
         }
     }
 
+    /// Lines that end each with a line break.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.0.extend(text.lines().map(str::to_owned));
+    }
+
     /// One line.
     pub(crate) fn line(&mut self, line: impl Into<String>) {
         self.0.push(line.into());

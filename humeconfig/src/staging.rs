@@ -132,7 +132,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
 }
 
 /// `path`, or with a number if two runs fall into one second.
-fn free_name(path: &Path) -> PathBuf {
+pub(crate) fn free_name(path: &Path) -> PathBuf {
     let numbered = (1..).map(|number| PathBuf::from(format!("{}.{number}", path.display())));
     let mut names = std::iter::once(path.to_owned()).chain(numbered);
     names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| path.to_owned())

@@ -378,12 +378,15 @@ fn a_wrong_command_line_exits_64_and_help_says_what_it_is_before_it_shows_exampl
         &["init", "--dir", "d", "--grpc", "nonsense"],
         &["enroll"],
         &["init", "--drr", "d"],
+        &["set"],
+        &["set", "--dry"],
+        &["--slack", "https://h.example/x", "init", "--dir", "d"],
     ] {
         let output = humeconfig(args);
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert_eq!(stdout(&output), "");
     }
-    for args in [&["--help"][..], &["init", "--help"], &["agent", "-h"]] {
+    for args in [&["--help"][..], &["init", "--help"], &["agent", "-h"], &["set", "-h"]] {
         let help = good(args);
         let at = |part: &str| help.find(part).unwrap_or_else(|| panic!("{part}: {help}"));
         assert!(
@@ -397,4 +400,49 @@ fn a_wrong_command_line_exits_64_and_help_says_what_it_is_before_it_shows_exampl
         );
     }
     assert_eq!(good(&["-V"]), format!("humeconfig {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn flags_that_cannot_be_carried_out_touch_no_file_and_show_no_secret() {
+    let site = Site::empty();
+    let config = site.dir.join("agent.toml");
+    for (flags, part) in [
+        (
+            &["--slack", "http://hooks.slack.com/hunter2"][..],
+            "--slack: expected a URL that begins with https://",
+        ),
+        (&["--slack", "-", "--slack-error", "-"], "`-` can stand for one webhook"),
+        (&["--rsyslog", "logs:514"], "PROTO://HOST:PORT with one of udp, tcp, tls"),
+        (&["--endpoint", "tcp://127.0.0.1:198"], "scripts report at a Unix socket now"),
+        (&["--name", "a", "--syslog", "--rsyslog", "udp://l:514"], "--name is for one transfer"),
+        (&["--name", "../a", "--syslog"], "1 to 64 letters"),
+    ] {
+        let text = refused(64, &[flags, &["--config", config.to_str().unwrap()]].concat());
+        assert!(text.contains(part) && !text.contains("hunter2"), "{text}");
+    }
+    assert!(!site.dir.exists());
+    let text = refused(78, &["--slack", "@/no/such/file", "--config", config.to_str().unwrap()]);
+    assert!(text.contains("could not read the secret in /no/such/file"), "{text}");
+}
+
+#[test]
+fn a_dry_run_shows_what_would_be_and_makes_nothing() {
+    let site = Site::empty();
+    let config = site.dir.join("agent.toml");
+    let said = good(&["set", "--rsyslog", "udp://l:514", "--dry", "--config", config.to_str().unwrap()]);
+    assert!(said.contains("+[transfer.rsyslog.rsyslog]\n+address = \"udp://l:514\"\n"), "{said}");
+    assert!(said.contains("nothing was written"), "{said}");
+    assert!(!site.dir.exists());
+}
+
+#[test]
+fn without_a_daemon_to_judge_it_nothing_is_changed() {
+    let site = Site::empty();
+    let config = site.dir.join("agent.toml");
+    let text = refused(
+        78,
+        &["--syslog", "--check-with", "/no/such/humed-agent", "--config", config.to_str().unwrap()],
+    );
+    assert!(text.contains("could not run /no/such/humed-agent"), "{text}");
+    assert!(!config.exists());
 }

@@ -25,6 +25,7 @@ mod redact;
 mod revert;
 mod rights;
 mod service_manager;
+mod settings;
 mod storm;
 mod transfers;
 mod trust;

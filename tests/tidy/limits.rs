@@ -20,7 +20,7 @@ const RELAY: Chapter = Chapter(PROTOCOL, "2. Agent");
 /// Chapter, a word of the row's first cell, file and constant.
 type Limit = (Chapter, &'static str, &'static str, &'static str);
 
-const LIMITS: [Limit; 82] = [
+const LIMITS: &[Limit] = &[
     (LOCAL, "line at the agent's socket", "hume-core/src/event.rs", "LINE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "MESSAGE_BYTES_MAX"),
     (LOCAL, "message;", "hume-core/src/event.rs", "EXTRA_PAIRS_MAX"),
@@ -64,6 +64,7 @@ const LIMITS: [Limit; 82] = [
     (LOCAL, "Unix socket path", "hume-runtime/src/socket.rs", "SOCKET_PATH_BYTES_MAX"),
     (LOCAL, "configuration file", "hume-runtime/src/config.rs", "CONFIG_BYTES_MAX"),
     (LOCAL, "configuration file", "hume-runtime/src/secret.rs", "SECRET_BYTES_MAX"),
+    (LOCAL, "a daemon's judgement", "humeconfig/src/change/daemon.rs", "JUDGE_TIME_MAX"),
     (LOCAL, "connections that ask", "humed-master/src/web/mod.rs", "CONNECTIONS_MAX"),
     (LOCAL, "connections that ask", "humed-agent/src/web/mod.rs", "CONNECTIONS_MAX"),
     (LOCAL, "of them those that follow", "humed-master/src/web/state.rs", "FOLLOWERS_MAX"),
@@ -114,7 +115,7 @@ const LIMITS: [Limit; 82] = [
 fn every_limit_stands_in_its_table_with_the_value_that_holds() {
     let mut violations = Vec::new();
     let sources = source::all();
-    for (Chapter(document, heading), key, path, name) in LIMITS {
+    for (Chapter(document, heading), key, path, name) in LIMITS.iter().copied() {
         let source = sources.iter().find(|source| source.path == path);
         let Some(value) = source.and_then(|source| value(source, name)) else {
             violations.push(format!("{path}: {name} is no constant with a number"));

@@ -1,0 +1,173 @@
+//! `humeconfig set`: who is told, and where scripts report, from flags into a configuration that people wrote.
+//!
+//! Comments and order of the file stay; what changes is shown as a diff, judged by the daemon, and the old file is kept.
+
+pub mod args;
+mod edit;
+#[cfg(test)]
+mod edit_tests;
+mod wish;
+
+use std::io::{self, Write};
+
+use hume_runtime::secret::SecretError;
+use hume_runtime::{clock, config, exit};
+
+use crate::change::{ChangeError, Checker, ConfigFile, Daemon, Draft};
+use crate::failure::Failure;
+use crate::init::absolute;
+use crate::report::{Report, shell};
+use args::SetArgs;
+
+/// The flags ask for nothing that can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SetError {
+    /// No flag says what.
+    #[error(
+        "nothing to set: say what with --slack, --syslog, --rsyslog, --logstash, --fluentd or --endpoint"
+    )]
+    Nothing,
+    /// A webhook that no Slack has. Its text is not shown.
+    #[error("{flag}: expected a URL that begins with https://, or `@FILE`, or `-` for the standard input")]
+    Webhook {
+        /// The flag.
+        flag: String,
+    },
+    /// The address of a peer.
+    #[error("--{kind} {address}: expected PROTO://HOST:PORT with one of {protocols}")]
+    Address {
+        /// The kind of transfer.
+        kind: &'static str,
+        /// What was given.
+        address: String,
+        /// What the kind speaks.
+        protocols: String,
+    },
+    /// No socket.
+    #[error(
+        "--endpoint {endpoint}: scripts report at a Unix socket now: give its path, such as unix:/run/hume/hume.sock"
+    )]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+    },
+    /// The agent has a socket for scripts, the master has not.
+    #[error("--endpoint is the agent's: the master has no socket for scripts")]
+    EndpointOfMaster,
+    /// A name that no transfer can have.
+    #[error("--name {name}: expected 1 to 64 letters, digits, `-` and `_`")]
+    Name {
+        /// What was given.
+        name: String,
+    },
+    /// A name for several transfers.
+    #[error("--name is for one transfer: set the others in a call of their own")]
+    NameForSeveral,
+    /// There is one standard input.
+    #[error("`-` can stand for one webhook: put the others into files, and give them as @FILE")]
+    TwiceStdin,
+    /// The standard input could not be read.
+    #[error("{flag}: could not read the standard input")]
+    Secret {
+        /// The flag.
+        flag: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `@FILE` could not be read.
+    #[error(transparent)]
+    SecretFile(SecretError),
+}
+
+impl SetError {
+    /// The code of sysexits(3) for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            SetError::Secret { .. } => exit::IO,
+            SetError::SecretFile(SecretError::Read { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                exit::NO_PERMISSION
+            }
+            SetError::SecretFile(_) => exit::CONFIG,
+            SetError::Nothing
+            | SetError::Webhook { .. }
+            | SetError::Address { .. }
+            | SetError::Endpoint { .. }
+            | SetError::EndpointOfMaster
+            | SetError::Name { .. }
+            | SetError::NameForSeveral
+            | SetError::TwiceStdin => exit::USAGE,
+        }
+    }
+}
+
+/// Makes it so, and says what it did.
+pub fn run(args: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let wishes = wish::all(args, &mut io::stdin().lock())?;
+    let of_file = args.file.config.as_deref().map(Daemon::of_file);
+    let daemon = args.file.of.or(of_file).unwrap_or(Daemon::Agent);
+    let mut kinds: Vec<_> = wishes.iter().filter_map(wish::Wish::kind).collect();
+    kinds.dedup();
+    if args.name.is_some() && kinds.len() > 1 {
+        return Err(SetError::NameForSeveral.into());
+    }
+    if let Some(name) = args.name.as_deref().filter(|name| !edit::is_name(name)) {
+        return Err(SetError::Name { name: name.to_owned() }.into());
+    }
+    if args.endpoint.is_some() && daemon == Daemon::Master {
+        return Err(SetError::EndpointOfMaster.into());
+    }
+    let path = absolute(args.file.config.as_deref().unwrap_or(daemon.config()))?;
+    let file = ConfigFile::open(daemon, path)?;
+    let before = if file.exists() { file.text().to_owned() } else { new_file(daemon) };
+    // Said with line and column.
+    config::parse::<toml::Table>(file.path(), &before).map_err(ChangeError::from)?;
+    let edited = edit::edit(&before, &wishes, args.name.as_deref())
+        .map_err(|reason| ChangeError::Content { path: file.path().to_owned(), reason })?;
+    let names = edited.names;
+    let draft = Draft { text: edited.text, trial: edited.trial, secrets: edited.secrets };
+    let report = apply(args, &file, &draft, &names)?;
+    if args.file.quiet { Ok(()) } else { report.write(out) }
+}
+
+fn new_file(daemon: Daemon) -> String {
+    let program = daemon.program();
+    format!(
+        "# {program}, made by `humeconfig set`. Relative paths are relative to this file; all keys: docs/OPERATIONS.md.\n"
+    )
+}
+
+fn apply(args: &SetArgs, file: &ConfigFile, draft: &Draft, names: &[String]) -> Result<Report, Failure> {
+    let (path, program) = (file.path(), file.daemon().program());
+    let mut report = Report::default();
+    if file.is_as(draft) {
+        report.line(format!("{}: all of it is so already, nothing was changed", path.display()));
+        return Ok(report);
+    }
+    report.text(file.diff(&draft.text).as_str());
+    if args.file.dry {
+        for secret in &draft.secrets {
+            report.line(format!("{}: a webhook, for its reader alone", secret.path.display()));
+        }
+        report.line(format!("dry run: nothing was written, and {program} was not asked"));
+        return Ok(report);
+    }
+    let checker = Checker::named(args.file.check_with.as_deref());
+    let done = file.replace(draft, &checker, clock::now())?;
+    report.steps(&done, |name| {
+        if name.contains("-webhook") { "a webhook, for its reader alone".to_owned() } else { String::new() }
+    });
+    report.line("");
+    report.line("next:");
+    for name in names {
+        report.line(format!("  {program} transfer test {name} --config {}", shell(path)));
+    }
+    report.line(if args.endpoint.is_some() {
+        format!("  systemctl restart {program}         # and ListenStream= of humed-agent.socket names the same socket")
+    } else {
+        format!("  systemctl reload {program}          # or send it SIGHUP")
+    });
+    Ok(report)
+}
