@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
 use crate::set::args::SetArgs;
+use crate::wizard::WizardArgs;
 
 /// Order of the parts, as hume has it.
 const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}";
@@ -38,6 +39,10 @@ Examples:
   humeconfig set --slack @webhook.txt --slack-error @oncall.txt --dry
   humeconfig set --of master --rsyslog tls://logs.example.org:6514
   humeconfig --syslog --rsyslog udp://logs.example.org:514      as with the Python humeconfig";
+const WIZARD_EXAMPLES: &str = "\
+Examples:
+  humeconfig wizard
+  humeconfig wizard --config site/agent.toml --dry";
 const AGENT_EXAMPLES: &str = "\
 Examples:
   humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863
@@ -62,7 +67,7 @@ impl Args {
     pub fn is_quiet(&self) -> bool {
         match &self.command {
             Some(Command::Set(set)) => set.file.quiet,
-            Some(Command::Init(_) | Command::Agent(_)) => false,
+            Some(Command::Init(_) | Command::Agent(_) | Command::Wizard(_)) => false,
             None => self.set.file.quiet,
         }
     }
@@ -84,6 +89,11 @@ pub enum Command {
     /// What is there stays, with its comments and in its order; the daemon judges the change before it is made.
     #[command(before_help = SET_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Set(Box<SetArgs>),
+    /// Ask what an agent or a master needs, one question after the other, and show what would change.
+    ///
+    /// Writes only after a yes. Without a terminal, each line of the standard input is an answer.
+    #[command(before_help = WIZARD_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Wizard(WizardArgs),
 }
 
 /// `humeconfig init`.
@@ -135,7 +145,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:4863 or [::1]:4863".to_owned())
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
+pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
     match split_address(text) {
         Some((_, port)) if port != 0 => Ok(text.to_owned()),
         _ => {

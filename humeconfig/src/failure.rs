@@ -13,6 +13,7 @@ use hume_runtime::tls::TlsError;
 
 use crate::change::ChangeError;
 use crate::set::SetError;
+use crate::wizard::WizardError;
 
 /// A run that made nothing.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,9 @@ pub enum Failure {
     /// The flags cannot be carried out.
     #[error(transparent)]
     Set(#[from] SetError),
+    /// The wizard came to no end.
+    #[error(transparent)]
+    Wizard(#[from] WizardError),
     /// The steps could not be told; all of them were done.
     #[error("could not write to the standard output, though everything was made")]
     Output(#[source] io::Error),
@@ -128,6 +132,7 @@ impl Failure {
             Failure::Pki(_) => exit::SOFTWARE,
             Failure::Change(error) => error.exit_code(),
             Failure::Set(error) => error.exit_code(),
+            Failure::Wizard(error) => error.exit_code(),
         }
     }
 

@@ -12,6 +12,7 @@ mod report;
 pub mod set;
 mod staging;
 mod token;
+pub mod wizard;
 
 use std::io::Write;
 
@@ -26,6 +27,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(Command::Init(init)) => init::run(init, out),
         Some(Command::Agent(agent)) => agent::run(agent, out),
         Some(Command::Set(set)) => set::run(set, out),
+        Some(Command::Wizard(wizard)) => wizard::run(wizard, out),
         None => set::run(&args.set, out),
     }
 }

@@ -386,7 +386,7 @@ fn a_wrong_command_line_exits_64_and_help_says_what_it_is_before_it_shows_exampl
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert_eq!(stdout(&output), "");
     }
-    for args in [&["--help"][..], &["init", "--help"], &["agent", "-h"], &["set", "-h"]] {
+    for args in [&["--help"][..], &["init", "--help"], &["agent", "-h"], &["set", "-h"], &["wizard", "-h"]] {
         let help = good(args);
         let at = |part: &str| help.find(part).unwrap_or_else(|| panic!("{part}: {help}"));
         assert!(

@@ -220,3 +220,59 @@ fn a_secret_belongs_to_whom_the_folder_of_the_configuration_belongs_to() {
         assert_eq!(fs::metadata(&path).unwrap().uid(), 61_001, "{}", path.display());
     }
 }
+
+fn wizard(config: &Path, words: &[&str], answers: &str) -> Output {
+    let mut command = process::command("humeconfig");
+    command.arg("wizard").args(words).arg("--config").arg(config);
+    process::run_with_input(&mut command, answers.as_bytes())
+}
+
+#[test]
+fn the_wizard_writes_after_a_yes_what_the_daemon_takes_and_shows_it_before() {
+    let folder = Folder::new();
+    let config = folder.path().join("agent.toml");
+    let answers = format!("alone\nweb1\n{SECRET}\nerror\nyes\nudp://logs:514\n");
+    for words in [&["--dry"][..], &[]] {
+        let asked = wizard(&config, words, &format!("{answers}no\n"));
+        assert!(asked.ok().stdout.contains("+[transfer.slack.slack]"), "{asked:#?}");
+        assert!(
+            asked.stdout.contains("nothing was written") && asked.stderr.contains("Role [alone]: "),
+            "{asked:#?}"
+        );
+        assert!(!asked.stdout.contains("hunter") && !asked.stderr.contains("hunter"), "{asked:#?}");
+        assert!(!asked.stdout.contains('\u{1b}') && !asked.stderr.contains('\u{1b}'), "{asked:#?}");
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+    let made = wizard(&config, &[], &format!("{answers}yes\n"));
+    assert!(made.ok().stdout.contains("humed-agent transfer test slack"), "{made:#?}");
+    assert_eq!(
+        text(&config).split_once("\n\n").unwrap().1,
+        "host = \"web1\"\n\n[transfer.slack.slack]\nwebhook = { file = \"credentials/slack-webhook\" }\n\
+         level_min = \"error\"\n\n[transfer.syslog.syslog]\n\n[transfer.rsyslog.rsyslog]\naddress = \"udp://logs:514\"\n"
+    );
+    process::run(process::command("humed-agent").args(["check-config", "--config"]).arg(&config)).ok();
+    // What it wrote is what it offers the next time.
+    let again = wizard(&config, &[], &"\n".repeat(5));
+    assert!(again.ok().stdout.contains("nothing was changed"), "{again:#?}");
+}
+
+#[test]
+fn the_wizard_makes_a_master_with_its_transfers() {
+    let folder = Folder::new();
+    let config = folder.path().join("m/master.toml");
+    let made = wizard(&config, &[], "\nlocalhost\n127.0.0.1:4863\n127.0.0.1:4864\nhume\n\nyes\n\nyes\n");
+    assert!(made.ok().stdout.contains("humeconfig init --dir "), "{made:#?}");
+    assert!(text(&config).contains("[transfer.syslog.syslog]"), "{}", text(&config));
+    process::run(process::command("humed-master").args(["check-config", "--config"]).arg(&config)).ok();
+}
+
+#[test]
+fn the_wizard_without_anybody_to_ask_says_so() {
+    let folder = Folder::new();
+    let config = folder.path().join("agent.toml");
+    let refused = wizard(&config, &[], "");
+    refused.with_code(64);
+    assert!(refused.stderr.contains("no answer to `Role`, nothing was changed"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("humeconfig set --help"), "{}", refused.stderr);
+    assert!(!config.exists());
+}

@@ -14,13 +14,13 @@ const NAME_BYTES_MAX: usize = 64;
 
 /// A configuration with the wishes in it, and the secrets that it names.
 #[derive(Debug)]
-pub(super) struct Edited {
-    pub(super) text: String,
+pub(crate) struct Edited {
+    pub(crate) text: String,
     /// The same, with the secrets at their places of trial.
-    pub(super) trial: String,
-    pub(super) secrets: Vec<SecretFile>,
+    pub(crate) trial: String,
+    pub(crate) secrets: Vec<SecretFile>,
     /// Transfers that were asked for.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// Which place of a secret is written.
@@ -34,7 +34,7 @@ enum At {
 ///
 /// # Errors
 /// A sentence about what of the text is in the way.
-pub(super) fn edit(text: &str, wishes: &[Wish], name: Option<&str>) -> Result<Edited, String> {
+pub(crate) fn edit(text: &str, wishes: &[Wish], name: Option<&str>) -> Result<Edited, String> {
     let document = parse(text)?;
     let mut names: Vec<(Kind, String)> = Vec::new();
     for kind in wishes.iter().filter_map(Wish::kind) {
@@ -71,7 +71,7 @@ fn parse(text: &str) -> Result<DocumentMut, String> {
 fn secrets(wishes: &[Wish], transfer: &str) -> Vec<SecretFile> {
     let webhooks = wishes.iter().filter_map(|wish| match wish {
         Wish::Webhook { level, text } => Some((level, text)),
-        Wish::Transfer { .. } | Wish::Endpoint { .. } => None,
+        Wish::Transfer { .. } | Wish::Key { .. } => None,
     });
     let named = webhooks.map(|(level, text)| {
         let name = match level {
@@ -96,11 +96,14 @@ fn write(
         let kind = wish.kind();
         let name = names.iter().find(|(known, _)| Some(*known) == kind).map(|(_, name)| name.as_str());
         match (wish, name) {
-            (Wish::Endpoint { path }, _) => put(table(&mut document, &["intake"])?, "socket", path.into()),
-            (Wish::Transfer { kind, address }, Some(name)) => {
+            (Wish::Key { section: None, key, text }, _) => put(document.as_table_mut(), key, text.into()),
+            (Wish::Key { section: Some(section), key, text }, _) => {
+                put(table(&mut document, &[section])?, key, text.into());
+            }
+            (Wish::Transfer { kind, keys }, Some(name)) => {
                 let section = table(&mut document, &["transfer", name, kind.word()])?;
-                if let Some(address) = address {
-                    put(section, "address", address.into());
+                for (key, text) in keys {
+                    put(section, key, text.into());
                 }
             }
             (Wish::Webhook { level, .. }, Some(name)) => {
@@ -133,7 +136,7 @@ fn write(
 }
 
 /// What the daemons take as the name of a transfer, and what is good in the name of a file.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain)
 }

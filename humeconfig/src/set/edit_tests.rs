@@ -12,11 +12,11 @@ fn webhook(level: Option<Level>) -> Wish {
 }
 
 fn rsyslog(address: &str) -> Wish {
-    Wish::Transfer { kind: Kind::Rsyslog, address: Some(address.to_owned()) }
+    Wish::Transfer { kind: Kind::Rsyslog, keys: vec![("address", address.to_owned())] }
 }
 
 fn syslog() -> Wish {
-    Wish::Transfer { kind: Kind::Syslog, address: None }
+    Wish::Transfer { kind: Kind::Syslog, keys: Vec::new() }
 }
 
 #[track_caller]
@@ -123,7 +123,7 @@ fn what_is_not_clear_is_asked_back() {
 
 #[test]
 fn the_socket_for_scripts_is_a_key_of_the_intake() {
-    let wish = || Wish::Endpoint { path: "/run/h.sock".to_owned() };
+    let wish = || Wish::Key { section: Some("intake"), key: "socket", text: "/run/h.sock".to_owned() };
     let text = edited("[intake]\ndrop_dir = \"d\"\n[web]\n", &[wish()]);
     assert_eq!(text, "[intake]\ndrop_dir = \"d\"\nsocket = \"/run/h.sock\"\n[web]\n");
     assert_eq!(edited("", &[wish()]), "[intake]\nsocket = \"/run/h.sock\"\n");

@@ -6,18 +6,20 @@ pub mod args;
 mod edit;
 #[cfg(test)]
 mod edit_tests;
-mod wish;
+mod prepared;
+pub(crate) mod wish;
 
 use std::io::{self, Write};
 
+use hume_runtime::exit;
 use hume_runtime::secret::SecretError;
-use hume_runtime::{clock, config, exit};
 
-use crate::change::{ChangeError, Checker, ConfigFile, Daemon, Draft};
+use crate::change::{Checker, Daemon};
 use crate::failure::Failure;
 use crate::init::absolute;
-use crate::report::{Report, shell};
+use crate::report::Report;
 use args::SetArgs;
+pub(crate) use prepared::Prepared;
 
 /// The flags ask for nothing that can be done.
 #[derive(Debug, thiserror::Error)]
@@ -120,54 +122,20 @@ pub fn run(args: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(SetError::EndpointOfMaster.into());
     }
     let path = absolute(args.file.config.as_deref().unwrap_or(daemon.config()))?;
-    let file = ConfigFile::open(daemon, path)?;
-    let before = if file.exists() { file.text().to_owned() } else { new_file(daemon) };
-    // Said with line and column.
-    config::parse::<toml::Table>(file.path(), &before).map_err(ChangeError::from)?;
-    let edited = edit::edit(&before, &wishes, args.name.as_deref())
-        .map_err(|reason| ChangeError::Content { path: file.path().to_owned(), reason })?;
-    let names = edited.names;
-    let draft = Draft { text: edited.text, trial: edited.trial, secrets: edited.secrets };
-    let report = apply(args, &file, &draft, &names)?;
-    if args.file.quiet { Ok(()) } else { report.write(out) }
-}
-
-fn new_file(daemon: Daemon) -> String {
-    let program = daemon.program();
-    format!(
-        "# {program}, made by `humeconfig set`. Relative paths are relative to this file; all keys: docs/OPERATIONS.md.\n"
-    )
-}
-
-fn apply(args: &SetArgs, file: &ConfigFile, draft: &Draft, names: &[String]) -> Result<Report, Failure> {
-    let (path, program) = (file.path(), file.daemon().program());
+    let prepared = Prepared::new(daemon, path, "", &wishes, args.name.as_deref())?;
     let mut report = Report::default();
-    if file.is_as(draft) {
-        report.line(format!("{}: all of it is so already, nothing was changed", path.display()));
-        return Ok(report);
-    }
-    report.text(file.diff(&draft.text).as_str());
-    if args.file.dry {
-        for secret in &draft.secrets {
-            report.line(format!("{}: a webhook, for its reader alone", secret.path.display()));
-        }
-        report.line(format!("dry run: nothing was written, and {program} was not asked"));
-        return Ok(report);
-    }
-    let checker = Checker::named(args.file.check_with.as_deref());
-    let done = file.replace(draft, &checker, clock::now())?;
-    report.steps(&done, |name| {
-        if name.contains("-webhook") { "a webhook, for its reader alone".to_owned() } else { String::new() }
-    });
-    report.line("");
-    report.line("next:");
-    for name in names {
-        report.line(format!("  {program} transfer test {name} --config {}", shell(path)));
-    }
-    report.line(if args.endpoint.is_some() {
-        format!("  systemctl restart {program}         # and ListenStream= of humed-agent.socket names the same socket")
+    if prepared.is_done() {
+        prepared.say_done(&mut report);
     } else {
-        format!("  systemctl reload {program}          # or send it SIGHUP")
-    });
-    Ok(report)
+        prepared.show(&mut report);
+        if args.file.dry {
+            report.line(format!("dry run: nothing was written, and {} was not asked", daemon.program()));
+        } else {
+            prepared.make(&Checker::named(args.file.check_with.as_deref()), &mut report)?;
+            report.line("");
+            report.line("next:");
+            prepared.advise(&mut report);
+        }
+    }
+    if args.file.quiet { Ok(()) } else { report.write(out) }
 }

@@ -13,7 +13,7 @@ use crate::args::split_address;
 
 /// Sections `[transfer.NAME.KIND]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Slack,
     Syslog,
     Rsyslog,
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Kind::Slack => "slack",
             Kind::Syslog => "syslog",
@@ -35,28 +35,28 @@ impl Kind {
 
 /// One thing that shall be so.
 #[derive(Debug)]
-pub(super) enum Wish {
-    /// There is a transfer of this kind, and it has this address if it needs one.
-    Transfer { kind: Kind, address: Option<String> },
+pub(crate) enum Wish {
+    /// There is a transfer of this kind, and it has these keys.
+    Transfer { kind: Kind, keys: Vec<(&'static str, String)> },
     /// Slack has this webhook, for all or for a level.
     Webhook { level: Option<Level>, text: SecretText },
-    /// Scripts report at this socket.
-    Endpoint { path: String },
+    /// A key has this text, in a section or above all sections.
+    Key { section: Option<&'static str>, key: &'static str, text: String },
 }
 
 impl Wish {
     /// The kind of transfer it is about.
-    pub(super) fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<Kind> {
         match self {
             Wish::Transfer { kind, .. } => Some(*kind),
             Wish::Webhook { .. } => Some(Kind::Slack),
-            Wish::Endpoint { .. } => None,
+            Wish::Key { .. } => None,
         }
     }
 }
 
 /// All that the flags ask for; secrets are read from where they are.
-pub(super) fn all(args: &SetArgs, stdin: &mut dyn BufRead) -> Result<Vec<Wish>, SetError> {
+pub(crate) fn all(args: &SetArgs, stdin: &mut dyn BufRead) -> Result<Vec<Wish>, SetError> {
     let mut wishes = Vec::new();
     let slack = args.slack.as_ref().map(|given| (None, given));
     let levels = args.slack_levels().into_iter().map(|(level, given)| (Some(level), given));
@@ -66,35 +66,52 @@ pub(super) fn all(args: &SetArgs, stdin: &mut dyn BufRead) -> Result<Vec<Wish>, 
     }
     for (level, given) in webhooks {
         let flag = level.map_or("--slack".to_owned(), |level| format!("--slack-{level}"));
-        let text = read(&flag, given, stdin)?;
-        if !is_webhook(text.expose()) {
-            return Err(SetError::Webhook { flag });
-        }
-        wishes.push(Wish::Webhook { level, text });
+        wishes.push(webhook(&flag, level, given, stdin)?);
     }
     if args.syslog {
-        wishes.push(Wish::Transfer { kind: Kind::Syslog, address: None });
+        wishes.push(Wish::Transfer { kind: Kind::Syslog, keys: Vec::new() });
     }
-    let peers = [
-        (Kind::Rsyslog, &args.rsyslog, &["udp", "tcp", "tls"][..]),
-        (Kind::Logstash, &args.logstash, &["tcp", "tls"]),
-        (Kind::Fluentd, &args.fluentd, &["tcp", "tls"]),
-    ];
-    for (kind, address, protocols) in peers {
+    let peers =
+        [(Kind::Rsyslog, &args.rsyslog), (Kind::Logstash, &args.logstash), (Kind::Fluentd, &args.fluentd)];
+    for (kind, address) in peers {
         let Some(address) = address else { continue };
-        if !is_address(address, protocols) {
-            return Err(SetError::Address {
-                kind: kind.word(),
-                address: address.clone(),
-                protocols: protocols.join(", "),
-            });
-        }
-        wishes.push(Wish::Transfer { kind, address: Some(address.clone()) });
+        wishes.push(peer(kind, address)?);
     }
     if let Some(endpoint) = &args.endpoint {
-        wishes.push(Wish::Endpoint { path: socket_path(endpoint)? });
+        let text = socket_path(endpoint)?;
+        wishes.push(Wish::Key { section: Some("intake"), key: "socket", text });
     }
     if wishes.is_empty() { Err(SetError::Nothing) } else { Ok(wishes) }
+}
+
+/// The wish for a webhook; `flag` is who asks for it.
+pub(crate) fn webhook(
+    flag: &str,
+    level: Option<Level>,
+    given: &Given,
+    stdin: &mut dyn BufRead,
+) -> Result<Wish, SetError> {
+    let text = read(flag, given, stdin)?;
+    if is_webhook(text.expose()) {
+        Ok(Wish::Webhook { level, text })
+    } else {
+        Err(SetError::Webhook { flag: flag.to_owned() })
+    }
+}
+
+/// The wish for a transfer to this address.
+pub(crate) fn peer(kind: Kind, address: &str) -> Result<Wish, SetError> {
+    let protocols: &[&str] = match kind {
+        Kind::Rsyslog => &["udp", "tcp", "tls"],
+        Kind::Logstash | Kind::Fluentd => &["tcp", "tls"],
+        // Slack has webhooks, and the syslog of this host is here.
+        Kind::Slack | Kind::Syslog => &[],
+    };
+    if is_address(address, protocols) {
+        return Ok(Wish::Transfer { kind, keys: vec![("address", address.to_owned())] });
+    }
+    let protocols = protocols.join(", ");
+    Err(SetError::Address { kind: kind.word(), address: address.to_owned(), protocols })
 }
 
 fn read(flag: &str, given: &Given, stdin: &mut dyn BufRead) -> Result<SecretText, SetError> {
