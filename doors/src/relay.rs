@@ -3,8 +3,9 @@
 use hume_core::varint::put;
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{
-    AgentFrame, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, Codec, EPOCHS_MAX, FEATURE_BYTES_MAX, FEATURES_MAX,
-    FRAME_BYTES_MAX, MasterFrame, TEXT_BYTES_MAX,
+    AgentFrame, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, CHAIN_BYTES_MAX, Codec, EPOCHS_MAX,
+    FEATURE_BYTES_MAX, FEATURES_MAX, FRAME_BYTES_MAX, MasterFrame, PROOF_BYTES_MAX, PUBLIC_KEY_BYTES_MAX,
+    TEXT_BYTES_MAX,
 };
 
 use crate::event::stored;
@@ -30,6 +31,10 @@ pub(crate) fn agent_frame(bytes: &[u8]) {
         }
         AgentFrame::Gap(gap) => assert!(gap.from.get() > 0 && gap.from <= gap.to),
         AgentFrame::Goodbye(reason) => texts([reason]),
+        AgentFrame::Renew(renew) => {
+            assert!(renew.public_key.len() <= PUBLIC_KEY_BYTES_MAX && renew.proof.len() <= PROOF_BYTES_MAX);
+        }
+        AgentFrame::Renewed(fingerprint) => texts([fingerprint]),
     }
     let is_batch = matches!(frame, AgentFrame::Batch(_));
     assert!(again.len() <= if is_batch { FRAME_BYTES_MAX } else { FRAME_WITHOUT_EVENTS_BYTES_MAX });
@@ -58,6 +63,8 @@ pub(crate) fn master_frame(bytes: &[u8]) {
         MasterFrame::Throttle(throttle) => texts([&throttle.reason]),
         MasterFrame::GoAway(away) => texts([&away.detail]),
         MasterFrame::HeartbeatReply(_) => {}
+        MasterFrame::Certificate(chain) => assert!(chain.len() <= CHAIN_BYTES_MAX),
+        MasterFrame::RenewalRefused(refused) => texts([&refused.detail]),
     }
     let again = frame.encode();
     assert!(again.len() <= FRAME_WITHOUT_EVENTS_BYTES_MAX);

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod pki;
 pub mod points;
 pub mod random;
+pub mod renewal;
 pub mod secret;
 #[cfg(feature = "web")]
 pub mod serve;

@@ -203,6 +203,20 @@ pub fn relay_server(identity: &Identity, roots: &Roots) -> Result<Arc<ServerConf
     Ok(Arc::new(config))
 }
 
+/// Whether a relay with these roots would let this identity in at `now`, and its key is the certificate's.
+/// # Errors
+/// [`TlsError::Unusable`] if not.
+pub fn check_client(identity: &Identity, roots: &Roots, now: Timestamp) -> Result<(), TlsError> {
+    relay_client(identity, roots, None)?;
+    let (own, others) = identity.chain.split_first().ok_or(TlsError::NotAnAgent("there is none"))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots.store), provider())
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let since = Duration::from_micros(u64::try_from(now.as_micros()).unwrap_or(0));
+    let verified = verifier.verify_client_cert(own, others, UnixTime::since_unix_epoch(since));
+    verified.map(drop).map_err(TlsError::Unusable)
+}
+
 /// For the web port: TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, no client certificate.
 pub fn web_server(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -282,9 +296,18 @@ impl TimeProvider for TimeFloor {
     }
 }
 
+/// When this certificate begins and ends to be valid.
+/// # Errors
+/// [`TlsError::NotAnAgent`] if it is no X.509 certificate.
+pub fn validity_of(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), TlsError> {
+    let parsed = parse(certificate)?;
+    let validity = parsed.validity();
+    Ok((from_seconds(validity.not_before.timestamp()), from_seconds(validity.not_after.timestamp())))
+}
+
 /// When this certificate begins to be valid.
 fn valid_from(certificate: &CertificateDer<'_>) -> Result<Timestamp, TlsError> {
-    Ok(from_seconds(parse(certificate)?.validity().not_before.timestamp()))
+    Ok(validity_of(certificate)?.0)
 }
 
 /// When this certificate ends; none if it cannot be read.

@@ -24,7 +24,7 @@ use crate::pump::SpoolLog;
 use crate::redact::{RedactError, Redactor};
 use crate::runs::{self, OpenError, Pulse};
 use crate::spool::{self, FigureValues, Spool, SpoolError, Trouble, Unsent};
-use crate::uplink::{self, ConnectError, MasterTime, Uplink};
+use crate::uplink::{self, ConnectError, Uplink};
 use crate::web::{self, Web};
 
 /// Time to finish what is going on after a stop was asked for.
@@ -210,9 +210,8 @@ impl Agent {
         tasks.spawn("transfers", |stop| room.run(wanted, pumps, stop));
 
         if let (Some(master), Some(agent)) = (config.master, agent) {
-            let master_time = MasterTime::open(&config.spool.dir);
-            let uplink =
-                Uplink::new(master, host.clone(), agent, writer, reader, master_time, Arc::clone(&metrics));
+            let (state, metrics) = (&config.spool.dir, Arc::clone(&metrics));
+            let uplink = Uplink::new(master, host.clone(), agent, writer, reader, state, metrics);
             tasks.spawn("uplink", |stop| uplink.run(stop));
         } else {
             info!("no [master] in the configuration: this host keeps its events to itself");

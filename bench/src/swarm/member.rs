@@ -144,9 +144,10 @@ impl Member {
 
     /// Connects and says Hello, until the first answer.
     pub(super) async fn open(&self, state: EpochState) -> anyhow::Result<Opened> {
-        let (channel, identity) =
-            connect::channel(&self.config, None, &std::sync::Arc::new(connect::Tcp)).await?;
-        let certificate_expires_at = identity.not_after;
+        let (identity, agent) = connect::identity(&self.config)?;
+        let dial = std::sync::Arc::new(connect::Tcp);
+        let channel = connect::channel(&self.config, &identity, None, &dial).await?;
+        let certificate_expires_at = agent.not_after;
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         outgoing.send(AgentFrame::Hello(self.hello(state, certificate_expires_at))).await?;
         let opened = async {
@@ -234,7 +235,8 @@ pub(super) fn receive(frame: Option<MasterFrame>, session: &mut Session) -> anyh
         MasterFrame::GoAway(away) => return Err(Away::from(away).into()),
         MasterFrame::Quarantined(one) => bail!("the master cannot read an event: {}", one.detail),
         MasterFrame::Welcome(_) => bail!("a second Welcome"),
-        MasterFrame::Throttle(_) | MasterFrame::HeartbeatReply(_) => {}
+        MasterFrame::Certificate(_) => bail!("a certificate that nobody asked for"),
+        MasterFrame::Throttle(_) | MasterFrame::HeartbeatReply(_) | MasterFrame::RenewalRefused(_) => {}
     }
     Ok(())
 }

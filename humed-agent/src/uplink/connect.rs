@@ -1,4 +1,4 @@
-//! A channel to the master: our TLS under tonic's HTTP/2. Certificates are read anew for every connection.
+//! A channel to the master: our TLS under tonic's HTTP/2.
 
 use std::io;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub enum ConnectError {
     },
 }
 
-/// Who this agent is, by its certificate.
+/// Who this agent is, by the files of the configuration.
 ///
 /// # Errors
 /// [`ConnectError`] when certificate or key cannot be used.
@@ -88,17 +88,17 @@ pub fn identity(config: &Config) -> Result<(Identity, PeerAgent), ConnectError> 
     Ok((identity, agent))
 }
 
-/// Connects and checks the master's certificate, at a time that is not before `heard`, the latest that a master told.
+/// Connects as `identity` and checks the master's certificate, at a time that is not before `heard`, the latest that a master told.
 ///
 /// # Errors
 /// [`ConnectError`] when there is no such master, or it is another one.
 pub async fn channel(
     config: &Config,
+    identity: &Identity,
     heard: Option<Timestamp>,
     dial: &Arc<impl Dial>,
-) -> Result<(Channel, PeerAgent), ConnectError> {
-    let (identity, agent) = identity(config)?;
-    let client = tls::relay_client(&identity, &Roots::load(&config.ca)?, heard)?;
+) -> Result<Channel, ConnectError> {
+    let client = tls::relay_client(identity, &Roots::load(&config.ca)?, heard)?;
     let name = config.server_name.as_deref().unwrap_or(config.host()).to_owned();
     let server = ServerName::try_from(name.clone()).map_err(|_| ConnectError::ServerName(name))?;
     let (address, dial) = (config.address.clone(), Arc::clone(dial));
@@ -121,7 +121,7 @@ pub async fn channel(
     let connected = tokio::time::timeout(CONNECT_TIME_MAX, endpoint.connect_with_connector(connector)).await;
     let failed = |detail: String| ConnectError::Connect { address: config.address.clone(), detail };
     match connected {
-        Ok(Ok(channel)) => Ok((channel, agent)),
+        Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(failed(format!("no answer within {} s", CONNECT_TIME_MAX.as_secs()))),
     }

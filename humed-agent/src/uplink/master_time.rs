@@ -16,7 +16,7 @@ const FILE_NAME: &str = "master-time";
 
 /// The file, and what it says.
 #[derive(Debug)]
-pub struct MasterTime {
+pub(super) struct MasterTime {
     file: Option<File>,
     /// Microseconds since 1970; 0 where none was heard.
     latest: AtomicI64,
@@ -24,7 +24,7 @@ pub struct MasterTime {
 
 impl MasterTime {
     /// Opens the file in this folder, if there is one, or makes it. Without it, the time is known until the agent stops.
-    pub fn open(folder: &Path) -> MasterTime {
+    pub(super) fn open(folder: &Path) -> MasterTime {
         let path = folder.join(FILE_NAME);
         let latest = path.metadata().ok().and_then(|about| {
             let since = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -43,7 +43,7 @@ impl MasterTime {
     }
 
     /// The latest time heard, before this agent was started as well.
-    pub fn latest(&self) -> Option<Timestamp> {
+    pub(super) fn latest(&self) -> Option<Timestamp> {
         Some(self.latest.load(Ordering::Relaxed)).filter(|latest| *latest > 0).map(Timestamp::from_micros)
     }
 

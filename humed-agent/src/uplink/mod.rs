@@ -6,10 +6,14 @@
 
 mod config;
 pub mod connect;
+mod identity;
 mod master_time;
 mod pace;
+mod renewal;
+mod renewing;
 pub mod session;
 
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +27,7 @@ use hume_proto::relay::{
 };
 use hume_runtime::backoff::Backoff;
 use hume_runtime::clock;
+use hume_runtime::renewal::{NewKey, Occasion};
 use hume_runtime::task_group::Stop;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -33,7 +38,10 @@ use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Stretch, Tail};
 
 pub use config::Config;
 pub use connect::{ConnectError, Dial, Tcp, identity};
-pub use master_time::MasterTime;
+use identity::{Identities, Shown};
+use master_time::MasterTime;
+use renewal::Renewal;
+use renewing::is_about_the_certificate;
 use session::{Broken, Found, Session, Want};
 
 /// A session of this length with an acknowledgement makes the pauses start anew.
@@ -113,6 +121,11 @@ struct Open {
     incoming: MasterFrames,
     tail: watch::Receiver<Tail>,
     certificate_expires_at: Timestamp,
+    renewal: Renewal,
+    /// What a new key is proved for.
+    occasion: Occasion,
+    /// The key that waits for its certificate.
+    new_key: Option<NewKey>,
 }
 
 /// The way to the master.
@@ -125,20 +138,21 @@ pub struct Uplink<D = Tcp> {
     instance: [u8; 16],
     writer: SpoolWriter,
     reader: SpoolReader,
+    identities: Identities,
     master_time: MasterTime,
     metrics: Arc<Metrics>,
     dial: Arc<D>,
 }
 
 impl Uplink {
-    /// An uplink that has not connected yet.
+    /// An uplink that has not connected yet. `state` is the folder for what it learns: the master's time, and renewed certificates.
     pub fn new(
         config: Config,
         host: HostName,
         agent: AgentId,
         writer: SpoolWriter,
         reader: SpoolReader,
-        master_time: MasterTime,
+        state: &Path,
         metrics: Arc<Metrics>,
     ) -> Uplink {
         metrics.update_uplink(|uplink| {
@@ -147,14 +161,26 @@ impl Uplink {
             uplink.address = Some(config.address.clone());
         });
         let (instance, dial) = (hume_runtime::random::bytes(), Arc::new(Tcp));
-        Uplink { config, host, agent, instance, writer, reader, master_time, metrics, dial }
+        let (identities, master_time) = (Identities::new(&config, state), MasterTime::open(state));
+        Uplink { config, host, agent, instance, writer, reader, identities, master_time, metrics, dial }
     }
 
     /// The same over another network.
     pub fn over<D: Dial>(self, dial: D) -> Uplink<D> {
-        let Uplink { config, host, agent, instance, writer, reader, master_time, metrics, dial: _ } = self;
+        let Uplink {
+            config,
+            host,
+            agent,
+            instance,
+            writer,
+            reader,
+            identities,
+            master_time,
+            metrics,
+            dial: _,
+        } = self;
         let dial = Arc::new(dial);
-        Uplink { config, host, agent, instance, writer, reader, master_time, metrics, dial }
+        Uplink { config, host, agent, instance, writer, reader, identities, master_time, metrics, dial }
     }
 }
 
@@ -298,11 +324,22 @@ impl<D: Dial> Uplink<D> {
         Ok(())
     }
 
-    /// Connects, and says Hello until the Welcome.
+    /// Connects as who we are by now, and says Hello until the Welcome.
     async fn open(&self) -> Result<Open, SessionError> {
+        let shown = self.identities.present()?;
+        let opened = self.open_as(&shown).await;
+        match &opened {
+            Ok(_) => self.worked(&shown),
+            Err(error) if is_about_the_certificate(error) => self.identities.refused(shown.standing),
+            Err(_) => {}
+        }
+        opened
+    }
+
+    async fn open_as(&self, shown: &Shown) -> Result<Open, SessionError> {
         let heard = self.master_time.latest();
-        let (channel, identity) = connect::channel(&self.config, heard, &self.dial).await?;
-        let certificate_expires_at = identity.not_after;
+        let channel = connect::channel(&self.config, &shown.identity, heard, &self.dial).await?;
+        let certificate_expires_at = shown.agent.not_after;
         self.metrics.update_uplink(|uplink| uplink.certificate_expires_at = Some(certificate_expires_at));
         let tail = self.writer.tail();
         let hello = self.hello(certificate_expires_at).await?;
@@ -341,7 +378,19 @@ impl<D: Dial> Uplink<D> {
             self.writer.acknowledge(resume.epoch, resume.cursor)?;
         }
         let heartbeat_every = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 600_000)));
-        Ok(Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at })
+        let renewal = Renewal::begin(&welcome, shown.renew_at, shown.standing, self.identities.has_next());
+        let occasion = Occasion { store_id: welcome.store_id, session: welcome.session };
+        Ok(Open {
+            session,
+            heartbeat_every,
+            outgoing,
+            incoming,
+            tail,
+            certificate_expires_at,
+            renewal,
+            occasion,
+            new_key: None,
+        })
     }
 
     fn note_master_time(&self, welcome: &Welcome, certificate_expires_at: Timestamp) {
@@ -357,27 +406,28 @@ impl<D: Dial> Uplink<D> {
 
     /// Sends what there is and takes what is answered, until the session breaks. Ok when the spool has closed.
     async fn converse(&self, open: &mut Open, course: &mut Course) -> Result<(), SessionError> {
-        let Open { session, heartbeat_every, outgoing, incoming, tail, certificate_expires_at } = open;
-        let sleep = || self.dial.sleep(spread(*heartbeat_every));
+        let heartbeat_every = open.heartbeat_every;
+        let sleep = || self.dial.sleep(spread(heartbeat_every));
         let mut beat = pin!(sleep());
         loop {
-            let now = *tail.borrow_and_update();
-            if !session.appended(now.epoch, now.last) {
+            let now = *open.tail.borrow_and_update();
+            if !open.session.appended(now.epoch, now.last) {
                 return Err(SessionError::NewEpoch);
             }
+            self.renew(open).await?;
             if !course.is_quiet() {
-                self.send_all(session, outgoing, incoming, course).await?;
+                self.send_all(open, course).await?;
             }
             let quiet_until = course.quiet_until.filter(|_| course.is_quiet());
             // Acks come 50 times a second at most: they cannot keep what stands below them waiting.
             tokio::select! {
                 biased;
-                frame = incoming.next() => self.receive(frame?, session, course)?,
+                frame = open.incoming.next() => self.receive(frame?, &mut open.session, &mut open.renewal, course)?,
                 () = until(quiet_until) => course.quiet_until = None,
-                changed = tail.changed() => if changed.is_err() { return Ok(()) },
+                changed = open.tail.changed() => if changed.is_err() { return Ok(()) },
                 () = &mut beat => {
-                    let heartbeat = self.heartbeat(session, *certificate_expires_at).await?;
-                    send(outgoing, AgentFrame::Heartbeat(heartbeat)).await?;
+                    let heartbeat = self.heartbeat(&open.session, open.certificate_expires_at).await?;
+                    send(&open.outgoing, AgentFrame::Heartbeat(heartbeat)).await?;
                     beat.set(sleep());
                 }
             }
@@ -402,13 +452,8 @@ impl<D: Dial> Uplink<D> {
     }
 
     /// Sends what the window allows; takes answers as they come, so that neither side waits for the other.
-    async fn send_all(
-        &self,
-        session: &mut Session,
-        outgoing: &mpsc::Sender<AgentFrame>,
-        incoming: &mut MasterFrames,
-        course: &mut Course,
-    ) -> Result<(), SessionError> {
+    async fn send_all(&self, open: &mut Open, course: &mut Course) -> Result<(), SessionError> {
+        let Open { session, outgoing, incoming, renewal, .. } = open;
         while !course.is_quiet()
             && let Some(want) = session.wants()
         {
@@ -442,7 +487,7 @@ impl<D: Dial> Uplink<D> {
                         permit.map_err(|_| SessionError::Ended)?.send(frame);
                         break;
                     }
-                    answer = incoming.next() => self.receive(answer?, session, course)?,
+                    answer = incoming.next() => self.receive(answer?, session, renewal, course)?,
                 }
             }
         }
@@ -465,6 +510,7 @@ impl<D: Dial> Uplink<D> {
         &self,
         frame: Option<MasterFrame>,
         session: &mut Session,
+        renewal: &mut Renewal,
         course: &mut Course,
     ) -> Result<(), SessionError> {
         match frame.ok_or(SessionError::Ended)? {
@@ -495,7 +541,17 @@ impl<D: Dial> Uplink<D> {
                 course.quiet_until = Some(Instant::now() + pause);
                 Ok(())
             }
-            MasterFrame::HeartbeatReply(_) => Ok(()),
+            MasterFrame::HeartbeatReply(reply) => {
+                renewal.told(reply.master_time);
+                Ok(())
+            }
+            MasterFrame::Certificate(chain) => Ok(renewal.answered(chain)?),
+            MasterFrame::RenewalRefused(refused) => {
+                let code = refused.class.as_str();
+                warn!(code, detail = refused.detail, "the master does not renew this agent's certificate");
+                renewal.refused(&refused);
+                Ok(())
+            }
             MasterFrame::Welcome(_) => Err(FrameError::Malformed("a second Welcome").into()),
         }
     }
@@ -520,11 +576,11 @@ impl<D: Dial> Uplink<D> {
     /// Says goodbye and lets the stream end, so that the master can tell a stop from a crash. What it acknowledges
     /// meanwhile need not be sent again at the next start.
     async fn goodbye(&self, open: Open, course: &mut Course) {
-        let Open { mut session, outgoing, mut incoming, .. } = open;
+        let Open { mut session, outgoing, mut incoming, mut renewal, .. } = open;
         let farewell = async {
             send(&outgoing, AgentFrame::Goodbye("the agent stops".to_owned())).await?;
             while let Some(frame) = incoming.next().await? {
-                self.receive(Some(frame), &mut session, course)?;
+                self.receive(Some(frame), &mut session, &mut renewal, course)?;
             }
             Ok::<_, SessionError>(())
         };

@@ -59,11 +59,12 @@ async fn a_name_is_looked_up_at_every_try_and_a_master_that_moved_is_found() {
     std::fs::write(path("agent.pem"), &issued.certificate_pem).unwrap();
     write_secret(&path("agent.key"), issued.key_pem.expose().as_bytes()).unwrap();
     let text = "address = \"master.example.net:4863\"";
-    let config: Config = hume_runtime::config::parse(std::path::Path::new("agent.toml"), text).unwrap();
+    let config: Config = hume_runtime::config::parse(Path::new("agent.toml"), text).unwrap();
     let (ca, certificate, key) = (path("ca.pem"), path("agent.pem"), path("agent.key"));
     let config = Config { ca, certificate, key, ..config };
     let names = Arc::new(Names::default());
-    let unknown = connect::channel(&config, None, &names).await;
+    let (own, _) = identity(&config).unwrap();
+    let unknown = connect::channel(&config, &own, None, &names).await;
     assert!(matches!(unknown, Err(ConnectError::Connect { .. })), "nobody knows the name");
     for _ in 0..2 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +72,7 @@ async fn a_name_is_looked_up_at_every_try_and_a_master_that_moved_is_found() {
         let found = async {
             tokio::select! {
                 came = listener.accept() => drop(came.unwrap()),
-                _ = connect::channel(&config, None, &names) => panic!("nobody shook hands"),
+                _ = connect::channel(&config, &own, None, &names) => panic!("nobody shook hands"),
             }
         };
         tokio::time::timeout(TIME_MAX, found).await.expect("the new place is tried");

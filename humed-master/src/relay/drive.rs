@@ -182,7 +182,9 @@ impl Drive {
             | MasterFrame::Resync(_)
             | MasterFrame::Throttle(_)
             | MasterFrame::GoAway(_)
-            | MasterFrame::HeartbeatReply(_) => {}
+            | MasterFrame::HeartbeatReply(_)
+            | MasterFrame::Certificate(_)
+            | MasterFrame::RenewalRefused(_) => {}
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hume_core::{Epoch, ErrorClass, Seq, Timestamp};
 use hume_proto::relay::{
     Ack, AgentFrame, BATCH_BYTES_MAX, EpochCursor, FEATURE_ZSTD, GoAway, GoAwayReason, Heartbeat,
-    HeartbeatReply, Hello, Limits, MasterFrame, PROTOCOL_MAJOR, Resync, Throttle, Welcome,
+    HeartbeatReply, Hello, Limits, MasterFrame, PROTOCOL_MAJOR, RenewalRefused, Resync, Throttle, Welcome,
 };
 
 use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
@@ -36,6 +36,9 @@ const PROTOCOL_RETRY_MS: (u32, u32) = (30_000, 120_000);
 const CLONE_RETRY_MS: (u32, u32) = (60_000, 120_000);
 /// An agent that the store could not let in comes back after this time.
 const UNAVAILABLE_RETRY_MS: (u32, u32) = (THROTTLE_MS, 4 * THROTTLE_MS);
+
+/// An agent that wants a certificate of a master that makes none need not ask again within a day.
+const NO_RENEWAL_AGAIN_MS: u32 = 86_400_000;
 
 /// The moment of a signal, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -248,9 +251,11 @@ impl Session {
             (Phase::Open, AgentFrame::Gap(gap)) => self.parcel(Parcel::Gap(gap), commands),
             (Phase::Open, AgentFrame::Heartbeat(beat)) => heartbeat(beat, now, commands),
             (Phase::Open, AgentFrame::Goodbye(_)) => self.drain(None, None),
+            (Phase::Open, AgentFrame::Renew(_)) => commands.push(Command::Send(no_renewal())),
             (Phase::Open, AgentFrame::Hello(_)) => self.violation("a second Hello came"),
-            // Nothing is read in these phases.
-            (Phase::Entering | Phase::Draining(_) | Phase::Closed, _) => {}
+            // Nothing is read in these phases; and what was renewed was not by this master.
+            (Phase::Open, AgentFrame::Renewed(_))
+            | (Phase::Entering | Phase::Draining(_) | Phase::Closed, _) => {}
         }
     }
 
@@ -428,6 +433,16 @@ impl Session {
             self.close(frame, error, commands);
         }
     }
+}
+
+/// This master's certificates come from another CA. It does not offer to renew them, and says so to whoever asks.
+fn no_renewal() -> MasterFrame {
+    MasterFrame::RenewalRefused(RenewalRefused {
+        class: ErrorClass::Unavailable,
+        detail: "the certificates of this site are not made by its master: renew them where they were made"
+            .to_owned(),
+        again_ms: NO_RENEWAL_AGAIN_MS,
+    })
 }
 
 fn heartbeat(beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {

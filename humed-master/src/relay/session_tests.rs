@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use hume_proto::event::EventBytes;
-use hume_proto::relay::{Batch, ClockSample, Codec, EpochReason, EpochState, Resume, SpoolStatus, Verdict};
+use hume_proto::relay::{
+    Batch, ClockSample, Codec, EpochReason, EpochState, Renew, Resume, SpoolStatus, Verdict,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -141,7 +143,9 @@ impl Table {
                         MasterFrame::Quarantined(_)
                         | MasterFrame::Throttle(_)
                         | MasterFrame::GoAway(_)
-                        | MasterFrame::HeartbeatReply(_) => {}
+                        | MasterFrame::HeartbeatReply(_)
+                        | MasterFrame::Certificate(_)
+                        | MasterFrame::RenewalRefused(_) => {}
                     }
                     self.said.push(frame);
                 }
@@ -589,4 +593,14 @@ fn a_heartbeat_is_answered_with_its_own_clock() {
     table.on(Signal::Frame(heartbeat()));
     let reply = HeartbeatReply { master_time: Timestamp::EPOCH, echo_boottime_us: 7 };
     assert_eq!(table.said.last(), Some(&MasterFrame::HeartbeatReply(reply)));
+}
+
+#[test]
+fn a_master_that_makes_no_certificates_says_so_and_the_session_goes_on() {
+    let mut table = Table::open();
+    table.on(Signal::Frame(AgentFrame::Renew(Renew { public_key: vec![1], proof: vec![2] })));
+    let Some(MasterFrame::RenewalRefused(refused)) = table.said.last() else { panic!("{:?}", table.said) };
+    assert_eq!(refused.class, ErrorClass::Unavailable);
+    table.on(Signal::Frame(AgentFrame::Renewed("ab".to_owned())));
+    assert!(table.closed.is_none());
 }

@@ -59,11 +59,11 @@ pub(crate) trait Frame: Message + Default + Send + 'static {
 }
 
 impl Frame for pb::AgentFrame {
-    const KINDS: u32 = 5;
+    const KINDS: u32 = 7;
 }
 
 impl Frame for pb::MasterFrame {
-    const KINDS: u32 = 7;
+    const KINDS: u32 = 9;
 }
 
 /// Reads the generated type of a frame.

@@ -5,6 +5,7 @@ use hume_core::fit::cut;
 use hume_core::name::{BootId, Epoch, EventId, Seq};
 
 use super::codec::{Payload, pack, unpack};
+use super::renewal;
 use super::{
     Ack, AgentFrame, BATCH_BYTES_MAX, Batch, ClockSample, Codec, EPOCHS_MAX, EpochCursor, EpochReason,
     EpochState, FEATURE_BYTES_MAX, FEATURES_MAX, FrameError, Gap, GapReason, GoAway, GoAwayReason, Heartbeat,
@@ -70,7 +71,7 @@ fn spool(raw: Option<pb::SpoolStatus>) -> SpoolStatus {
 }
 
 /// A text for people, of which nobody needs more.
-fn text(raw: &str) -> String {
+pub(super) fn text(raw: &str) -> String {
     cut(raw, TEXT_BYTES_MAX).to_owned()
 }
 
@@ -159,6 +160,10 @@ impl From<&AgentFrame> for pb::AgentFrame {
                     .map_or(0, |at| at as i32 + 1),
             }),
             AgentFrame::Goodbye(reason) => Frame::Goodbye(pb::Goodbye { reason: reason.clone() }),
+            AgentFrame::Renew(renew) => Frame::Renew(renewal::raw_renew(renew)),
+            AgentFrame::Renewed(fingerprint) => {
+                Frame::Renewed(pb::Renewed { fingerprint: fingerprint.clone() })
+            }
         };
         pb::AgentFrame { frame: Some(frame) }
     }
@@ -238,6 +243,8 @@ pub(super) fn agent_frame(raw: pb::AgentFrame) -> Result<AgentFrame, FrameError>
             }))
         }
         Frame::Goodbye(goodbye) => Ok(AgentFrame::Goodbye(text(&goodbye.reason))),
+        Frame::Renew(renew) => Ok(AgentFrame::Renew(renewal::renew(renew)?)),
+        Frame::Renewed(renewed) => Ok(AgentFrame::Renewed(text(&renewed.fingerprint))),
     }
 }
 
@@ -312,6 +319,8 @@ impl From<&MasterFrame> for pb::MasterFrame {
                 master_time_us: reply.master_time.as_micros(),
                 echo_boottime_us: reply.echo_boottime_us,
             }),
+            MasterFrame::Certificate(chain) => Frame::Certificate(pb::Certificate { chain: chain.clone() }),
+            MasterFrame::RenewalRefused(refused) => Frame::RenewalRefused(renewal::raw_refused(refused)),
         };
         pb::MasterFrame { frame: Some(frame) }
     }
@@ -364,6 +373,8 @@ pub(super) fn master_frame(raw: pb::MasterFrame) -> Result<MasterFrame, FrameErr
             master_time: Timestamp::from_micros(reply.master_time_us),
             echo_boottime_us: reply.echo_boottime_us,
         }),
+        Frame::Certificate(certificate) => MasterFrame::Certificate(renewal::chain(certificate)?),
+        Frame::RenewalRefused(refused) => MasterFrame::RenewalRefused(renewal::refused(&refused)),
     })
 }
 
@@ -386,8 +397,10 @@ mod tests {
     use super::*;
     use crate::event::EventBytes;
     use crate::relay::{
-        FEATURE_ZSTD, PROTOCOL_MAJOR, PROTOCOL_MINOR, WINDOW_BYTES_DEFAULT, WINDOW_EVENTS_DEFAULT,
+        CHAIN_BYTES_MAX, FEATURE_ZSTD, PROOF_BYTES_MAX, PROTOCOL_MAJOR, PROTOCOL_MINOR, PUBLIC_KEY_BYTES_MAX,
+        Renew, RenewalRefused, WINDOW_BYTES_DEFAULT, WINDOW_EVENTS_DEFAULT,
     };
+    use hume_core::ErrorClass;
     use proptest::prelude::*;
     use prost::Message as _;
 
@@ -457,6 +470,8 @@ mod tests {
                 reason: GapReason::LostSpool,
             }),
             AgentFrame::Goodbye("stop".into()),
+            AgentFrame::Renew(Renew { public_key: vec![1, 2], proof: vec![3] }),
+            AgentFrame::Renewed("ab".into()),
             AgentFrame::Batch(Batch {
                 epoch: Epoch::from_bytes([1; 16]),
                 first: Seq::new(7).unwrap(),
@@ -503,6 +518,12 @@ mod tests {
             MasterFrame::HeartbeatReply(HeartbeatReply {
                 master_time: Timestamp::from_micros(1),
                 echo_boottime_us: 2,
+            }),
+            MasterFrame::Certificate("-----BEGIN CERTIFICATE-----".into()),
+            MasterFrame::RenewalRefused(RenewalRefused {
+                class: ErrorClass::Denied,
+                detail: "d".into(),
+                again_ms: 5,
             }),
         ]
     }
@@ -608,6 +629,26 @@ mod tests {
             let expected = if number == 5 { GoAwayReason::CloneSuspected } else { GoAwayReason::Shutdown };
             assert_eq!(away.reason, expected, "{number}");
         }
+    }
+
+    #[test]
+    fn a_key_a_proof_or_a_chain_that_is_too_long_is_malformed() {
+        for (key, proof) in [(PUBLIC_KEY_BYTES_MAX + 1, 0), (0, PROOF_BYTES_MAX + 1)] {
+            let renew = pb::Renew { public_key: vec![1; key], proof: vec![1; proof] };
+            let frame = pb::AgentFrame { frame: Some(pb::agent_frame::Frame::Renew(renew)) };
+            assert!(matches!(agent_frame(frame), Err(FrameError::Malformed(_))));
+        }
+        let chain = pb::Certificate { chain: "x".repeat(CHAIN_BYTES_MAX + 1) };
+        let frame = pb::MasterFrame { frame: Some(pb::master_frame::Frame::Certificate(chain)) };
+        assert!(matches!(master_frame(frame), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_refusal_of_an_unknown_class_is_still_a_refusal() {
+        let raw = pb::RenewalRefused { code: "newer".into(), ..pb::RenewalRefused::default() };
+        let frame = pb::MasterFrame { frame: Some(pb::master_frame::Frame::RenewalRefused(raw)) };
+        let Ok(MasterFrame::RenewalRefused(refused)) = master_frame(frame) else { panic!("no refusal") };
+        assert_eq!(refused.class, ErrorClass::Unavailable);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use hume_runtime::task_group::{Stop, TaskGroup};
 use hume_transfer::Board;
 use humed_agent::metrics::Metrics;
 use humed_agent::spool::{self, Spool, SpoolWriter, Tail};
-use humed_agent::uplink::{Config, MasterTime, Uplink};
+use humed_agent::uplink::{Config, Uplink};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -59,8 +59,7 @@ impl Agent {
             Running { stop: tasks.stop(), writer: writer.clone(), metrics: Arc::clone(&metrics), seen: None };
         *self.running.lock().unwrap() = Some(running);
         let host = HostName::parse(&site::name(self.number))?;
-        let heard = MasterTime::open(&self.spool);
-        let uplink = Uplink::new(self.uplink.clone(), host, agent, writer, reader, heard, metrics);
+        let uplink = Uplink::new(self.uplink.clone(), host, agent, writer, reader, &self.spool, metrics);
         let uplink = uplink.over(self.net.clone());
         tasks.spawn("uplink", |stop| uplink.run(stop));
         let stop = tasks.stop();
