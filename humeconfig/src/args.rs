@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
+use crate::orders::{AGENTS_EXAMPLES, AgentsArgs};
 use crate::set::args::SetArgs;
 use crate::wizard::WizardArgs;
 
@@ -19,10 +20,12 @@ Environment:
 Exit codes:
   0   made or so already, and said on standard output what and what to do next
   64  the command line is wrong
+  66  there is no such agent
+  69  the master cannot be reached
   70  a fault of the program
   73  a file or folder cannot be made, or exists already: nothing was changed
   74  reading or writing failed
-  75  another humeconfig changes the same files, or somebody did meanwhile: try again
+  75  another humeconfig changes the same files, or somebody did meanwhile: try again; or the master says no
   77  not permitted
   78  what is needed of the site is missing or wrong, or the daemon would refuse the configuration";
 
@@ -67,7 +70,7 @@ impl Args {
     pub fn is_quiet(&self) -> bool {
         match &self.command {
             Some(Command::Set(set)) => set.file.quiet,
-            Some(Command::Init(_) | Command::Agent(_) | Command::Wizard(_)) => false,
+            Some(Command::Init(_) | Command::Agent(_) | Command::Wizard(_) | Command::Agents(_)) => false,
             None => self.set.file.quiet,
         }
     }
@@ -94,6 +97,9 @@ pub enum Command {
     /// Writes only after a yes. Without a terminal, each line of the standard input is an answer.
     #[command(before_help = WIZARD_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Wizard(WizardArgs),
+    /// List the agents of the master of this machine, and say which of them may speak.
+    #[command(before_help = AGENTS_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Agents(AgentsArgs),
 }
 
 /// `humeconfig init`.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use hume_core::ErrorClass;
 use hume_runtime::config::ConfigError;
 use hume_runtime::exit;
 use hume_runtime::files::FileError;
@@ -103,6 +104,29 @@ pub enum Failure {
     /// The wizard came to no end.
     #[error(transparent)]
     Wizard(#[from] WizardError),
+    /// The master of this machine cannot be asked.
+    #[error("could not ask the master on {}: is it running, and is this its folder (--dir)?", socket.display())]
+    Unreachable {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The master says no.
+    #[error("the master says: {detail}")]
+    Refused {
+        /// Whose fault it is.
+        class: ErrorClass,
+        /// Why.
+        detail: String,
+    },
+    /// No agent is called so.
+    #[error("there is no agent `{name}`: `humeconfig agents list` names them")]
+    NoAgent {
+        /// What was asked for.
+        name: String,
+    },
     /// The steps could not be told; all of them were done.
     #[error("could not write to the standard output, though everything was made")]
     Output(#[source] io::Error),
@@ -122,6 +146,19 @@ impl Failure {
             Failure::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 exit::NO_PERMISSION
             }
+            Failure::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                exit::NO_PERMISSION
+            }
+            Failure::Unreachable { .. } => exit::UNAVAILABLE,
+            Failure::NoAgent { .. } => exit::NO_INPUT,
+            Failure::Refused { class, .. } => match class {
+                ErrorClass::Invalid => exit::USAGE,
+                ErrorClass::Unauthenticated | ErrorClass::Denied => exit::NO_PERMISSION,
+                ErrorClass::NotFound => exit::NO_INPUT,
+                ErrorClass::Conflict | ErrorClass::Full | ErrorClass::Busy => exit::TEMPORARY,
+                ErrorClass::Unavailable => exit::UNAVAILABLE,
+                ErrorClass::Internal => exit::SOFTWARE,
+            },
             Failure::Read { .. } | Failure::Output(_) => exit::IO,
             Failure::NoSite { .. }
             | Failure::NoPort { .. }

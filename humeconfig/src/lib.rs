@@ -1,13 +1,18 @@
-//! What an administrator of hume does once: make a site (`init`), make an agent of it (`agent`), say who is told (`set`).
+//! What an administrator of hume does: make a site (`init`), make an agent of it (`agent`), say who is told (`set`) and who may speak
+//! (`agents`).
 //!
 //! Everything is prepared in a folder beside its place and moved there at the end: a run that fails leaves nothing half
 //! made. Nothing that exists is replaced without `--force`, and what is replaced is kept under another name.
 
+mod admin;
 pub mod agent;
+pub mod agents;
 pub mod args;
 mod change;
 mod failure;
+mod http;
 pub mod init;
+pub mod orders;
 mod report;
 pub mod set;
 mod staging;
@@ -26,6 +31,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
         Some(Command::Init(init)) => init::run(init, out),
         Some(Command::Agent(agent)) => agent::run(agent, out),
+        Some(Command::Agents(agents)) => agents::run(agents, out),
         Some(Command::Set(set)) => set::run(set, out),
         Some(Command::Wizard(wizard)) => wizard::run(wizard, out),
         None => set::run(&args.set, out),

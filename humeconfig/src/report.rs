@@ -39,6 +39,25 @@ impl Report {
         self.0.push(line.into());
     }
 
+    /// A value as JSON.
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) {
+        self.0.push(serde_json::to_string_pretty(value).unwrap_or_default());
+    }
+
+    /// Rows in columns, with a head.
+    pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>) {
+        let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+        let all: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+        let width = |column: usize| all.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max();
+        for row in &all {
+            let cells = row.iter().enumerate();
+            let padded: Vec<String> = cells
+                .map(|(column, cell)| format!("{cell:<wide$}", wide = width(column).unwrap_or(0)))
+                .collect();
+            self.0.push(padded.join("  ").trim_end().to_owned());
+        }
+    }
+
     /// Writes all lines. A reader that has gone away is not a failure.
     pub(crate) fn write(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let written = self.0.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
@@ -52,6 +71,12 @@ impl Report {
 /// The day of a moment, as in 2026-11-22.
 pub(crate) fn day(time: Timestamp) -> String {
     time.to_string().chars().take(10).collect()
+}
+
+/// A moment to the minute, as in 2026-11-22 10:00 UTC.
+pub(crate) fn minute(time: Timestamp) -> String {
+    let text: String = time.to_string().chars().take(16).collect();
+    format!("{} UTC", text.replace('T', " "))
 }
 
 /// A path as a word of the shell.

@@ -14,7 +14,7 @@ use hume_core::HostName;
 use hume_runtime::accept::{self, AcceptLimits, Acceptor, OnRefusal, RefusalLog};
 use hume_runtime::signal::Hangups;
 use hume_runtime::socket::{self, SocketError};
-use hume_runtime::sqlite::{self, DirLock, LockError};
+use hume_runtime::sqlite::{self, DirLock, LockError, SqliteError};
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
 use hume_runtime::tls::{self, Identity, Roots, TlsError};
 use hume_runtime::{clock, exit, notify, serve};
@@ -22,14 +22,16 @@ use hume_transfer::command::{OrderError, Place};
 use hume_transfer::options::TRANSFERS_MAX;
 use hume_transfer::{Room, Transfers};
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use self::copies::{CopiesError, backup, restore};
+use crate::admin::{self, Admin};
 use crate::config::{self, Config, TlsConfig};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::pump::StoreLog;
+use crate::registry::{self, Registry, RegistryThread, Strangers};
 use crate::relay::{self, Relay};
 pub use crate::store::Taken;
 use crate::store::{Keeper, SqliteStore, StoreError, Writer};
@@ -62,6 +64,15 @@ pub enum MasterError {
         #[source]
         source: StoreError,
     },
+    /// The registry cannot be opened.
+    #[error("the registry {} cannot be used", path.display())]
+    Registry {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SqliteError,
+    },
     /// A port cannot be listened on.
     #[error("cannot listen on {address} (`{key}`)")]
     Listen {
@@ -93,7 +104,7 @@ impl MasterError {
         match self {
             MasterError::Tls(_) | MasterError::Transfer(_) => exit::CONFIG,
             MasterError::Lock(LockError::Held { .. }) => exit::TEMPORARY,
-            MasterError::Lock(_) | MasterError::Store { .. } => exit::IO,
+            MasterError::Lock(_) | MasterError::Store { .. } | MasterError::Registry { .. } => exit::IO,
             MasterError::Listen { .. } => exit::UNAVAILABLE,
             MasterError::Socket(_) => exit::CANNOT_CREATE,
             MasterError::Thread(_) | MasterError::Task(_) => exit::SOFTWARE,
@@ -113,6 +124,8 @@ pub struct Master {
     socket: UnixListener,
     store: SqliteStore,
     writer: Writer,
+    registry: Registry,
+    registry_thread: RegistryThread,
     _lock: DirLock,
 }
 
@@ -186,6 +199,9 @@ impl Master {
         let (store, writer) = SqliteStore::open(path, metrics.clone())
             .map_err(|source| MasterError::Store { path: path.clone(), source })?;
         let writer = writer.with_ballast(config.store.ballast_bytes);
+        let registry_file = folder_of(path).join(registry::FILE);
+        let (registry, registry_thread) = Registry::open(&registry_file, Strangers::Welcome)
+            .map_err(|source| MasterError::Registry { path: registry_file, source })?;
         let (relay, relay_config) = watch::channel(relay);
         let (web, web_config) = watch::channel(web);
         let limits = AcceptLimits { connections_max: relay::SESSIONS_MAX, ..AcceptLimits::default() };
@@ -205,6 +221,8 @@ impl Master {
             socket,
             store,
             writer,
+            registry,
+            registry_thread,
             _lock: lock,
         })
     }
@@ -234,11 +252,17 @@ impl Master {
             socket,
             store,
             writer,
+            registry,
+            registry_thread,
             _lock: lock,
         } = self;
         let mut storage = TaskGroup::new();
         storage
             .spawn_thread("store", |_| writer.run().map_err(anyhow::Error::from))
+            .map_err(MasterError::Thread)?;
+        let runtime = tokio::runtime::Handle::current();
+        storage
+            .spawn_thread("registry", move |stop| registry_thread.run(&runtime, &stop))
             .map_err(MasterError::Thread)?;
 
         metrics.transfers().expect(&config.transfer);
@@ -253,6 +277,7 @@ impl Master {
             accepted: relay_port.accepted,
             trust_domain,
             on_refusal: relay_port.on_refusal,
+            agents: registry.view().clone(),
             sessions: sessions.clone(),
             metrics: metrics.clone(),
         };
@@ -273,6 +298,7 @@ impl Master {
         let pumps = rooms.spawner(TRANSFERS_MAX);
         rooms.spawn("transfers", |stop| room.run(wanted, pumps, stop));
 
+        let admin = Admin { registry, store: handle.clone() };
         let state =
             WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name(), rooms.stop());
         let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, metrics.clone()));
@@ -284,7 +310,9 @@ impl Master {
         rooms.spawn("web accept", |stop| web_port.acceptor.run(stop));
         rooms.spawn("web", |stop| serve::serve_tls(over_tls, web_port.accepted, tls_connections, stop));
         rooms.spawn("web socket", |stop| {
-            serve::serve_unix(move |_| over_socket.clone(), socket, socket_connections, stop)
+            let router =
+                move |stream: &UnixStream| over_socket.clone().merge(admin::router(admin.clone(), stream));
+            serve::serve_unix(router, socket, socket_connections, stop)
         });
 
         rooms.spawn("reload", |stop| reload(config_file, config, certificates, transfers, hangups, stop));

@@ -26,6 +26,8 @@ pub enum Refused {
     Protocol,
     /// A question came without a valid token.
     Token,
+    /// An agent may not speak, or not any more.
+    Agent,
 }
 
 impl Refused {
@@ -33,6 +35,7 @@ impl Refused {
         match self {
             Refused::Protocol => "protocol",
             Refused::Token => "token",
+            Refused::Agent => "agent",
         }
     }
 }
@@ -123,7 +126,8 @@ impl Metrics {
         };
         // Every series is there from the start, so that the first refusal is an increase.
         let reasons = RefusalKind::ALL.iter().map(|kind| kind.as_str());
-        for reason in reasons.chain([Refused::Protocol, Refused::Token].map(Refused::as_str)) {
+        for reason in reasons.chain([Refused::Protocol, Refused::Token, Refused::Agent].map(Refused::as_str))
+        {
             drop(figures.refused.get_or_create(&Reason { reason }));
         }
         let build = vec![("version", env!("CARGO_PKG_VERSION"))];

@@ -5,11 +5,13 @@
 //! | `hume` → agent: JSON Lines on a Unix socket, files in the drop folder | [`intake`] |
 //! | agent ⇄ master: protobuf in gRPC (feature `grpc`) | `event`, `relay` |
 //! | anybody → `/api/v1`: JSON over HTTP | [`rest`] |
+//! | an administrator → `/admin/v1` on the master's socket: JSON over HTTP | [`admin`] |
 //! | what its servers have in common (feature `web`) | `web` |
 //! | how a failure is called on each of them | [`status`] |
 //!
 //! Generated types never leave this crate: what travels and what is meant are different types, converted here.
 
+pub mod admin;
 #[cfg(feature = "grpc")]
 pub mod event;
 pub mod intake;

@@ -22,6 +22,7 @@ mod outage;
 mod points;
 mod process_limits;
 mod redact;
+mod registry;
 mod revert;
 mod rights;
 mod service_manager;

@@ -66,8 +66,9 @@ const MASTER: Table = &[
     ("args", Import(&[])),
     ("master", ImportAll),
     ("config", ImportAll),
-    ("relay", Import(&["intake"])),
-    ("enroll", Import(&["intake"])),
+    ("relay", Import(&["intake", "registry"])),
+    ("enroll", Import(&["registry"])),
+    ("admin", Import(&["registry", "store"])),
     ("watchdog", Import(&["intake", "store"])),
     ("web", Import(&["store"])),
     ("pump", Import(&["store"])),
@@ -75,6 +76,7 @@ const MASTER: Table = &[
     ("plan", Import(&["store"])),
     ("routes", Import(&["store"])),
     ("store", Import(&[])),
+    ("registry", Import(&[])),
     ("metrics", Import(&[])),
 ];
 

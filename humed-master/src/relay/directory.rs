@@ -35,6 +35,11 @@ impl Directory {
         Place { directory: self.clone(), agent, session }
     }
 
+    /// Tells every session whose agent `may_not` speak any more.
+    pub(super) fn cut(&self, may_not: impl Fn(AgentId) -> bool) {
+        self.sessions().iter().filter(|(agent, _)| may_not(**agent)).for_each(|(_, (_, stop))| stop.set());
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.sessions().len()
@@ -58,6 +63,17 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_may_not_speak_are_told_and_the_others_are_not() {
+        let directory = Directory::default();
+        let agents = [AgentId::from_bytes([1; 16]), AgentId::from_bytes([2; 16])];
+        let stops = [Stop::new(), Stop::new()];
+        let places = [0, 1].map(|one| directory.enter(agents[one], SessionNo(1), &stops[one]));
+        directory.cut(|agent| agent == agents[1]);
+        assert_eq!([stops[0].is_set(), stops[1].is_set()], [false, true]);
+        drop(places);
+    }
 
     #[test]
     fn the_newest_session_of_an_agent_wins_in_whatever_order_they_come() {

@@ -18,6 +18,7 @@ use super::session::{Command, Now, Session, Signal};
 use super::turns::Turns;
 use crate::intake::{Intake, Parcel, SessionNo, Visitor};
 use crate::metrics::{Metrics, Refused};
+use crate::registry::View;
 
 /// An agent that does not take a frame within this time is gone.
 const SEND_TIME_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) directory: Directory,
     pub(super) clones: Clones,
     pub(super) turns: Turns,
+    pub(super) agents: View,
     pub(super) stop: Stop,
     pub(super) metrics: Metrics,
 }
@@ -72,7 +74,7 @@ pub(super) async fn drive(
             biased;
             () = superseded.wait(), if !is_superseded => {
                 is_superseded = true;
-                Signal::Superseded
+                drive.denied().unwrap_or(Signal::Superseded)
             }
             () = stop.wait(), if !is_stopping => {
                 is_stopping = true;
@@ -105,6 +107,10 @@ impl Drive {
     async fn act(&mut self, command: Command) -> Result<(), Over> {
         match command {
             Command::Enter(hello) => {
+                if let Some(denied) = self.denied() {
+                    self.work = Some(Box::pin(std::future::ready(denied)));
+                    return Ok(());
+                }
                 if let Some(why) = self.is_cloned(&hello) {
                     self.work = Some(Box::pin(std::future::ready(Signal::Cloned(why))));
                     return Ok(());
@@ -120,6 +126,10 @@ impl Drive {
             Command::Commit(parcels) => {
                 // Without a session nothing is read that could be committed.
                 let Some(session) = self.session() else { return Ok(()) };
+                if let Some(denied) = self.denied() {
+                    self.work = Some(Box::pin(std::future::ready(denied)));
+                    return Ok(());
+                }
                 points::reach(Point::MasterReceived);
                 let (intake, agent) = (self.shared.intake.clone(), self.visitor.agent);
                 let (turns, bytes) = (self.shared.turns.clone(), parcels.iter().map(Parcel::bytes).sum());
@@ -152,6 +162,14 @@ impl Drive {
             Command::Close(error) => return Err(Over(error)),
         }
         Ok(())
+    }
+
+    /// Why the agent may not speak, if it may not.
+    fn denied(&self) -> Option<Signal> {
+        self.shared.agents.check(self.visitor.agent).err().map(|denial| {
+            self.shared.metrics.refused(Refused::Agent);
+            Signal::Denied(denial)
+        })
     }
 
     /// Why this process is not let in now: another one has its identity, and it is that one's turn.
@@ -199,6 +217,10 @@ impl Drive {
             tracing::info!(%agent, address, session = admitted.session.0, "agent connected");
             let place = self.shared.directory.enter(*agent, admitted.session, &self.superseded);
             self.place = Some((admitted.session, place));
+            // What changed between the Hello and here was told to the others alone.
+            if self.shared.agents.check(*agent).is_err() {
+                self.superseded.set();
+            }
         }
     }
 

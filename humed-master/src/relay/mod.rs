@@ -1,6 +1,6 @@
 //! The master's end of the stream: one session per agent, over connections that mutual TLS has let through.
 //!
-//! Who an agent is stands in its certificate and nowhere else. Rules are in `session.rs`, I/O in `drive.rs`.
+//! Who an agent is stands in its certificate and nowhere else; whether it may speak, the registry knows. Rules are in `session.rs`, I/O in `drive.rs`.
 
 mod clones;
 mod directory;
@@ -9,6 +9,7 @@ mod peer;
 mod session;
 mod turns;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use self::peer::Peer;
 use self::turns::Turns;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
+use crate::registry::View;
 
 /// Sessions at the same time.
 pub const SESSIONS_MAX: usize = 10_000;
@@ -73,6 +75,8 @@ pub struct Relay<S = Connection> {
     pub trust_domain: Option<String>,
     /// Told of connections that name no agent.
     pub on_refusal: OnRefusal,
+    /// Who may speak.
+    pub agents: View,
     /// Runs the sessions.
     pub sessions: Spawner,
     /// Counts.
@@ -84,15 +88,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Relay<S> {
     /// # Errors
     /// If the server itself fails.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Relay { intake, accepted, trust_domain, on_refusal, sessions, metrics } = self;
+        let Relay { intake, accepted, trust_domain, on_refusal, agents, sessions, metrics } = self;
         let shared = Shared {
             intake,
             directory: Directory::default(),
             clones: Clones::default(),
             turns: Turns::default(),
+            agents,
             stop: stop.clone(),
             metrics,
         };
+        let cuts = cuts(shared.agents.clone(), shared.directory.clone());
         let handler = Arc::new(Handler { shared, sessions });
         let connections = ReceiverStream::new(accepted).filter_map(move |accepted| {
             match AgentStream::new(accepted, trust_domain.as_deref()) {
@@ -115,11 +121,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Relay<S> {
             .serve_with_incoming_shutdown(connections, async move { stop.wait().await });
         tokio::select! {
             served = serving => Ok(served?),
+            never = cuts => match never {},
             () = drained(stopped) => {
                 tracing::warn!("cut off agents that did not take the goodbye");
                 Ok(())
             }
         }
+    }
+}
+
+/// Cuts the sessions of agents that may not speak any more, whenever something has changed.
+async fn cuts(agents: View, directory: Directory) -> Infallible {
+    let mut changes = agents.changes();
+    loop {
+        if changes.changed().await.is_err() {
+            // Without a registry nothing ever changes.
+            std::future::pending::<()>().await;
+        }
+        directory.cut(|agent| agents.check(agent).is_err());
     }
 }
 

@@ -15,6 +15,7 @@ use hume_proto::relay::{
 };
 
 use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
+use crate::registry::Denial;
 
 /// The first frame must come within this time.
 pub(super) const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +35,10 @@ const INCOMPATIBLE_RETRY_MS: (u32, u32) = (3_600_000, 7_200_000);
 const PROTOCOL_RETRY_MS: (u32, u32) = (30_000, 120_000);
 /// Of two processes with one identity each is heard in turn: whoever is not comes back after this time.
 const CLONE_RETRY_MS: (u32, u32) = (60_000, 120_000);
+/// An agent that may never speak again comes back after this time: somebody must let its host join again first.
+const REVOKED_RETRY_MS: (u32, u32) = (900_000, 1_800_000);
+/// An agent that may not speak for now comes back after this time.
+const SUSPENDED_RETRY_MS: (u32, u32) = (30_000, 60_000);
 /// An agent that the store could not let in comes back after this time.
 const UNAVAILABLE_RETRY_MS: (u32, u32) = (THROTTLE_MS, 4 * THROTTLE_MS);
 
@@ -74,6 +79,8 @@ pub(super) enum Signal {
     Superseded,
     /// Another process has this agent's identity, and it is that one's turn; in words.
     Cloned(String),
+    /// The agent may not speak, or not any more.
+    Denied(Denial),
     /// The master stops; agents come back within this range of milliseconds.
     Stop(u32, u32),
     /// The moment of [`Session::wake_at`] has come.
@@ -232,6 +239,14 @@ impl Session {
             Signal::Cloned(why) => {
                 let away = farewell(GoAwayReason::CloneSuspected, CLONE_RETRY_MS, &why);
                 self.close(Some(away), Some(why), &mut commands);
+            }
+            Signal::Denied(denial) => {
+                let pause = match denial {
+                    Denial::Pending | Denial::Suspended => SUSPENDED_RETRY_MS,
+                    Denial::Revoked => REVOKED_RETRY_MS,
+                };
+                let why = denial.to_string();
+                self.close(Some(farewell(GoAwayReason::Revoked, pause, &why)), Some(why), &mut commands);
             }
             Signal::Stop(min, max) => {
                 let away = farewell(GoAwayReason::Shutdown, (min, max), "the master stops");

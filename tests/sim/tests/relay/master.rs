@@ -16,6 +16,7 @@ use hume_runtime::clock;
 use hume_runtime::task_group::{Spawner, Stop, TaskGroup};
 use humed_master::intake::Intake;
 use humed_master::metrics::Metrics;
+use humed_master::registry::View;
 use humed_master::relay::{Relay, SESSIONS_MAX};
 use humed_master::store::{
     Admission, BoxFuture, CommitOutcome, Content, Departure, Entered, Entrance, EventWriter, Sessions,
@@ -71,6 +72,7 @@ impl Master {
             accepted: receiver,
             trust_domain: Some(DOMAIN.to_owned()),
             on_refusal: Arc::new(|_| {}),
+            agents: View::of_nobody(),
             sessions: tasks.spawner(SESSIONS_MAX),
             metrics,
         };

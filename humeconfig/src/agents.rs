@@ -1,0 +1,111 @@
+//! `humeconfig agents`: who may speak, as the master of this machine knows it, and what is to change.
+
+use std::io::Write;
+
+use hume_core::Timestamp;
+use hume_proto::admin::{AdminAgent, AdminAgents};
+use serde::Serialize;
+
+use crate::admin::Master;
+use crate::failure::Failure;
+use crate::orders::{AgentsArgs, AgentsOrder};
+use crate::report::{Report, minute};
+
+/// An order without particulars.
+#[derive(Serialize)]
+struct Nothing {}
+
+/// Does what is asked and says it.
+pub fn run(args: &AgentsArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let master = Master::of(&args.dir)?;
+    let mut report = Report::default();
+    match &args.order {
+        AgentsOrder::List { json } => {
+            let listed: AdminAgents = master.get("/agents")?;
+            if *json {
+                report.json(&listed);
+            } else {
+                report
+                    .table(&["HOST", "AGENT", "STATE", "CONNECTION", "LAST SEEN", "VERSION"], rows(&listed));
+                if listed.truncated {
+                    report.line("there are more: this is what one answer holds");
+                }
+            }
+        }
+        AgentsOrder::Show { name } => {
+            let listed: AdminAgents = master.get("/agents")?;
+            let meant: Vec<&AdminAgent> =
+                listed.agents.iter().filter(|agent| is_meant(agent, name)).collect();
+            if meant.is_empty() {
+                return Err(Failure::NoAgent { name: name.clone() });
+            }
+            for agent in meant {
+                show(agent, &mut report);
+            }
+        }
+        AgentsOrder::Approve { name } => change(&master, name, "approve", &mut report)?,
+        AgentsOrder::Suspend { name } => change(&master, name, "suspend", &mut report)?,
+        AgentsOrder::Revoke { name } => change(&master, name, "revoke", &mut report)?,
+    }
+    report.write(out)
+}
+
+fn change(master: &Master, name: &str, order: &str, report: &mut Report) -> Result<(), Failure> {
+    let agent: AdminAgent = master.post(&format!("/agents/{}/{order}", escaped(name)), &Nothing {})?;
+    let cut =
+        if agent.connection == "connected" && agent.state != "active" { ", its session is cut" } else { "" };
+    report.line(format!("agent {} of {} is {}{cut}", agent.agent, agent.host, agent.state));
+    Ok(())
+}
+
+fn is_meant(agent: &AdminAgent, name: &str) -> bool {
+    agent.host == name || (!name.is_empty() && agent.agent.to_string().starts_with(name))
+}
+
+fn rows(listed: &AdminAgents) -> Vec<Vec<String>> {
+    let row = |agent: &AdminAgent| {
+        vec![
+            agent.host.clone(),
+            agent.agent.to_string(),
+            agent.state.clone(),
+            agent.connection.clone(),
+            agent.last_seen.map(minute).unwrap_or_default(),
+            agent.version.clone().unwrap_or_default(),
+        ]
+    };
+    listed.agents.iter().map(row).collect()
+}
+
+fn show(agent: &AdminAgent, report: &mut Report) {
+    let time = |time: Option<Timestamp>| time.map_or_else(|| "unknown".to_owned(), minute);
+    let since = agent.state_since.map(|since| format!(" since {}", minute(since))).unwrap_or_default();
+    report.line(format!("agent {} of {}", agent.agent, agent.host));
+    report.line(format!("  state        {}{since}", agent.state));
+    report.line(format!("  connection   {}", agent.connection));
+    report.line(format!("  last seen    {}", time(agent.last_seen)));
+    report.line(format!("  address      {}", agent.address.as_deref().unwrap_or("unknown")));
+    report.line(format!("  version      {}", agent.version.as_deref().unwrap_or("unknown")));
+    report.line(format!("  certificate  until {}", time(agent.certificate_expires_at)));
+    if let Some(queued) = agent.queued_events {
+        let since = agent.queued_since.map(|since| format!(" since {}", minute(since))).unwrap_or_default();
+        report.line(format!("  queue        {queued} events{since}"));
+    }
+}
+
+/// A name as a part of a path.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_place_in_the_path() {
+        assert_eq!(escaped("web-1.example"), "web-1.example");
+        assert_eq!(escaped("../a b?%"), "..%2Fa%20b%3F%25");
+    }
+}

@@ -1,0 +1,123 @@
+//! Who may speak: agents and their states, certificates that were issued, tokens for enrolment, and who changed what when.
+//!
+//! All of it is in `registry.db` beside the store, written by one thread, each change and its line in the audit log in one
+//! transaction. Deciding is pure (`decide.rs`); the tables are acted on in `agents.rs`, `tokens.rs` and `audit.rs`. What is asked
+//! for every session and every commit, whether an agent may speak, is answered from memory (`view.rs`).
+
+mod agents;
+mod audit;
+mod decide;
+mod desk;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod types;
+mod view;
+
+use std::path::Path;
+
+use hume_core::{AgentId, HostName, Timestamp};
+use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::decide::Wish;
+use self::desk::Desk;
+pub use self::desk::RegistryThread;
+pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, RegistryError};
+pub use self::view::{Denial, Strangers, View};
+
+/// The file beside the store.
+pub const FILE: &str = "registry.db";
+/// Jobs that wait for the thread.
+const JOBS_MAX: usize = 64;
+const CACHE_KIB: u32 = 1024;
+
+type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    jobs: mpsc::Sender<Job>,
+    view: View,
+}
+
+impl Registry {
+    /// Opens the registry in the file, which is made if it is missing. The thread must run for anything to be answered.
+    /// # Errors
+    /// [`SqliteError`].
+    pub fn open(path: &Path, strangers: Strangers) -> Result<(Registry, RegistryThread), SqliteError> {
+        let options = SqliteOptions { cache_kib: CACHE_KIB, ..SqliteOptions::default() };
+        let mut connection = sqlite::open_writer(path, &options)?;
+        sqlite::migrate(&mut connection, schema::APPLICATION_ID, &schema::MIGRATIONS)?;
+        let failed = |source| SqliteError::Step { step: "read", source };
+        let view = View::new(strangers, agents::standings(&connection).map_err(failed)?);
+        let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+        let thread = RegistryThread::new(Desk::new(connection, view.clone()), receiver);
+        Ok((Registry { jobs, view }, thread))
+    }
+
+    /// Who may speak.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// All agents that the registry knows, by host.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn agents(&self) -> Result<Vec<AgentEntry>, RegistryError> {
+        self.ask(|desk| desk.read(agents::all)).await
+    }
+
+    /// Changes the state of an agent, which is entered as one of this host if it is not known yet. The new entry.
+    /// # Errors
+    /// [`RegistryError::Refused`] if that does not follow from the state it has.
+    pub async fn change(
+        &self,
+        agent: AgentId,
+        host: HostName,
+        wish: Wish,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<AgentEntry, RegistryError> {
+        self.ask(move |desk| {
+            desk.write(|work| {
+                let before = agents::one(work.connection(), agent)?;
+                let state = before.as_ref().map(|entry| entry.state);
+                let subject = agent.to_string();
+                let after = match decide::change(state, wish) {
+                    Ok(after) => after,
+                    Err(why) => {
+                        work.audit(&actor, wish.as_str(), &subject, host.as_str(), why, now)?;
+                        return Ok(Err(RegistryError::Refused(why.to_owned())));
+                    }
+                };
+                agents::set_state(work, agent, &host, after, now)?;
+                work.audit(&actor, wish.as_str(), &subject, host.as_str(), "done", now)?;
+                let entry = agents::one(work.connection(), agent)?;
+                Ok(entry.ok_or_else(|| RegistryError::Refused("the agent is gone".to_owned())))
+            })?
+        })
+        .await
+    }
+
+    /// The newest lines of the audit log, the newest first.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn audit_lines(&self, lines_max: usize) -> Result<Vec<AuditLine>, RegistryError> {
+        self.ask(move |desk| desk.read(|connection| audit::newest(connection, lines_max))).await
+    }
+
+    /// Has the thread do something, and waits for what comes of it.
+    async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Desk) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |desk| {
+            // Whoever has gone away does not want to know.
+            let _ = answer.send(job(desk));
+        });
+        self.jobs.send(job).await.map_err(|_| RegistryError::Stopped)?;
+        answered.await.map_err(|_| RegistryError::Stopped)?
+    }
+}

@@ -1,0 +1,107 @@
+//! What the registry keeps, as values.
+
+use hume_core::{AgentId, ErrorClass, Timestamp};
+use hume_runtime::sqlite::SqliteError;
+
+/// Whether an agent may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentState {
+    /// Asked to be let in; somebody must approve it.
+    Pending,
+    /// May speak.
+    Active,
+    /// May not speak for now.
+    Suspended,
+    /// May never speak again.
+    Revoked,
+}
+
+impl AgentState {
+    const ALL: [AgentState; 4] =
+        [AgentState::Pending, AgentState::Active, AgentState::Suspended, AgentState::Revoked];
+
+    /// As people and the database know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AgentState::Pending => "pending",
+            AgentState::Active => "active",
+            AgentState::Suspended => "suspended",
+            AgentState::Revoked => "revoked",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<AgentState> {
+        AgentState::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// An agent of the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentEntry {
+    /// Who it is.
+    pub agent: AgentId,
+    /// The host it was let in for.
+    pub host: String,
+    /// Whether it may speak.
+    pub state: AgentState,
+    /// When it was entered.
+    pub entered_at: Timestamp,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+}
+
+/// Who does something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Such as `uid 0`.
+    pub name: String,
+    /// Where from: an IP address, or `socket`.
+    pub address: String,
+}
+
+/// A line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditLine {
+    /// Its place; grows by one.
+    pub number: u64,
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What was done or tried.
+    pub action: String,
+    /// To what: an agent, a token.
+    pub subject: String,
+    /// More words; no secrets.
+    pub detail: String,
+    /// `done`, or why not.
+    pub outcome: String,
+}
+
+/// The registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It does not follow from what is there; in words.
+    #[error("{0}")]
+    Refused(String),
+    /// The database failed.
+    #[error("the registry cannot be read or written")]
+    Database(#[from] rusqlite::Error),
+    /// The database could not be kept in shape.
+    #[error("the registry cannot be kept in shape")]
+    Shape(#[from] SqliteError),
+    /// The master stops.
+    #[error("the registry is closed")]
+    Stopped,
+}
+
+impl RegistryError {
+    /// What the other end can do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            RegistryError::Refused(_) => ErrorClass::Conflict,
+            RegistryError::Database(_) | RegistryError::Shape(_) => ErrorClass::Internal,
+            RegistryError::Stopped => ErrorClass::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
+//!
+//! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke`, where NAME is an id, the beginning of one, or a host. Failures are
+//! those of `/api/v1` ([`crate::rest::Problem`]).
+
+use hume_core::{AgentId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// An agent, as the registry and the store know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminAgent {
+    /// Its id.
+    pub agent: AgentId,
+    /// Its host.
+    pub host: String,
+    /// `pending`, `active`, `suspended` or `revoked`.
+    pub state: String,
+    /// Since when; null if that was never changed.
+    pub state_since: Option<Timestamp>,
+    /// `connected`, `disconnected`, or `never`.
+    pub connection: String,
+    /// When it was last heard.
+    pub last_seen: Option<Timestamp>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Where it connects from.
+    pub address: Option<String>,
+    /// Events that wait at it, by its latest word.
+    pub queued_events: Option<u64>,
+    /// Since when the oldest of them waits.
+    pub queued_since: Option<Timestamp>,
+    /// When the certificate ends that it showed last.
+    pub certificate_expires_at: Option<Timestamp>,
+}
+
+/// Agents, by host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminAgents {
+    /// By host.
+    pub agents: Vec<AdminAgent>,
+    /// True when there are more than one answer holds.
+    pub truncated: bool,
+}
