@@ -13,6 +13,7 @@ use hume_runtime::socket::SocketError;
 use hume_runtime::tls::TlsError;
 
 use crate::change::ChangeError;
+use crate::from_url::FromUrlError;
 use crate::set::SetError;
 use crate::wizard::WizardError;
 
@@ -101,6 +102,9 @@ pub enum Failure {
     /// The flags cannot be carried out.
     #[error(transparent)]
     Set(#[from] SetError),
+    /// The configuration of a server was not taken.
+    #[error(transparent)]
+    FromUrl(#[from] FromUrlError),
     /// The wizard came to no end.
     #[error(transparent)]
     Wizard(#[from] WizardError),
@@ -170,6 +174,7 @@ impl Failure {
             Failure::Change(error) => error.exit_code(),
             Failure::Set(error) => error.exit_code(),
             Failure::Wizard(error) => error.exit_code(),
+            Failure::FromUrl(error) => error.exit_code(),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod agents;
 pub mod args;
 mod change;
 mod failure;
+pub mod from_url;
 mod http;
 pub mod init;
 pub mod orders;

@@ -13,6 +13,7 @@ mod correlation;
 mod discard;
 mod disk;
 mod follow;
+mod from_url;
 mod kill9;
 mod lifecycle;
 mod main_job;

@@ -27,6 +27,8 @@ use crate::staging::{Published, free_name};
 /// Mode of a configuration that is made: it holds no secret.
 const CONFIG_MODE: u32 = 0o644;
 const SECRET_MODE: u32 = 0o600;
+/// Most that others may do with a configuration that may hold secrets.
+const SECRET_CONFIG_MODE: u32 = 0o640;
 /// Folder of secrets beside the configuration: its names are for its owner, its files for whom they belong to.
 const SECRETS_MODE: u32 = 0o711;
 /// Its name.
@@ -57,6 +59,8 @@ pub(crate) struct Draft {
     pub(crate) text: String,
     /// The same with the names under which the secrets lie while the daemon judges.
     pub(crate) trial: String,
+    /// Whether secrets may stand in the text itself, so that nobody may read it but its owner and the daemon.
+    pub(crate) is_secret: bool,
     /// What goes into files of their own.
     pub(crate) secrets: Vec<SecretFile>,
 }
@@ -152,15 +156,28 @@ impl ConfigFile {
             done.push(exchange(&folder.join(&secret.trial), &folder.join(&secret.path), now)?);
         }
         if self.text() != draft.text || !self.exists() {
-            let mode = self.before.as_ref().map_or(CONFIG_MODE, |before| before.mode);
+            let (mode, owner) = self.manners(draft);
             let staged = files::temporary_beside(&self.path);
-            files::write(&staged, draft.text.as_bytes(), mode)?;
-            if let Some(Before { owner, .. }) = &self.before {
-                give(&staged, Some(*owner))?;
-            }
+            files::write(&staged, draft.text.as_bytes(), mode & SECRET_MODE)?;
+            give(&staged, owner)?;
+            files::set_mode(&staged, mode)?;
             done.push(exchange(&staged, &self.path, now)?);
         }
         Ok(done)
+    }
+
+    /// Mode and owner of the file that is to be.
+    fn manners(&self, draft: &Draft) -> (u32, Option<(u32, u32)>) {
+        let (mode, owner) = match &self.before {
+            Some(Before { mode, owner, .. }) => (*mode, Some(*owner)),
+            None => (CONFIG_MODE, None),
+        };
+        if !draft.is_secret {
+            return (mode, owner);
+        }
+        // The owner's, and readable by the daemon.
+        let reader = self.reader().map(|(_, group)| (owner.map_or(0, |(user, _)| user), group));
+        (mode & SECRET_CONFIG_MODE, reader.or(owner))
     }
 
     fn holds(&self, secret: &SecretFile) -> Result<bool, ChangeError> {

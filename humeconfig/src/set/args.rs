@@ -1,11 +1,16 @@
 //! The flags of `humeconfig set`, with the names that the Python tool had; the top level takes them as well.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use hume_core::Level;
 use hume_runtime::secret::SecretText;
 
-use crate::change::Daemon;
+use crate::change::{Checker, Daemon};
+use crate::failure::Failure;
+use crate::from_url::FromUrlArgs;
+use crate::report::Report;
+use crate::set::Prepared;
 
 /// Where a secret of the command line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,34 @@ pub struct FileArgs {
     pub quiet: bool,
 }
 
+impl FileArgs {
+    /// Whose configuration it is.
+    pub(crate) fn daemon(&self) -> Daemon {
+        let of_file = self.config.as_deref().map(Daemon::of_file);
+        self.of.or(of_file).unwrap_or(Daemon::Agent)
+    }
+
+    /// Shows what would change, and makes it unless this is dry.
+    pub(crate) fn carry_out(&self, prepared: &Prepared, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut report = Report::default();
+        if prepared.is_done() {
+            prepared.say_done(&mut report);
+        } else {
+            prepared.show(&mut report);
+            if self.dry {
+                let program = self.daemon().program();
+                report.line(format!("dry run: nothing was written, and {program} was not asked"));
+            } else {
+                prepared.make(&Checker::named(self.check_with.as_deref()), &mut report)?;
+                report.line("");
+                report.line("next:");
+                prepared.advise(&mut report);
+            }
+        }
+        if self.quiet { Ok(()) } else { report.write(out) }
+    }
+}
+
 /// `humeconfig set`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SetArgs {
@@ -73,6 +106,9 @@ pub struct SetArgs {
     /// The socket of the agent at which scripts report, such as `unix:/run/hume/hume.sock`.
     #[arg(long, value_name = "unix:PATH")]
     pub endpoint: Option<String>,
+    /// The configuration of a server.
+    #[command(flatten)]
+    pub from: FromUrlArgs,
     /// Name of the transfer [default: the one of this kind that is there, else the kind].
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -14,11 +14,11 @@ use std::io::{self, Write};
 use hume_runtime::exit;
 use hume_runtime::secret::SecretError;
 
-use crate::change::{Checker, Daemon};
+use crate::change::Daemon;
 use crate::failure::Failure;
+use crate::from_url::{self, FromUrlArgs, FromUrlError};
 use crate::init::absolute;
-use crate::report::Report;
-use args::SetArgs;
+use args::{FileArgs, SetArgs};
 pub(crate) use prepared::Prepared;
 
 /// The flags ask for nothing that can be done.
@@ -26,7 +26,7 @@ pub(crate) use prepared::Prepared;
 pub enum SetError {
     /// No flag says what.
     #[error(
-        "nothing to set: say what with --slack, --syslog, --rsyslog, --logstash, --fluentd or --endpoint"
+        "nothing to set: say what with --slack, --syslog, --rsyslog, --logstash, --fluentd, --endpoint or --from-url"
     )]
     Nothing,
     /// A webhook that no Slack has. Its text is not shown.
@@ -107,9 +107,15 @@ impl SetError {
 
 /// Makes it so, and says what it did.
 pub fn run(args: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(url) = &args.from.from_url {
+        let others = SetArgs { from: FromUrlArgs::default(), file: FileArgs::default(), ..args.clone() };
+        return match wish::all(&others, &mut io::empty()) {
+            Err(SetError::Nothing) if args.name.is_none() => from_url::run(&args.from, url, &args.file, out),
+            _ => Err(FromUrlError::AndOthers.into()),
+        };
+    }
     let wishes = wish::all(args, &mut io::stdin().lock())?;
-    let of_file = args.file.config.as_deref().map(Daemon::of_file);
-    let daemon = args.file.of.or(of_file).unwrap_or(Daemon::Agent);
+    let daemon = args.file.daemon();
     let mut kinds: Vec<_> = wishes.iter().filter_map(wish::Wish::kind).collect();
     kinds.dedup();
     if args.name.is_some() && kinds.len() > 1 {
@@ -123,19 +129,5 @@ pub fn run(args: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
     }
     let path = absolute(args.file.config.as_deref().unwrap_or(daemon.config()))?;
     let prepared = Prepared::new(daemon, path, "", &wishes, args.name.as_deref())?;
-    let mut report = Report::default();
-    if prepared.is_done() {
-        prepared.say_done(&mut report);
-    } else {
-        prepared.show(&mut report);
-        if args.file.dry {
-            report.line(format!("dry run: nothing was written, and {} was not asked", daemon.program()));
-        } else {
-            prepared.make(&Checker::named(args.file.check_with.as_deref()), &mut report)?;
-            report.line("");
-            report.line("next:");
-            prepared.advise(&mut report);
-        }
-    }
-    if args.file.quiet { Ok(()) } else { report.write(out) }
+    args.file.carry_out(&prepared, out)
 }

@@ -43,11 +43,19 @@ impl Prepared {
         config::parse::<toml::Table>(file.path(), &before)?;
         let edited = edit::edit(&before, wishes, name)
             .map_err(|reason| ChangeError::Content { path: file.path().to_owned(), reason })?;
-        let draft = Draft { text: edited.text, trial: edited.trial, secrets: edited.secrets };
+        let draft =
+            Draft { text: edited.text, trial: edited.trial, secrets: edited.secrets, is_secret: false };
         let moves_socket = wishes
             .iter()
             .any(|wish| matches!(wish, Wish::Key { section: Some("intake"), key: "socket", .. }));
         Ok(Prepared { file, draft, names: edited.names, moves_socket })
+    }
+
+    /// The whole file shall be this text, which may hold secrets.
+    pub(crate) fn whole(daemon: Daemon, path: PathBuf, text: String) -> Result<Prepared, ChangeError> {
+        let file = ConfigFile::open(daemon, path)?;
+        let draft = Draft { trial: text.clone(), text, secrets: Vec::new(), is_secret: true };
+        Ok(Prepared { file, draft, names: Vec::new(), moves_socket: false })
     }
 
     /// Whether all of it is so already.

@@ -114,7 +114,8 @@ pub(crate) fn peer(kind: Kind, address: &str) -> Result<Wish, SetError> {
     Err(SetError::Address { kind: kind.word(), address: address.to_owned(), protocols })
 }
 
-fn read(flag: &str, given: &Given, stdin: &mut dyn BufRead) -> Result<SecretText, SetError> {
+/// The secret that a flag gives, from where it is.
+pub(crate) fn read(flag: &str, given: &Given, stdin: &mut dyn BufRead) -> Result<SecretText, SetError> {
     let unread = |source| SetError::Secret { flag: flag.to_owned(), source };
     match given {
         Given::Here(text) => Ok(text.clone()),
