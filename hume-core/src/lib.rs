@@ -11,6 +11,7 @@
 //! | how long did a run take, how did it end | [`run`] |
 //! | how is a duration written | [`duration`] |
 //! | when should a task run | [`schedule`] |
+//! | what is expected of a task on its hosts | [`watch`] |
 //! | which events are asked for | [`filter`], [`page`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
@@ -34,6 +35,7 @@ pub mod schedule;
 pub mod status;
 pub mod time;
 pub mod varint;
+pub mod watch;
 
 pub use error::{BoundError, ErrorClass};
 pub use event::{Draft, Event, Position, StoredEvent};

@@ -19,6 +19,8 @@ pub const HOST_BYTES_MAX: usize = 253;
 pub const TAG_BYTES_MAX: usize = 64;
 /// Longest run key, in bytes.
 pub const RUN_KEY_BYTES_MAX: usize = 128;
+/// Longest name of a watch, in bytes.
+pub const WATCH_BYTES_MAX: usize = 64;
 /// Longest name of a flag on a run's time line, in bytes.
 pub const FLAG_BYTES_MAX: usize = 64;
 
@@ -89,6 +91,23 @@ text_name! {
 text_name! {
     /// A mark on a run's time line: 1 to 64 bytes, printable, no white space at the ends.
     FlagName
+}
+
+text_name! {
+    /// The name of a watch: 1 to 64 bytes of letters, digits, `-`, `_` and `.`.
+    WatchName
+}
+
+impl WatchName {
+    /// # Errors
+    /// [`BoundError`] naming the field and the bound.
+    pub fn parse(text: &str) -> Result<WatchName, BoundError> {
+        check("watch", text, WATCH_BYTES_MAX)?;
+        if !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            return Err(BoundError::new("watch", "must have only letters, digits, `-`, `_` and `.`"));
+        }
+        Ok(WatchName(text.into()))
+    }
 }
 
 impl TaskName {

@@ -215,6 +215,13 @@ impl Pattern {
 pub struct TaskPatterns(Vec<Pattern>);
 
 impl TaskPatterns {
+    /// This one name, or pattern.
+    /// # Errors
+    /// Why no task can have such a name.
+    pub fn one(text: &str) -> Result<TaskPatterns, String> {
+        Ok(TaskPatterns(vec![Pattern::parse(text)?]))
+    }
+
     /// Whether one of them is for this task.
     pub fn has(&self, task: &TaskName) -> bool {
         self.0.iter().any(|pattern| pattern.0.matches(task.as_str()))
