@@ -12,12 +12,14 @@
 //! | how is a duration written | [`duration`] |
 //! | when should a task run | [`schedule`] |
 //! | what is expected of a task on its hosts | [`watch`] |
+//! | did a run come when it should have | [`slot`], [`course`] |
 //! | which events are asked for | [`filter`], [`page`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
 
 pub mod check;
 pub mod correlate;
+pub mod course;
 pub mod duration;
 pub mod error;
 pub mod event;
@@ -32,6 +34,7 @@ pub mod run;
 #[cfg(test)]
 mod run_tests;
 pub mod schedule;
+pub mod slot;
 pub mod status;
 pub mod time;
 pub mod varint;

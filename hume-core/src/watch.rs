@@ -532,7 +532,7 @@ mod tests {
         assert_eq!(watch.schedule.len(), 2);
         assert!(watch.tasks.has(&task("BACKUP_DB")));
         let (web, tag) = (HostName::parse("web12").unwrap(), Tag::parse("nightly").unwrap());
-        assert!(watch.hosts.has(&web, &[tag.clone()]) && !watch.hosts.has(&web, &[]));
+        assert!(watch.hosts.has(&web, std::slice::from_ref(&tag)) && !watch.hosts.has(&web, &[]));
         assert!(!watch.hosts.has(&HostName::parse("db12").unwrap(), &[tag]));
         assert_eq!(watch.telling.tolerate, Some(Tolerate { bad: 1, of: 4 }));
         assert_eq!((watch.terms.early, watch.terms.offline_max), (Duration::ZERO, None));
