@@ -5,6 +5,7 @@ use crate::event::{EventKind, StoredEvent};
 use crate::level::Level;
 use crate::name::{HostName, RunId, Tag, TaskName};
 use crate::run::RunState;
+use crate::scope::Scope;
 use crate::time::Timestamp;
 
 /// Which kinds of events are asked for.
@@ -69,12 +70,14 @@ pub struct EventFilter {
     pub grep: Option<String>,
     /// Of these kinds.
     pub kind: KindFilter,
+    /// Of what the asker may see.
+    pub scope: Scope,
 }
 
 impl EventFilter {
     /// True when the event is asked for.
     pub fn matches(&self, stored: &StoredEvent) -> bool {
-        let EventFilter { task, host, level_min, tags, since, until, run, grep, kind } = self;
+        let EventFilter { task, host, level_min, tags, since, until, run, grep, kind, scope } = self;
         let event = &stored.event;
         task.as_ref().is_none_or(|task| event.task == *task)
             && host.as_ref().is_none_or(|host| event.host == *host)
@@ -85,6 +88,7 @@ impl EventFilter {
             && run.is_none_or(|run| event.run.is_some_and(|of| of.id == run))
             && grep.as_ref().is_none_or(|text| contains_ignoring_case(&event.message, text))
             && kind.allows(event.kind)
+            && scope.has(&event.task, &event.host)
     }
 }
 
@@ -108,6 +112,8 @@ pub struct RunFilter {
     pub until: Option<Timestamp>,
     /// Only the latest started run of each (task, host).
     pub latest: Latest,
+    /// Of what the asker may see.
+    pub scope: Scope,
 }
 
 impl RunFilter {
@@ -115,7 +121,7 @@ impl RunFilter {
     ///
     /// `runs` are all that the asker may see: one that he may not see hides no older one.
     pub fn pick<'a>(&self, runs: &'a [RunState]) -> Vec<&'a RunState> {
-        let RunFilter { task, host, run, since, until, latest } = self;
+        let RunFilter { task, host, run, since, until, latest, scope } = self;
         let is_latest = |state: &RunState| {
             let same = |other: &&RunState| other.task() == state.task() && other.host() == state.host();
             runs.iter().find(same) == Some(state)
@@ -128,6 +134,8 @@ impl RunFilter {
                     && run.is_none_or(|run| state.id() == run)
                     && since.is_none_or(|since| state.started_at() >= since)
                     && until.is_none_or(|until| state.started_at() < until)
+                    && scope.has_task(&state.task())
+                    && scope.has_host(state.host())
             })
             .collect()
     }

@@ -13,7 +13,7 @@
 //! | when should a task run | [`schedule`] |
 //! | what is expected of a task on its hosts | [`watch`] |
 //! | did a run come when it should have | [`slot`], [`course`] |
-//! | which events are asked for | [`filter`], [`page`] |
+//! | which events are asked for, and may be | [`filter`], [`page`], [`scope`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
 
@@ -34,6 +34,7 @@ pub mod run;
 #[cfg(test)]
 mod run_tests;
 pub mod schedule;
+pub mod scope;
 pub mod slot;
 pub mod status;
 pub mod time;

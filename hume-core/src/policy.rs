@@ -222,6 +222,22 @@ impl TaskPatterns {
         Ok(TaskPatterns(vec![Pattern::parse(text)?]))
     }
 
+    /// The patterns of these texts.
+    ///
+    /// # Errors
+    /// In words, which of them can match no task.
+    pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<TaskPatterns, String> {
+        if texts.is_empty() {
+            return Err("tasks: an empty list is for no task; leave `tasks` out for all of them".to_owned());
+        }
+        texts.iter().map(|text| Pattern::parse(text.as_ref())).collect::<Result<_, _>>().map(TaskPatterns)
+    }
+
+    /// As they were written.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|pattern| pattern.0.to_string())
+    }
+
     /// Whether one of them is for this task.
     pub fn has(&self, task: &TaskName) -> bool {
         self.0.iter().any(|pattern| pattern.0.matches(task.as_str()))
@@ -248,16 +264,11 @@ impl<'de> Visitor<'de> for PatternsVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TaskPatterns, A::Error> {
-        let mut patterns = Vec::new();
+        let mut texts = Vec::new();
         while let Some(text) = list.next_element::<String>()? {
-            patterns.push(Pattern::parse(&text).map_err(A::Error::custom)?);
+            texts.push(text);
         }
-        if patterns.is_empty() {
-            return Err(A::Error::custom(
-                "tasks: an empty list is for no task; leave `tasks` out for all of them",
-            ));
-        }
-        Ok(TaskPatterns(patterns))
+        TaskPatterns::parse(&texts).map_err(A::Error::custom)
     }
 }
 

@@ -34,11 +34,11 @@ enum Version {
     Http2,
 }
 
-/// Serves connections whose handshake is done, until `stop`.
+/// Serves connections whose handshake is done, until `stop`; `router_for` may look at who is at the other end.
 /// # Errors
 /// None; the shape is that of a task.
 pub async fn serve_tls(
-    router: Router,
+    router_for: impl Fn(&Accepted) -> Router + Send,
     mut accepted: mpsc::Receiver<Accepted>,
     connections: Spawner,
     stop: Stop,
@@ -49,13 +49,15 @@ pub async fn serve_tls(
             () = stop.wait() => return Ok(()),
             accepted = accepted.recv() => accepted,
         };
-        let Some(Accepted { stream, .. }) = accepted else {
+        let Some(accepted) = accepted else {
             // The accept loop has ended, which only the stop brings about.
             stop.wait().await;
             return Ok(());
         };
+        let router = router_for(&accepted);
+        let Accepted { stream, .. } = accepted;
         let version = if stream.alpn() == Some(b"h2") { Version::Http2 } else { Version::Http1 };
-        let connection = connection(router.clone(), stream, version, stop.clone());
+        let connection = connection(router, stream, version, stop.clone());
         if let Err(error) = connections.try_spawn("web connection", connection) {
             tracing::debug!(%error, "dropped a connection");
         }

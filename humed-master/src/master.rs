@@ -308,7 +308,8 @@ impl Master {
         tracing::info!(address = %web_port.address, "web listening on {}", web_port.address);
         tracing::info!(path = %config.web.socket.display(), "web listening on a socket");
         rooms.spawn("web accept", |stop| web_port.acceptor.run(stop));
-        rooms.spawn("web", |stop| serve::serve_tls(over_tls, web_port.accepted, tls_connections, stop));
+        let for_peer = move |accepted: &accept::Accepted| web::for_peer(&over_tls, accepted.peer);
+        rooms.spawn("web", |stop| serve::serve_tls(for_peer, web_port.accepted, tls_connections, stop));
         rooms.spawn("web socket", |stop| {
             let router =
                 move |stream: &UnixStream| over_socket.clone().merge(admin::router(admin.clone(), stream));

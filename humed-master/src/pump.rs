@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hume_core::event::StoredEvent;
 use hume_core::filter::EventFilter;
 use hume_core::page::{After, Stretch};
+use hume_core::scope::Scope;
 use hume_core::{AgentId, Timestamp};
 use hume_runtime::clock;
 use hume_transfer::transfer::BoxFuture;
@@ -53,7 +54,7 @@ impl StoreLog {
             }
         }
         // Without the hosts a notice is told all the same.
-        let roll = self.store.agents().await.ok()?;
+        let roll = self.store.agents(Scope::default()).await.ok()?;
         let by_agent: HashMap<AgentId, String> =
             roll.items.into_iter().map(|record| (record.agent, record.host)).collect();
         let host = by_agent.get(&agent).cloned();

@@ -252,6 +252,7 @@ fn event_query(
         run: asked.run,
         grep: asked.grep.clone().filter(|text| !text.is_empty()),
         kind,
+        ..EventFilter::default()
     }))
 }
 

@@ -73,6 +73,8 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "of them those that follow", "humed-master/src/web/state.rs", "FOLLOWERS_MAX"),
     (LOCAL, "of them those that follow", "humed-agent/src/web/mod.rs", "FOLLOWERS_MAX"),
     (LOCAL, "of them those that follow", "proto/src/rest/query.rs", "WAIT_SECONDS_MAX"),
+    (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "FAILURES_PER_MINUTE_MAX"),
+    (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "ADDRESSES_MAX"),
     (LOCAL, "head of a request", "hume-runtime/src/serve.rs", "HEAD_TIME_MAX"),
     (LOCAL, "head of a request", "hume-runtime/src/serve.rs", "HEAD_BYTES_MAX"),
     (LOCAL, "head of a request", "proto/src/web.rs", "URI_BYTES_MAX"),

@@ -87,9 +87,19 @@ struct Sieve {
 
 impl Sieve {
     fn new(connection: &Connection, filter: &EventFilter) -> Result<Sieve, SpoolError> {
-        // Task, host, level, tags and text are in the event's bytes: they are decided there.
-        let EventFilter { task: _, host: _, level_min: _, tags: _, since, until, run, grep: _, kind } =
-            filter;
+        // Task, host, level, tags and text are in the event's bytes: they are decided there, and so is the scope.
+        let EventFilter {
+            task: _,
+            host: _,
+            level_min: _,
+            tags: _,
+            since,
+            until,
+            run,
+            grep: _,
+            kind,
+            scope: _,
+        } = filter;
         let kind = match kind {
             KindFilter::Reported => Some(EventKind::Reported.index()),
             KindFilter::Only(kind) => Some(kind.index()),

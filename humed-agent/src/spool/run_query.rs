@@ -77,7 +77,8 @@ struct RunSieve {
 
 impl RunSieve {
     fn new(filter: &RunFilter, viewer: Viewer) -> RunSieve {
-        let RunFilter { task, host, run, since, until, latest } = filter;
+        // Users of this host are told apart by the viewer; nobody here has a scope.
+        let RunFilter { task, host, run, since, until, latest, scope: _ } = filter;
         let mut conditions = Where::default();
         // These three say among which runs the latest is looked for; the others apply to the one that was found.
         if let Some(task) = task {

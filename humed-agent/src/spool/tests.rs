@@ -9,6 +9,7 @@ use hume_core::name::Epoch;
 use hume_core::page::{After, EventCursor};
 use hume_core::process::Chain;
 use hume_core::run::RunState;
+use hume_core::scope::Scope;
 use hume_core::{Event, EventId, HostName, Level, RunId, Tag, TaskName, Timestamp};
 use hume_proto::relay::EpochCursor;
 use hume_runtime::task_group::TaskGroup;
@@ -514,6 +515,7 @@ fn any_run_filter() -> impl Strategy<Value = RunFilter> {
             since: since.map(Timestamp::from_micros),
             until: until.map(Timestamp::from_micros),
             latest,
+            scope: Scope::default(),
         },
     )
 }
@@ -575,6 +577,7 @@ proptest! {
             run: run.map(|run| RunId::from_bytes([run; 16])),
             grep,
             kind: KindFilter::Reported,
+            scope: Scope::default(),
         };
         let viewer = user.map_or(Viewer::Administrator, Viewer::User);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

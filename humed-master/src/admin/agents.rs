@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use hume_core::scope::Scope;
 use hume_core::{AgentId, ErrorClass, HostName};
 use hume_proto::admin::{AdminAgent, AdminAgents};
 use hume_runtime::clock;
@@ -42,7 +43,7 @@ pub(super) async fn order(
 /// All agents that the registry or the store knows.
 async fn known(admin: &Admin) -> Result<AdminAgents, Trouble> {
     let entries = admin.registry.agents().await?;
-    let Roll { items: records, truncated } = admin.store.agents().await?;
+    let Roll { items: records, truncated } = admin.store.agents(Scope::default()).await?;
     let mut agents: BTreeMap<AgentId, AdminAgent> =
         records.iter().map(|record| (record.agent, of_record(record))).collect();
     for entry in &entries {

@@ -13,7 +13,9 @@ use std::future::Future;
 
 use hume_core::event::{Command, Correlation, EventKind, Finding, Position, RunRef};
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
+use hume_core::policy::TaskPatterns;
 use hume_core::run::RunState;
+use hume_core::scope::{HostPatterns, Scope};
 use hume_core::{
     AgentId, Epoch, Event, EventId, HostName, Level, RunId, Seq, StoredEvent, Tag, TaskName, Timestamp,
 };
@@ -255,6 +257,16 @@ fn any_event() -> impl Strategy<Value = Event> {
     )
 }
 
+fn any_scope() -> impl Strategy<Value = Scope> {
+    let tasks = prop_oneof![Just("BACK*"), Just("?PDATE"), Just("*"), Just("NONE")];
+    let hosts = prop_oneof![Just("web?"), Just("db1"), Just("*"), Just("none")];
+    let sometimes = |one| proptest::option::weighted(0.3, proptest::collection::vec(one, 1..3));
+    (sometimes(tasks.boxed()), sometimes(hosts.boxed())).prop_map(|(tasks, hosts)| Scope {
+        tasks: tasks.map(|tasks| TaskPatterns::parse(&tasks).unwrap()),
+        hosts: hosts.map(|hosts| HostPatterns::parse(&hosts).unwrap()),
+    })
+}
+
 fn any_filter() -> impl Strategy<Value = EventFilter> {
     let names = (proptest::option::of(0_usize..4), proptest::option::of(0_usize..4));
     let level = proptest::option::of(proptest::sample::select(Level::ALL.to_vec()));
@@ -268,8 +280,8 @@ fn any_filter() -> impl Strategy<Value = EventFilter> {
         Just(KindFilter::Only(EventKind::Run)),
         Just(KindFilter::Only(EventKind::Host)),
     ];
-    (names, level, tags, times, run, grep, kind).prop_map(
-        |((task, host), level_min, tags, (since, until), run, grep, kind)| EventFilter {
+    (names, level, tags, times, run, grep, kind, any_scope()).prop_map(
+        |((task, host), level_min, tags, (since, until), run, grep, kind, scope)| EventFilter {
             task: task.map(|task| TaskName::parse(["", "BACKUP", "UPDATE", "NONE"][task]).unwrap()),
             host: host.map(|host| HostName::parse(["web1", "web2", "db1", "none"][host]).unwrap()),
             level_min,
@@ -279,6 +291,7 @@ fn any_filter() -> impl Strategy<Value = EventFilter> {
             run: run.map(|run| RunId::from_bytes([run; 16])),
             grep: grep.map(str::to_owned),
             kind,
+            scope,
         },
     )
 }
@@ -287,14 +300,15 @@ fn any_run_filter() -> impl Strategy<Value = RunFilter> {
     let names = (proptest::option::of(0_usize..4), proptest::option::of(0_usize..4));
     let times = (proptest::option::of(0_i64..50), proptest::option::of(0_i64..50));
     let latest = prop_oneof![Just(Latest::No), Just(Latest::PerTaskAndHost)];
-    (names, times, proptest::option::weighted(0.2, 1_u8..6), latest).prop_map(
-        |((task, host), (since, until), run, latest)| RunFilter {
+    (names, times, proptest::option::weighted(0.2, 1_u8..6), latest, any_scope()).prop_map(
+        |((task, host), (since, until), run, latest, scope)| RunFilter {
             task: task.map(|task| TaskName::parse(["", "BACKUP", "UPDATE", "NONE"][task]).unwrap()),
             host: host.map(|host| HostName::parse(["web1", "web2", "db1", "none"][host]).unwrap()),
             run: run.map(|run| RunId::from_bytes([run; 16])),
             since: since.map(|time| at(time * 1_000)),
             until: until.map(|time| at(time * 1_000)),
             latest,
+            scope,
         },
     )
 }
@@ -513,7 +527,7 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
         let elsewhere = Event { host: HostName::parse("nas").unwrap(), ..event(2) };
         sender.send(EPOCH, &[start, elsewhere]).await;
 
-        let agents = store.agents().await.unwrap().items;
+        let agents = store.agents(Scope::default()).await.unwrap().items;
         assert_eq!(agents.len(), 1);
         assert_eq!((agents[0].agent, agents[0].host.as_str()), (agent(AGENT), "web1"));
         assert_eq!((agents[0].connected_since, agents[0].seen_at), (Some(at(1_000)), at(1_000)));
@@ -529,26 +543,26 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
             at: at(micros),
         };
         store.seen(sighting(SessionNo(sender.session.0 + 1), 9_000));
-        assert_eq!(store.agents().await.unwrap().items[0].seen_at, at(1_000));
+        assert_eq!(store.agents(Scope::default()).await.unwrap().items[0].seen_at, at(1_000));
         store.seen(sighting(sender.session, 5_000));
-        let agents = store.agents().await.unwrap().items;
+        let agents = store.agents(Scope::default()).await.unwrap().items;
         assert_eq!((agents[0].seen_at, agents[0].queue.events), (at(5_000), 3));
 
         let error = Some("broken".to_owned());
         let departure = Departure { agent: agent(AGENT), session: sender.session, error, at: at(6_000) };
         store.leave(departure).await.unwrap();
-        let agents = store.agents().await.unwrap().items;
+        let agents = store.agents(Scope::default()).await.unwrap().items;
         assert_eq!((agents[0].connected_since, agents[0].left_at), (None, Some(at(6_000))));
         // That it was gone was noticed later than it was heard.
         assert_eq!((agents[0].seen_at, agents[0].queue.last_error.as_deref()), (at(5_000), Some("broken")));
 
-        let hosts = store.hosts().await.unwrap().items;
+        let hosts = store.hosts(Scope::default()).await.unwrap().items;
         let names: Vec<_> = hosts
             .iter()
             .map(|host| (host.host.as_str(), host.tasks, host.events, host.agent.agent))
             .collect();
         assert_eq!(names, [("nas", 0, 1, agent(AGENT)), ("web1", 1, 1, agent(AGENT))]);
-        let tasks = store.tasks().await.unwrap().items;
+        let tasks = store.tasks(Scope::default()).await.unwrap().items;
         assert_eq!(tasks.len(), 1);
         assert_eq!((tasks[0].task.as_str(), tasks[0].host.as_str()), ("BACKUP", "web1"));
         assert_eq!(tasks[0].latest.state.id(), RunId::from_bytes([1; 16]));

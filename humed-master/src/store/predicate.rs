@@ -29,6 +29,20 @@ pub(super) struct Numbers {
     pub(super) tag_nos: Vec<i64>,
     /// Of all agents that have a run of this name: hardly ever more than one.
     pub(super) run_nos: Option<Vec<i64>>,
+    pub(super) scope: ScopeNumbers,
+}
+
+/// What the asker may see, by the numbers of this store: in ascending order, and none for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ScopeNumbers {
+    pub(super) task_nos: Option<Vec<i64>>,
+    pub(super) host_nos: Option<Vec<i64>>,
+}
+
+/// Numbers as one value of SQL, for `json_each`.
+pub(super) fn json_of(nos: &[i64]) -> Value {
+    let texts: Vec<String> = nos.iter().map(ToString::to_string).collect();
+    Value::Text(format!("[{}]", texts.join(",")))
 }
 
 /// Which events of a block are worth decoding.
@@ -47,7 +61,8 @@ pub(super) struct Sieve {
 impl Sieve {
     /// The sieve for `filter`, whose names have these numbers.
     pub(super) fn new(filter: &EventFilter, numbers: Numbers, side: Side) -> Sieve {
-        let EventFilter { task: _, host: _, level_min, tags, since, until, run: _, grep, kind } = filter;
+        let EventFilter { task: _, host: _, level_min, tags, since, until, run: _, grep, kind, scope: _ } =
+            filter;
         let kind = match kind {
             KindFilter::Reported => Some(EventKind::Reported),
             KindFilter::Only(kind) => Some(*kind),
@@ -82,8 +97,12 @@ impl Sieve {
 
     /// Whether an event with this mark may be asked for.
     pub(super) fn passes(&self, mark: &Mark) -> bool {
-        let Numbers { task_no, host_no, tag_nos: _, run_nos } = &self.numbers;
-        task_no.is_none_or(|no| mark.task_no == no)
+        let Numbers { task_no, host_no, tag_nos: _, run_nos, scope } = &self.numbers;
+        let is_in =
+            |nos: &Option<Vec<i64>>, no| nos.as_ref().is_none_or(|nos| nos.binary_search(&no).is_ok());
+        is_in(&scope.task_nos, mark.task_no)
+            && is_in(&scope.host_nos, mark.host_no)
+            && task_no.is_none_or(|no| mark.task_no == no)
             && host_no.is_none_or(|no| mark.host_no == no)
             && run_nos.as_ref().is_none_or(|nos| mark.run_no.is_some_and(|no| nos.contains(&no)))
             && self.rank_min.is_none_or(|rank| mark.rank >= rank)
@@ -94,7 +113,8 @@ impl Sieve {
 
     /// The blocks that may hold what passes.
     pub(super) fn blocks(&self) -> BlockPredicate {
-        let Numbers { task_no, host_no, tag_nos, run_nos } = &self.numbers;
+        // A scope is of many names: no index of single ones leads to it.
+        let Numbers { task_no, host_no, tag_nos, run_nos, scope: _ } = &self.numbers;
         let runs = run_nos.as_ref().map(|nos| (Field::Run, nos.as_slice()));
         let tags = tag_nos.iter().map(|no| (Field::Tag, std::slice::from_ref(no)));
         let host = host_no.as_ref().map(|no| (Field::Host, std::slice::from_ref(no)));
@@ -209,9 +229,10 @@ pub(super) struct RunPredicate {
 }
 
 impl RunPredicate {
-    /// The conditions of `filter`, after `after`.
-    pub(super) fn new(filter: &RunFilter, after: Option<RunCursor>) -> RunPredicate {
-        let RunFilter { task, host, run, since, until, latest } = filter;
+    /// The conditions of `filter`, whose scope has these numbers, after `after`.
+    pub(super) fn new(filter: &RunFilter, visible: &ScopeNumbers, after: Option<RunCursor>) -> RunPredicate {
+        let RunFilter { task, host, run, since, until, latest, scope: _ } = filter;
+        let ScopeNumbers { task_nos, host_nos } = visible;
         // The latest runs are few, one for each task and host: they lead, and their run is looked up. SQLite would else
         // start from all runs of the task; CROSS JOIN keeps it from that.
         let (from, by_name) = match latest {
@@ -230,6 +251,11 @@ impl RunPredicate {
         if let Some(host) = host {
             let plus = if *latest == Latest::No && run.is_some() { "+" } else { "" };
             conditions.add(&format!("{plus}{by_name}.{HOST}"), [Value::Text(host.as_str().to_owned())]);
+        }
+        for (column, nos) in [("task_no", task_nos), ("host_no", host_nos)] {
+            let Some(nos) = nos else { continue };
+            let one_of = format!("+{by_name}.{column} IN (SELECT value FROM json_each(?))");
+            conditions.add(&one_of, [json_of(nos)]);
         }
         if let Some(since) = since {
             conditions.add("run.started_us >= ?", [Value::Integer(since.as_micros())]);

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use hume_core::Timestamp;
 use hume_core::filter::{EventFilter, RunFilter};
 use hume_core::page::{After, EventCursor, RunCursor};
+use hume_core::scope::Scope;
 use tokio::sync::watch;
 
 use super::error::StoreError;
@@ -102,14 +103,14 @@ pub trait RunReader: Send + Sync {
 
 /// For rooms that show what there is.
 pub trait Inventory: Send + Sync {
-    /// Every task on every host, by name.
-    fn tasks(&self) -> BoxFuture<'_, Result<Roll<TaskRecord>, StoreError>>;
+    /// Every task on every host that may be seen, by name.
+    fn tasks(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<TaskRecord>, StoreError>>;
 
-    /// Every host, by name.
-    fn hosts(&self) -> BoxFuture<'_, Result<Roll<HostRecord>, StoreError>>;
+    /// Every host that may be seen, by name. With a scope of tasks, those that ran one of them, and what is counted is theirs.
+    fn hosts(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<HostRecord>, StoreError>>;
 
-    /// Every agent, by host.
-    fn agents(&self) -> BoxFuture<'_, Result<Roll<AgentRecord>, StoreError>>;
+    /// Every agent whose host may be seen, by host.
+    fn agents(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<AgentRecord>, StoreError>>;
 
     /// How large it is. Answers only if the store does.
     fn size(&self) -> BoxFuture<'_, Result<StoreSize, StoreError>>;

@@ -5,6 +5,7 @@
 
 mod api;
 mod auth;
+mod failures;
 mod health;
 mod problem;
 mod shapes;
@@ -15,12 +16,13 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use axum::Router;
 use axum::middleware;
 use axum::routing::get;
+use axum::{Extension, Router};
 use hume_proto::web::{bound_question, no_store, not_found, wrong_method};
 use serde::Deserialize;
 
+use self::auth::Peer;
 pub use self::auth::{Guard, TokenConfig};
 pub use self::state::WebState;
 
@@ -61,6 +63,11 @@ impl Default for WebConfig {
             token: Vec::new(),
         }
     }
+}
+
+/// The same for whoever is at this address.
+pub fn for_peer(router: &Router, peer: SocketAddr) -> Router {
+    router.clone().layer(Extension(Peer(peer.ip())))
 }
 
 /// Everything that can be asked, behind `guard`.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hume_core::event::{Command, Correlation, EventKind, Process, RunRef};
 use hume_core::policy::Policies;
@@ -27,6 +27,10 @@ use crate::store::{
 const AGENT: [u8; 16] = [1; 16];
 const EPOCH: [u8; 16] = [2; 16];
 const TOKEN: &str = "hume_test";
+/// Of a viewer of tasks UPD*.
+const UPDATES: &str = "hume_updates";
+/// Of an operator of hosts db*.
+const DB: &str = "hume_db";
 
 struct Site {
     tls: Router,
@@ -95,8 +99,12 @@ async fn site(seen_at: Timestamp) -> Site {
     let config: WebConfig = hume_runtime::config::parse(
         std::path::Path::new("m.toml"),
         &format!(
-            "metrics = \"token\"\n[[token]]\nname = \"admin\"\nsha256 = \"{}\"\n",
-            tls::sha256_hex(TOKEN.as_bytes())
+            "metrics = \"token\"\n[[token]]\nname = \"admin\"\nsha256 = \"{}\"\n\
+             [[token]]\nname = \"updates\"\nsha256 = \"{}\"\nrole = \"viewer\"\ntasks = [\"UPD*\"]\n\
+             [[token]]\nname = \"db\"\nsha256 = \"{}\"\nrole = \"operator\"\nhosts = [\"db*\"]\n",
+            tls::sha256_hex(TOKEN.as_bytes()),
+            tls::sha256_hex(UPDATES.as_bytes()),
+            tls::sha256_hex(DB.as_bytes())
         ),
     )
     .unwrap();
@@ -156,7 +164,11 @@ async fn ask(
 }
 
 async fn get<T: DeserializeOwned>(router: &Router, uri: &str) -> T {
-    let (status, headers, body) = ask(router, Method::GET, uri, Some(TOKEN)).await;
+    get_as(TOKEN, router, uri).await
+}
+
+async fn get_as<T: DeserializeOwned>(token: &str, router: &Router, uri: &str) -> T {
+    let (status, headers, body) = ask(router, Method::GET, uri, Some(token)).await;
     assert_eq!(status, StatusCode::OK, "{uri}: {body}");
     assert_eq!(
         (&headers[CONTENT_TYPE], &headers[CACHE_CONTROL]),
@@ -262,6 +274,67 @@ async fn without_a_valid_token_nothing_is_told_not_even_what_there_is() {
     assert!(figures.contains("hume_master_refused_total{reason=\"token\"} 5"), "{figures}");
     assert!(figures.contains("hume_master_agents{state=\"connected\"} 1"), "{figures}");
     assert!(figures.contains("hume_master_ingested_events_total 3"), "{figures}");
+}
+
+#[tokio::test]
+async fn who_may_see_a_part_is_told_of_that_part_alone_in_every_answer() {
+    let site = site(clock::now()).await;
+    let update = |number| Event {
+        task: TaskName::parse("UPDATE").unwrap(),
+        run: Some(RunRef { id: RunId::from_bytes([8; 16]), correlation: Correlation::Ancestry }),
+        ..event(number)
+    };
+    site.send(&[update(4), event(5), update(6)]).await;
+    let (updates, db) = (async |uri: &str| ask(&site.tls, Method::GET, uri, Some(UPDATES)).await, DB);
+    let events: EventList = get_as(UPDATES, &site.tls, "/api/v1/events?limit=1").await;
+    assert_eq!(events.events[0].seq, 6);
+    let next = format!("/api/v1/events?limit=1&cursor={}", events.next.unwrap());
+    let rest: EventList = get_as(UPDATES, &site.tls, &next).await;
+    assert_eq!(rest.events[0].seq, 4, "a page holds what may be seen, and not what is left of one");
+    let followed: EventList = get_as(UPDATES, &site.tls, "/api/v1/events?after=start&limit=9").await;
+    assert_eq!(followed.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [4, 6]);
+    for (uri, count) in [
+        ("/api/v1/events?count=true", 2),
+        ("/api/v1/events?count=true&task=BACKUP", 0),
+        ("/api/v1/events?count=true&run=09090909-0909-0909-0909-090909090909", 0),
+        ("/api/v1/runs?count=true", 1),
+        ("/api/v1/runs?count=true&run=09090909-0909-0909-0909-090909090909", 0),
+        ("/api/v1/latest?count=true", 1),
+    ] {
+        assert_eq!(get_as::<Count>(UPDATES, &site.tls, uri).await.count, count, "{uri}");
+        assert_eq!(get_as::<Count>(db, &site.tls, uri).await.count, 0, "{uri}");
+    }
+    let tasks: TaskList = get_as(UPDATES, &site.tls, "/api/v1/tasks").await;
+    assert_eq!(tasks.tasks.iter().map(|task| task.task.as_str()).collect::<Vec<_>>(), ["UPDATE"]);
+    let hosts: HostList = get_as(UPDATES, &site.tls, "/api/v1/hosts").await;
+    assert_eq!((hosts.hosts.len(), hosts.hosts[0].tasks, hosts.hosts[0].events), (1, 1, 2));
+    // The site is not a viewer's, and an operator of some hosts sees these.
+    for uri in ["/api/v1/agents", "/api/v1/status", "/metrics"] {
+        let (status, _, body) = updates(uri).await;
+        let problem: Problem = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, problem.code.as_str()), (StatusCode::FORBIDDEN, "denied"), "{uri}");
+        assert!(problem.detail.contains("takes the role operator"), "{}", problem.detail);
+    }
+    assert!(get_as::<HostList>(DB, &site.tls, "/api/v1/hosts").await.hosts.is_empty());
+    assert!(get_as::<AgentList>(DB, &site.tls, "/api/v1/agents").await.agents.is_empty());
+    let status: StatusReport = get_as(DB, &site.tls, "/api/v1/status").await;
+    assert_eq!((status.events, status.agents.len()), (0, 0));
+    assert_eq!(ask(&site.tls, Method::GET, "/metrics", Some(DB)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_shows_too_many_wrong_tokens_is_told_to_wait() {
+    let site = site(clock::now()).await;
+    let shown = async |token| ask(&site.tls, Method::GET, "/api/v1/tasks", Some(token)).await;
+    for _ in 0..10 {
+        assert_eq!(shown("hume_guess").await.0, StatusCode::UNAUTHORIZED);
+    }
+    let (status, headers, body) = shown(TOKEN).await;
+    let problem: Problem = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, problem.code.as_str()), (StatusCode::TOO_MANY_REQUESTS, "busy"));
+    assert_eq!(headers[RETRY_AFTER], "60");
+    // Whoever shows none guesses nothing.
+    assert_eq!(ask(&site.tls, Method::GET, "/api/v1/tasks", None).await.0, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hume_core::event::TAGS_MAX;
 use hume_core::filter::{EventFilter, KindFilter, Latest, RunFilter};
 use hume_core::page::{After, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use hume_core::scope::Scope;
 use hume_core::{BoundError, HostName, Level, RunId, Tag, TaskName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +73,8 @@ pub struct Following {
 impl EventQuery {
     /// The parameters that ask for this filter.
     pub fn from_filter(filter: &EventFilter) -> EventQuery {
-        let EventFilter { task, host, level_min, tags, since, until, run, grep, kind } = filter;
+        // The scope is no parameter: whoever answers knows who asks.
+        let EventFilter { task, host, level_min, tags, since, until, run, grep, kind, scope: _ } = filter;
         EventQuery {
             task: task.as_ref().map(|task| task.as_str().to_owned()),
             host: host.as_ref().map(|host| host.as_str().to_owned()),
@@ -161,6 +163,7 @@ impl EventQuery {
                     .ok_or(BoundError::new("kind", "must be all, reported, run, watchdog, host or system"))?,
                 None => KindFilter::default(),
             },
+            scope: Scope::default(),
         })
     }
 }
@@ -202,7 +205,7 @@ impl RunQuery {
     /// The parameters that ask for this filter.
     pub fn from_filter(filter: &RunFilter) -> RunQuery {
         // `latest` is a path of its own.
-        let RunFilter { task, host, run, since, until, latest: _ } = filter;
+        let RunFilter { task, host, run, since, until, latest: _, scope: _ } = filter;
         RunQuery {
             task: task.as_ref().map(|task| task.as_str().to_owned()),
             host: host.as_ref().map(|host| host.as_str().to_owned()),
@@ -229,6 +232,7 @@ impl RunQuery {
             since: time("since", since.as_deref())?,
             until: time("until", until.as_deref())?,
             latest,
+            scope: Scope::default(),
         })
     }
 }
@@ -285,6 +289,7 @@ mod tests {
             run: Some(RunId::from_bytes([1; 16])),
             grep: Some("disk".to_owned()),
             kind: KindFilter::All,
+            scope: Scope::default(),
         };
         assert_eq!(EventQuery::from_filter(&filter).filter().unwrap(), filter);
         assert_eq!(EventQuery::default().filter().unwrap(), EventFilter::default());

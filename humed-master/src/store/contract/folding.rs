@@ -61,7 +61,7 @@ pub(in super::super) fn the_state_of_a_task_is_that_of_the_run_that_started_last
             (4, 1, Command::CounterStop),
         ] {
             sender.send(EPOCH, &[of_run(run, Some(command), event(number))]).await;
-            let tasks = store.tasks().await.unwrap().items;
+            let tasks = store.tasks(Scope::default()).await.unwrap().items;
             let latest = tasks.iter().map(|task| task.latest.state.id()).collect::<Vec<_>>();
             assert_eq!(
                 latest,

@@ -199,14 +199,14 @@ async fn check_inventory<S: Inventory>(
     runs: &[RunState],
 ) -> Result<(), TestCaseError> {
     prop_assert_eq!(store.size().await.unwrap().events, ledger.len() as u64);
-    for host in store.hosts().await.unwrap().items {
+    for host in store.hosts(Scope::default()).await.unwrap().items {
         let of_host = ledger.iter().filter(|stored| stored.event.host == host.host).count();
         prop_assert_eq!(host.events, of_host as u64, "{:?}", host.host);
         prop_assert!(of_host > 0 || host.host.as_str() == "web1", "{:?} is nobody's", host.host);
     }
     let names = |task: &TaskName, host: &str| (task.as_str().to_owned(), host.to_owned());
     let expected: BTreeSet<_> = runs.iter().map(|run| names(&run.task(), run.host())).collect();
-    let tasks = store.tasks().await.unwrap().items;
+    let tasks = store.tasks(Scope::default()).await.unwrap().items;
     let found: BTreeSet<_> = tasks.iter().map(|task| names(&task.task, task.host.as_str())).collect();
     prop_assert_eq!(found, expected);
     Ok(())

@@ -104,11 +104,12 @@ pub(in super::super) fn a_list_without_pages_says_when_it_is_cut<B: Backend>() {
             let host = HostName::parse(&format!("h{number:02}")).unwrap();
             let start = of_run(number as u8, Some(Command::CounterStart), event(number));
             sender.send(EPOCH, &[Event { host, ..start }]).await;
-            let (tasks, hosts) = (store.tasks().await.unwrap(), store.hosts().await.unwrap());
+            let (tasks, hosts) =
+                (store.tasks(Scope::default()).await.unwrap(), store.hosts(Scope::default()).await.unwrap());
             let expected = (LIST_ITEMS_MAX.min(number as usize), number as usize > LIST_ITEMS_MAX);
             assert_eq!((tasks.items.len(), tasks.truncated), expected);
             assert_eq!((hosts.items.len(), hosts.truncated), expected);
         }
-        assert!(!store.agents().await.unwrap().truncated);
+        assert!(!store.agents(Scope::default()).await.unwrap().truncated);
     });
 }

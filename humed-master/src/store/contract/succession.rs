@@ -67,7 +67,7 @@ pub(in super::super) fn what_moved_into_a_successor_is_stored_once<B: Backend>()
         assert_eq!(messages, expected);
         let runs = all_runs(&store, &RunFilter::default(), 10).await;
         assert_eq!((runs[0].gaps.len(), runs[0].events.len()), (0, 2), "nothing is missing");
-        assert_eq!(store.agents().await.unwrap().items[0].missing_events, 0);
+        assert_eq!(store.agents(Scope::default()).await.unwrap().items[0].missing_events, 0);
     });
 }
 
@@ -89,7 +89,7 @@ pub(in super::super) fn an_epoch_that_is_gone_is_counted_as_lost_until_it_comes_
     let backend = B::start();
     let store = backend.store();
     block_on(async {
-        let missing = async || store.agents().await.unwrap().items[0].missing_events;
+        let missing = async || store.agents(Scope::default()).await.unwrap().items[0].missing_events;
         let (mut sender, _) = enter(&store, vec![claimed(EPOCH, 10)]).await;
         sender.send(EPOCH, &[of_run(1, Some(Command::CounterStart), event(1))]).await;
         enter(&store, vec![claimed(NEW_EPOCH, 0)]).await;

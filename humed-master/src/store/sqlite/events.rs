@@ -8,7 +8,8 @@ use hume_core::event::Position;
 use hume_core::filter::EventFilter;
 use hume_core::page::{After, EventCursor, Page};
 use hume_core::run::RunState;
-use hume_core::{AgentId, Epoch, Seq, StoredEvent, Timestamp};
+use hume_core::scope::Scope;
+use hume_core::{AgentId, Epoch, Seq, StoredEvent, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use rusqlite::{Connection, Row, Rows, ToSql, params, params_from_iter};
 
@@ -16,7 +17,7 @@ use super::admit::seq_of;
 use super::readers::{Question, read_failed};
 use crate::store::block::{self, Field, Mark};
 use crate::store::error::StoreError;
-use crate::store::predicate::{BlockPredicate, Numbers, Side, Sieve};
+use crate::store::predicate::{BlockPredicate, Numbers, ScopeNumbers, Side, Sieve};
 use crate::store::types::{EventPage, EventStretch};
 
 /// Events looked at for one page; then the page ends and says where to go on. Few in tests, so that the suite meets it.
@@ -143,8 +144,9 @@ pub(super) fn of_run(
 
 /// The numbers of the filter's names; none when one of them is nowhere in the store.
 fn numbers(question: &Question<'_>, filter: &EventFilter) -> Result<Option<Numbers>, StoreError> {
-    let EventFilter { task, host, level_min: _, tags, since: _, until: _, run, grep: _, kind: _ } = filter;
-    let mut numbers = Numbers::default();
+    let EventFilter { task, host, level_min: _, tags, since: _, until: _, run, grep: _, kind: _, scope } =
+        filter;
+    let mut numbers = Numbers { scope: visible(question, scope)?, ..Numbers::default() };
     if let Some(task) = task {
         let found = numbers_of(question, "SELECT no FROM task WHERE name = ?1", &task.as_str())?;
         let Some(no) = found.first() else { return Ok(None) };
@@ -168,6 +170,27 @@ fn numbers(question: &Question<'_>, filter: &EventFilter) -> Result<Option<Numbe
         numbers.run_nos = Some(found);
     }
     Ok(Some(numbers))
+}
+
+/// The numbers of what may be seen.
+pub(super) fn visible(question: &Question<'_>, scope: &Scope) -> Result<ScopeNumbers, StoreError> {
+    let Scope { tasks, hosts } = scope;
+    let nos_of = |sql: &str, may_see: &dyn Fn(&str) -> bool| {
+        let mut statement = question.connection.prepare_cached(sql).map_err(read_failed)?;
+        let mut rows = statement.query([]).map_err(read_failed)?;
+        let mut nos = Vec::new();
+        while let Some(row) = rows.next().map_err(read_failed)? {
+            if may_see(row.get_ref(1).map_err(read_failed)?.as_str().unwrap_or_default()) {
+                nos.push(row.get(0).map_err(read_failed)?);
+            }
+        }
+        Ok::<_, StoreError>(nos)
+    };
+    let has_task = |name: &str| TaskName::parse(name).is_ok_and(|task| scope.has_task(&task));
+    let task_nos = tasks.as_ref().map(|_| nos_of("SELECT no, name FROM task ORDER BY no", &has_task));
+    let has_host = |name: &str| scope.has_host(name);
+    let host_nos = hosts.as_ref().map(|_| nos_of("SELECT no, name FROM host ORDER BY no", &has_host));
+    Ok(ScopeNumbers { task_nos: task_nos.transpose()?, host_nos: host_nos.transpose()? })
 }
 
 fn numbers_of(question: &Question<'_>, sql: &str, name: &dyn ToSql) -> Result<Vec<i64>, StoreError> {

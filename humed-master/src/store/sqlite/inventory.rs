@@ -2,16 +2,23 @@
 
 use std::path::Path;
 
+use hume_core::scope::Scope;
 use hume_core::{AgentId, HostName, Timestamp};
 use hume_runtime::sqlite;
-use rusqlite::{Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Row, ToSql, params};
 
+use super::events;
 use super::readers::{Question, read_failed};
 use super::runs::{self, RUN_COLUMNS, RUN_JOINS};
 use crate::store::LIST_ITEMS_MAX;
 use crate::store::error::StoreError;
+use crate::store::predicate::{ScopeNumbers, json_of};
 use crate::store::presence::Presence;
 use crate::store::types::{AgentRecord, HostRecord, QueueStatus, Roll, RunEvents, StoreSize, TaskRecord};
+
+/// One more than a list holds tells whether there are more.
+const LIMIT: i64 = LIST_ITEMS_MAX as i64 + 1;
 
 /// Ends with the columns that [`agent_record`] reads.
 const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, version, address, certificate_expires_us, \
@@ -20,27 +27,45 @@ const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, versio
      (SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM epoch JOIN gap ON epoch_no = epoch.no \
       WHERE epoch.agent_no = agent.no AND reason <> 'restamped')";
 
-/// Every task on every host, by name.
-pub(super) fn tasks(question: &Question<'_>, presence: &Presence) -> Result<Roll<TaskRecord>, StoreError> {
+/// Every task on every host that may be seen, by name.
+pub(super) fn tasks(
+    question: &Question<'_>,
+    presence: &Presence,
+    scope: &Scope,
+) -> Result<Roll<TaskRecord>, StoreError> {
+    let (task_nos, host_nos) = parameters(events::visible(question, scope)?);
     let sql = format!(
         "SELECT {RUN_COLUMNS}, task.name, host.name FROM latest JOIN run ON run.no = latest.run_no {RUN_JOINS} \
          JOIN task ON task.no = latest.task_no JOIN host ON host.no = latest.host_no \
-         ORDER BY task.name, host.name LIMIT ?1"
+         WHERE {} AND {} ORDER BY task.name, host.name LIMIT ?1",
+        one_of("latest.task_no", 2),
+        one_of("latest.host_no", 3)
     );
-    list(question, &sql, |row| {
+    list(question, &sql, params![LIMIT, task_nos, host_nos], |row| {
         let latest = runs::record(question, presence, row, RunEvents::Omit)?;
         let task = parse("task", &text(row, 9)?)?;
         Ok(TaskRecord { task, host: parse("host", &text(row, 10)?)?, latest })
     })
 }
 
-/// Every host, by name.
-pub(super) fn hosts(question: &Question<'_>, presence: &Presence) -> Result<Roll<HostRecord>, StoreError> {
+/// Every host that may be seen, by name: who may see some tasks only, those that ran one of them, with its tasks and events of theirs.
+pub(super) fn hosts(
+    question: &Question<'_>,
+    presence: &Presence,
+    scope: &Scope,
+) -> Result<Roll<HostRecord>, StoreError> {
+    let (task_nos, host_nos) = parameters(events::visible(question, scope)?);
+    let of_tasks = one_of("task_no", 2);
     let sql = format!(
-        "SELECT host.name, host.events, (SELECT count(*) FROM latest WHERE latest.host_no = host.no), {AGENT_COLUMNS} \
-         FROM host JOIN agent ON agent.no = host.agent_no ORDER BY host.name LIMIT ?1"
+        "SELECT host.name, \
+         CASE WHEN ?2 IS NULL THEN host.events \
+         ELSE (SELECT coalesce(sum(events), 0) FROM run WHERE run.host_no = host.no AND {of_tasks}) END, \
+         (SELECT count(*) FROM latest WHERE latest.host_no = host.no AND {of_tasks}) AS tasks, {AGENT_COLUMNS} \
+         FROM host JOIN agent ON agent.no = host.agent_no \
+         WHERE {} AND (?2 IS NULL OR tasks > 0) ORDER BY host.name LIMIT ?1",
+        one_of("host.no", 3)
     );
-    list(question, &sql, |row| {
+    list(question, &sql, params![LIMIT, task_nos, host_nos], |row| {
         Ok(HostRecord {
             host: parse::<HostName>("host", &text(row, 0)?)?,
             events: count(row, 1)?,
@@ -50,10 +75,38 @@ pub(super) fn hosts(question: &Question<'_>, presence: &Presence) -> Result<Roll
     })
 }
 
-/// Every agent, by host.
-pub(super) fn agents(question: &Question<'_>, presence: &Presence) -> Result<Roll<AgentRecord>, StoreError> {
-    let sql = format!("SELECT {AGENT_COLUMNS} FROM agent ORDER BY agent.host, agent.no LIMIT ?1");
-    list(question, &sql, |row| agent_record(presence, row, 0))
+/// Every agent whose host may be seen, by host.
+pub(super) fn agents(
+    question: &Question<'_>,
+    presence: &Presence,
+    scope: &Scope,
+) -> Result<Roll<AgentRecord>, StoreError> {
+    let sql = format!("SELECT {AGENT_COLUMNS} FROM agent ORDER BY agent.host, agent.no");
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
+    let mut rows = statement.query([]).map_err(read_failed)?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next().map_err(read_failed)? {
+        question.check()?;
+        // An agent may have been heard of before any event of its host.
+        if !scope.has_host(&text(row, 1)?) {
+            continue;
+        }
+        if items.len() == LIST_ITEMS_MAX {
+            return Ok(Roll { items, truncated: true });
+        }
+        items.push(agent_record(presence, row, 0)?);
+    }
+    Ok(Roll { items, truncated: false })
+}
+
+/// A condition on a column, whose numbers are the parameter of this place; null for all.
+fn one_of(column: &str, place: usize) -> String {
+    format!("(?{place} IS NULL OR {column} IN (SELECT value FROM json_each(?{place})))")
+}
+
+fn parameters(visible: ScopeNumbers) -> (Option<Value>, Option<Value>) {
+    let ScopeNumbers { task_nos, host_nos } = visible;
+    (task_nos.as_deref().map(json_of), host_nos.as_deref().map(json_of))
 }
 
 /// How large the store is.
@@ -69,11 +122,11 @@ pub(super) fn size(question: &Question<'_>, path: &Path) -> Result<StoreSize, St
 fn list<T>(
     question: &Question<'_>,
     sql: &str,
+    values: &[&dyn ToSql],
     mut item: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Roll<T>, StoreError> {
     let mut statement = question.connection.prepare_cached(sql).map_err(read_failed)?;
-    // One more than the list holds tells whether there are more.
-    let mut rows = statement.query(params![LIST_ITEMS_MAX as i64 + 1]).map_err(read_failed)?;
+    let mut rows = statement.query(values).map_err(read_failed)?;
     let mut items = Vec::new();
     while let Some(row) = rows.next().map_err(read_failed)? {
         question.check()?;

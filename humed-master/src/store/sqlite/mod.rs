@@ -27,6 +27,7 @@ use std::time::Duration;
 use hume_core::Timestamp;
 use hume_core::filter::{EventFilter, RunFilter};
 use hume_core::page::{After, EventCursor, RunCursor};
+use hume_core::scope::Scope;
 use hume_runtime::sqlite::{self, SqliteOptions};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
@@ -259,19 +260,19 @@ impl RunReader for SqliteStore {
 }
 
 impl Inventory for SqliteStore {
-    fn tasks(&self) -> BoxFuture<'_, Result<Roll<TaskRecord>, StoreError>> {
+    fn tasks(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<TaskRecord>, StoreError>> {
         let presence = Arc::clone(&self.presence);
-        Box::pin(self.readers.ask(move |question| inventory::tasks(question, &presence)))
+        Box::pin(self.readers.ask(move |question| inventory::tasks(question, &presence, &scope)))
     }
 
-    fn hosts(&self) -> BoxFuture<'_, Result<Roll<HostRecord>, StoreError>> {
+    fn hosts(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<HostRecord>, StoreError>> {
         let presence = Arc::clone(&self.presence);
-        Box::pin(self.readers.ask(move |question| inventory::hosts(question, &presence)))
+        Box::pin(self.readers.ask(move |question| inventory::hosts(question, &presence, &scope)))
     }
 
-    fn agents(&self) -> BoxFuture<'_, Result<Roll<AgentRecord>, StoreError>> {
+    fn agents(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<AgentRecord>, StoreError>> {
         let presence = Arc::clone(&self.presence);
-        Box::pin(self.readers.ask(move |question| inventory::agents(question, &presence)))
+        Box::pin(self.readers.ask(move |question| inventory::agents(question, &presence, &scope)))
     }
 
     fn size(&self) -> BoxFuture<'_, Result<StoreSize, StoreError>> {

@@ -37,7 +37,8 @@ pub(super) fn list(
     after: Option<RunCursor>,
     with_events: RunEvents,
 ) -> Result<RunPage, StoreError> {
-    let RunPredicate { from, conditions } = RunPredicate::new(filter, after);
+    let RunPredicate { from, conditions } =
+        RunPredicate::new(filter, &events::visible(question, &filter.scope)?, after);
     let sql = format!(
         "SELECT {RUN_COLUMNS} FROM {from} {RUN_JOINS} WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT ?",
         conditions.text()
@@ -62,7 +63,8 @@ pub(super) fn list(
 
 /// See [`RunReader::count_runs`](crate::store::RunReader::count_runs).
 pub(super) fn count(question: &Question<'_>, filter: &RunFilter) -> Result<u64, StoreError> {
-    let RunPredicate { from, conditions } = RunPredicate::new(filter, None);
+    let RunPredicate { from, conditions } =
+        RunPredicate::new(filter, &events::visible(question, &filter.scope)?, None);
     let sql = format!("SELECT count(*) FROM {from} WHERE {}", conditions.text());
     let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
     let count: i64 =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hume_core::filter::{EventFilter, Latest, RunFilter};
 use hume_core::page::EventCursor;
+use hume_core::scope::Scope;
 use hume_core::{AgentId, Epoch, HostName, Level, Seq, TaskName, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
@@ -15,7 +16,7 @@ use super::{SqliteStore, Writer, open_writer};
 use crate::metrics::Metrics;
 use crate::store::contract::{Backend, contract};
 use crate::store::error::StoreError;
-use crate::store::predicate::{Numbers, RunPredicate, Side, Sieve};
+use crate::store::predicate::{Numbers, RunPredicate, ScopeNumbers, Side, Sieve};
 use crate::store::traits::{EventReader as _, EventWriter as _, Inventory as _, Sessions as _};
 use crate::store::types::{Admission, Content, Entrance, Entry, EpochClaim, QueueStatus, SessionNo};
 
@@ -185,17 +186,22 @@ fn questions_about_runs_begin_with_an_index() {
                 latest,
                 ..RunFilter::default()
             };
-            let predicate = RunPredicate::new(&filter, None);
-            let sql = format!(
-                "EXPLAIN QUERY PLAN SELECT run.state FROM {} WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT 9",
-                predicate.from,
-                predicate.conditions.text()
-            );
-            let mut statement = connection.prepare(&sql).unwrap();
-            let values = rusqlite::params_from_iter(predicate.conditions.values);
-            let first: String =
-                statement.query_map(values, |row| row.get(3)).unwrap().next().unwrap().unwrap();
-            assert!(first.contains(expected), "{filter:?}: {first}");
+            for visible in [
+                ScopeNumbers::default(),
+                ScopeNumbers { task_nos: Some(vec![1, 2]), host_nos: Some(vec![1]) },
+            ] {
+                let predicate = RunPredicate::new(&filter, &visible, None);
+                let sql = format!(
+                    "EXPLAIN QUERY PLAN SELECT run.state FROM {} WHERE {} ORDER BY run.started_us DESC, run.id DESC LIMIT 9",
+                    predicate.from,
+                    predicate.conditions.text()
+                );
+                let mut statement = connection.prepare(&sql).unwrap();
+                let values = rusqlite::params_from_iter(predicate.conditions.values);
+                let first: String =
+                    statement.query_map(values, |row| row.get(3)).unwrap().next().unwrap().unwrap();
+                assert!(first.contains(expected), "{filter:?}: {first}");
+            }
         }
     }
 }
@@ -218,6 +224,7 @@ fn questions_about_events_read_the_log_in_order() {
             host_no: has(3).then_some(1),
             tag_nos: if has(4) { vec![1, 2] } else { Vec::new() },
             run_nos: has(5).then(|| vec![1]),
+            scope: ScopeNumbers::default(),
         };
         let blocks = Sieve::new(&filter, numbers, side).blocks();
         let sql = format!(
@@ -266,7 +273,7 @@ async fn a_file_of_an_older_version_is_brought_up_to_date_and_keeps_its_content(
     drop(connection);
     let (store, writer) = open(&path).unwrap();
     let thread = run(writer);
-    let hosts = store.hosts().await.unwrap().items;
+    let hosts = store.hosts(Scope::default()).await.unwrap().items;
     assert_eq!((hosts[0].host.as_str(), hosts[0].events, hosts[0].tasks), ("web1", 7, 0));
     store.close().await;
     thread.join().unwrap().unwrap();

@@ -1,20 +1,23 @@
 //! `/events`: a page of events, their number, or those that come.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use hume_core::filter::EventFilter;
 use hume_core::page::EventCursor;
 use hume_proto::rest::{Count, EventJson, EventList, EventQuery, Following, page_items};
 use hume_proto::web::{Params, Refusal};
 
+use super::super::auth::Asker;
 use super::super::problem;
 use super::super::state::WebState;
 
 pub(super) async fn list(
     State(state): State<WebState>,
+    Extension(asker): Extension<Asker>,
     Params(query): Params<EventQuery>,
 ) -> Result<Response, Refusal> {
-    let filter = query.filter()?;
+    let filter = EventFilter { scope: asker.scope, ..query.filter()? };
     let limit = page_items(query.limit)?;
     let after = query.cursor.as_deref().map(str::parse::<EventCursor>).transpose()?;
     if let Some(Following { after, wait }) = query.following()? {

@@ -1,32 +1,42 @@
 //! `/runs` and `/latest`: a page of runs, or their number.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hume_core::filter::Latest;
+use axum::{Extension, Json};
+use hume_core::filter::{Latest, RunFilter};
 use hume_core::page::RunCursor;
 use hume_proto::rest::{Count, RunList, RunQuery, page_items};
 use hume_proto::web::{Params, Refusal};
 use hume_runtime::clock;
 
+use super::super::auth::Asker;
 use super::super::shapes;
 use super::super::state::WebState;
 use crate::store::RunEvents;
 
-pub(super) async fn list(state: State<WebState>, query: Params<RunQuery>) -> Result<Response, Refusal> {
-    answer(state, query, Latest::No).await
+pub(super) async fn list(
+    state: State<WebState>,
+    asker: Extension<Asker>,
+    query: Params<RunQuery>,
+) -> Result<Response, Refusal> {
+    answer(state, asker, query, Latest::No).await
 }
 
-pub(super) async fn latest(state: State<WebState>, query: Params<RunQuery>) -> Result<Response, Refusal> {
-    answer(state, query, Latest::PerTaskAndHost).await
+pub(super) async fn latest(
+    state: State<WebState>,
+    asker: Extension<Asker>,
+    query: Params<RunQuery>,
+) -> Result<Response, Refusal> {
+    answer(state, asker, query, Latest::PerTaskAndHost).await
 }
 
 async fn answer(
     State(state): State<WebState>,
+    Extension(asker): Extension<Asker>,
     Params(query): Params<RunQuery>,
     latest: Latest,
 ) -> Result<Response, Refusal> {
-    let filter = query.filter(latest)?;
+    let filter = RunFilter { scope: asker.scope, ..query.filter(latest)? };
     let limit = page_items(query.limit)?;
     let after = query.cursor.as_deref().map(str::parse::<RunCursor>).transpose()?;
     if query.count == Some(true) {
