@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use hume_core::host_patterns::HostPatterns;
 use hume_core::{Seq, Timestamp};
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{
@@ -146,7 +147,7 @@ impl Feeder {
             spool: SpoolStatus::default(),
             certificate_expires_at: filling.to,
         };
-        let admitted = runtime.block_on(intake.enter(visitor, hello, filling.from))?;
+        let admitted = runtime.block_on(intake.enter(visitor, hello, HostPatterns::any(), filling.from))?;
         let cursor = admitted.resume.first().map_or(Seq::ZERO, |resume| resume.cursor);
         Ok(Feeder { reporter, session: admitted.session, next: cursor.next() })
     }
@@ -171,7 +172,8 @@ impl Feeder {
         let batch = Batch { epoch: self.reporter.epoch, first: self.next, events, codec: Codec::Identity };
         let (last, arrived_at) = (batch.last(), begin.plus_micros(length));
         let parcels = vec![Parcel::Batch(batch)];
-        let admitted = intake.admit(self.reporter.agent, self.session, parcels, arrived_at);
+        let any = HostPatterns::any();
+        let admitted = intake.admit((self.reporter.agent, &any), self.session, parcels, arrived_at);
         match runtime.block_on(admitted)?.first().map(|receipt| receipt.verdict) {
             Some(ReceiptVerdict::Durable(seq)) if seq == last => {}
             other => bail!("a batch through place {last} was answered {other:?}"),

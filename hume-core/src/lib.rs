@@ -25,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 pub mod fit;
+pub mod host_patterns;
 pub mod level;
 pub mod name;
 pub mod page;

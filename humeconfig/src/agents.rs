@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use hume_core::Timestamp;
-use hume_proto::admin::{AdminAgent, AdminAgents};
+use hume_core::host_patterns::HostPattern;
+use hume_proto::admin::{AdminAgent, AdminAgents, AllowHost};
 use serde::Serialize;
 
 use crate::admin::Master;
@@ -45,6 +46,9 @@ pub fn run(args: &AgentsArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
         AgentsOrder::Approve { name } => change(&master, name, "approve", &mut report)?,
         AgentsOrder::Suspend { name } => change(&master, name, "suspend", &mut report)?,
+        AgentsOrder::AllowHost { name, patterns, remove } => {
+            allow_host(&master, name, patterns, *remove, &mut report)?;
+        }
         AgentsOrder::Revoke { name } => change(&master, name, "revoke", &mut report)?,
     }
     report.write(out)
@@ -56,6 +60,28 @@ fn change(master: &Master, name: &str, order: &str, report: &mut Report) -> Resu
         if agent.connection == "connected" && agent.state != "active" { ", its session is cut" } else { "" };
     report.line(format!("agent {} of {} is {}{cut}", agent.agent, agent.host, agent.state));
     Ok(())
+}
+
+fn allow_host(
+    master: &Master,
+    name: &str,
+    patterns: &[HostPattern],
+    remove: bool,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let order = AllowHost { patterns: patterns.iter().map(HostPattern::to_string).collect(), remove };
+    let agent: AdminAgent = master.post(&format!("/agents/{}/allow-host", escaped(name)), &order)?;
+    report.line(format!("agent {} of {} may report for {}", agent.agent, agent.host, hosts_of(&agent)));
+    report.line("it is told within seconds, or when it next connects");
+    Ok(())
+}
+
+fn hosts_of(agent: &AdminAgent) -> String {
+    match agent.allow_hosts.as_deref() {
+        None => "any host".to_owned(),
+        Some([]) => "its own host".to_owned(),
+        Some(allowed) => format!("its own host, {}", allowed.join(", ")),
+    }
 }
 
 fn is_meant(agent: &AdminAgent, name: &str) -> bool {
@@ -81,6 +107,7 @@ fn show(agent: &AdminAgent, report: &mut Report) {
     let since = agent.state_since.map(|since| format!(" since {}", minute(since))).unwrap_or_default();
     report.line(format!("agent {} of {}", agent.agent, agent.host));
     report.line(format!("  state        {}{since}", agent.state));
+    report.line(format!("  reports for  {}", hosts_of(agent)));
     report.line(format!("  connection   {}", agent.connection));
     report.line(format!("  last seen    {}", time(agent.last_seen)));
     report.line(format!("  address      {}", agent.address.as_deref().unwrap_or("unknown")));

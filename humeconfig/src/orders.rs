@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use hume_core::host_patterns::HostPattern;
 
 pub(crate) const AGENTS_EXAMPLES: &str = "\
 Examples:
   humeconfig agents list
+  humeconfig agents allow-host gateway 'printer-*'
   humeconfig agents revoke web1";
 
 /// `humeconfig agents`.
@@ -43,6 +45,17 @@ pub enum AgentsOrder {
     Suspend {
         /// An id, the beginning of one, or a host.
         name: String,
+    },
+    /// Let an agent report for other hosts besides its own.
+    AllowHost {
+        /// An id, the beginning of one, or a host.
+        name: String,
+        /// Names of hosts, with `*` for any text and `?` for any character.
+        #[arg(required = true, value_name = "PATTERN")]
+        patterns: Vec<HostPattern>,
+        /// Take these away again.
+        #[arg(long)]
+        remove: bool,
     },
     /// Let an agent never speak again; its session is cut.
     Revoke {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
+use crate::hosts::Hosts;
 use crate::intake::{self, EntranceError, Intake, IntakeError};
 use crate::metrics::{Metrics, Uplink as UplinkNow, UplinkState};
 use crate::pump::SpoolLog;
@@ -209,18 +210,29 @@ impl Agent {
         let pumps = tasks.spawner(TRANSFERS_MAX);
         tasks.spawn("transfers", |stop| room.run(wanted, pumps, stop));
 
+        let hosts = match agent {
+            Some(_) => Hosts::open(host.clone(), &config.spool.dir),
+            None => Hosts::alone(host.clone()),
+        };
         if let (Some(master), Some(agent)) = (config.master, agent) {
             let (state, metrics) = (&config.spool.dir, Arc::clone(&metrics));
-            let uplink = Uplink::new(master, host.clone(), agent, writer, reader, state, metrics);
+            let uplink = Uplink::new(master, host.clone(), agent, writer, reader, state, metrics)
+                .teaching(hosts.clone());
             tasks.spawn("uplink", |stop| uplink.run(stop));
         } else {
             info!("no [master] in the configuration: this host keeps its events to itself");
         }
 
         notify::status("starting: takes in what waits in the drop folder");
-        let intake =
-            Intake::open((&config.intake, file), door, host.clone(), redactor, records, Arc::clone(&metrics))
-                .await?;
+        let intake = Intake::open(
+            (&config.intake, file),
+            door,
+            (host.clone(), hosts),
+            redactor,
+            records,
+            Arc::clone(&metrics),
+        )
+        .await?;
         let children = tasks.spawner(intake::CONNECTIONS_MAX);
         tasks.spawn("intake", |stop| intake.run(stop, children));
         info!(%host, version = env!("CARGO_PKG_VERSION"), "humed-agent ready");

@@ -1,6 +1,6 @@
 //! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
 //!
-//! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke`, where NAME is an id, the beginning of one, or a host. Failures are
+//! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host. Failures are
 //! those of `/api/v1` ([`crate::rest::Problem`]).
 
 use hume_core::{AgentId, Timestamp};
@@ -15,6 +15,8 @@ pub struct AdminAgent {
     pub host: String,
     /// `pending`, `active`, `suspended` or `revoked`.
     pub state: String,
+    /// Patterns of the hosts besides its own that it may report for; null for any, of an agent that only another CA knows.
+    pub allow_hosts: Option<Vec<String>>,
     /// Since when; null if that was never changed.
     pub state_since: Option<Timestamp>,
     /// `connected`, `disconnected`, or `never`.
@@ -31,6 +33,16 @@ pub struct AdminAgent {
     pub queued_since: Option<Timestamp>,
     /// When the certificate ends that it showed last.
     pub certificate_expires_at: Option<Timestamp>,
+}
+
+/// For which other hosts an agent may report from now on, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowHost {
+    /// Names with `*` and `?`.
+    pub patterns: Vec<String>,
+    /// Whether they are taken away.
+    pub remove: bool,
 }
 
 /// Agents, by host.

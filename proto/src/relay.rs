@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use hume_core::host_patterns::HostPatterns;
 use hume_core::name::{BootId, Epoch, EventId, Seq};
 use hume_core::{ErrorClass, Timestamp};
 use tokio::sync::mpsc;
@@ -197,6 +198,8 @@ pub struct Welcome {
     pub master_time: Timestamp,
     /// What it can do beyond the first version: at most [`FEATURES_MAX`] names.
     pub features: Vec<String>,
+    /// For which hosts the agent may report. Any, by an older master.
+    pub hosts: HostPatterns,
 }
 
 /// Where an epoch goes on.

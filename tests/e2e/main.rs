@@ -14,6 +14,7 @@ mod discard;
 mod disk;
 mod follow;
 mod from_url;
+mod hosts;
 mod kill9;
 mod lifecycle;
 mod main_job;

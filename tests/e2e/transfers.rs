@@ -144,6 +144,8 @@ fn the_master_tells_of_all_hosts_and_by_which_agent_it_heard() {
     site.master().start();
     let (web1, web2) = (site.agent("web1"), site.agent("web2"));
     web1.hume(&["-t", "JOB", "-L", "error", "-m", "broken"]).ok();
+    // Before the master's first word an agent reports for its own host alone.
+    web2.wait_until_drained(SOON);
     web2.hume(&["-t", "JOB", "-m", "fine", "--hostname", "printer"]).ok();
     let all = site.master().dir().join("all.json");
     wait_until("both are told", SOON, || numbers_len(&all) == 2);

@@ -85,6 +85,7 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "time of a question", "humed-master/src/store/sqlite/mod.rs", "QUESTION_TIME_MAX"),
     (LOCAL, "time of a question", "humed-agent/src/spool/reader.rs", "READ_TIME_MAX"),
     (LOCAL, "time of a question", "humed-master/src/store/sqlite/readers.rs", "QUESTIONS_MAX"),
+    (LOCAL, "hosts that an agent", "hume-core/src/host_patterns.rs", "HOST_PATTERNS_MAX"),
     (LOCAL, "lists of tasks", "proto/src/rest.rs", "LIST_ITEMS_MAX"),
     (LOCAL, "events that come with one run", "humed-master/src/store/mod.rs", "RUN_EVENTS_MAX"),
     (LOCAL, "events that come with one run", "humed-agent/src/spool/run_query.rs", "RUN_EVENTS_MAX"),

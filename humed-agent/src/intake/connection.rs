@@ -173,6 +173,10 @@ fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, Box<Answ
                 desk.metrics.refuse("denied");
                 return refused(ErrorClass::Denied, why, Some("task"));
             }
+            if let Err(why) = desk.may_report_for(parsed.draft.host.as_ref()) {
+                desk.metrics.refuse("denied");
+                return refused(ErrorClass::Denied, why, Some("host"));
+            }
             if let Err(no_room) = desk.has_room(&reporter.process, bytes.len()) {
                 let (class, reason) = no_room.class();
                 desk.metrics.refuse(reason);

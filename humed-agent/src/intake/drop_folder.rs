@@ -348,6 +348,7 @@ impl DropFolder {
         };
         // The folder gives its files a group of its own.
         self.desk.allows(&draft.task, &reporter.process, None).map_err(Fate::Reject)?;
+        self.desk.may_report_for(draft.host.as_ref()).map_err(Fate::Reject)?;
         self.desk.has_room(&reporter.process, bytes.len()).map_err(|no_room| match no_room {
             NoRoom::Reserved => Fate::Skip(no_room.to_string()),
             NoRoom::Over(_) => {

@@ -32,6 +32,7 @@ use hume_runtime::task_group::{Spawner, Stop};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{error, info, warn};
 
+use crate::hosts::Hosts;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::runs::{self, Records, Reporter, Submission};
@@ -94,6 +95,7 @@ impl NoRoom {
 struct Desk {
     records: Records,
     host: HostName,
+    hosts: Hosts,
     users: Users,
     boot: Option<BootId>,
     redactor: Redactor,
@@ -138,6 +140,11 @@ impl Desk {
         ))
     }
 
+    /// Whether events of this host are taken, if one is named; if not, the words to say so.
+    fn may_report_for(&self, host: Option<&HostName>) -> Result<(), String> {
+        host.map_or(Ok(()), |host| self.hosts.check(host))
+    }
+
     /// Whether there is room for so many bytes of the user, who has used it then. Root and the agent's own user are not bounded.
     fn has_room(&self, process: &Process, bytes: usize) -> Result<(), NoRoom> {
         let Some(uid) = process.uid.filter(|uid| *uid != ROOT && *uid != self.own) else { return Ok(()) };
@@ -179,7 +186,7 @@ impl Intake {
     pub async fn open(
         (config, file): (&Config, &Path),
         door: Option<Door>,
-        host: HostName,
+        (host, hosts): (HostName, Hosts),
         redactor: Redactor,
         records: Records,
         metrics: Arc<Metrics>,
@@ -194,7 +201,8 @@ impl Intake {
         let allowances = Allowances::new(config.user_events_per_minute, config.user_bytes_per_day);
         let own = rustix::process::geteuid().as_raw();
         let users = Users::default();
-        let desk = Desk { records, host, users, boot, redactor, rights, entrance, own, allowances, metrics };
+        let desk =
+            Desk { records, host, hosts, users, boot, redactor, rights, entrance, own, allowances, metrics };
         let desk = Arc::new(desk);
         let drops = Arc::new(DropFolder::open(&config.drop_dir, Arc::clone(&desk))?);
         desk.entrance.narrow(&config.drop_dir)?;

@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::hosts::Hosts;
 use crate::metrics::{Metrics, UplinkState};
 use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Stretch, Tail};
 
@@ -95,6 +96,8 @@ struct Course {
     unreadable: Option<(Epoch, Seq, u32)>,
     /// Nothing is sent until then: the master is slow.
     quiet_until: Option<Instant>,
+    /// Why the master set the last event aside.
+    set_aside: Option<String>,
 }
 
 impl Course {
@@ -140,6 +143,7 @@ pub struct Uplink<D = Tcp> {
     reader: SpoolReader,
     identities: Identities,
     master_time: MasterTime,
+    hosts: Hosts,
     metrics: Arc<Metrics>,
     dial: Arc<D>,
 }
@@ -162,7 +166,26 @@ impl Uplink {
         });
         let (instance, dial) = (hume_runtime::random::bytes(), Arc::new(Tcp));
         let (identities, master_time) = (Identities::new(&config, state), MasterTime::open(state));
-        Uplink { config, host, agent, instance, writer, reader, identities, master_time, metrics, dial }
+        let hosts = Hosts::alone(host.clone());
+        Uplink {
+            config,
+            host,
+            agent,
+            instance,
+            writer,
+            reader,
+            identities,
+            master_time,
+            hosts,
+            metrics,
+            dial,
+        }
+    }
+
+    /// The same, telling these for which hosts the master lets this agent report.
+    #[must_use]
+    pub fn teaching(self, hosts: Hosts) -> Uplink {
+        Uplink { hosts, ..self }
     }
 
     /// The same over another network.
@@ -176,11 +199,24 @@ impl Uplink {
             reader,
             identities,
             master_time,
+            hosts,
             metrics,
             dial: _,
         } = self;
         let dial = Arc::new(dial);
-        Uplink { config, host, agent, instance, writer, reader, identities, master_time, metrics, dial }
+        Uplink {
+            config,
+            host,
+            agent,
+            instance,
+            writer,
+            reader,
+            identities,
+            master_time,
+            hosts,
+            metrics,
+            dial,
+        }
     }
 }
 
@@ -360,6 +396,7 @@ impl<D: Dial> Uplink<D> {
             None => return Err(SessionError::Ended),
         };
         self.note_master_time(&welcome, certificate_expires_at);
+        self.hosts.learn(&welcome.hosts);
         self.check_cursors(&epochs, &welcome).await?;
         let session = Session::begin(&epochs, &welcome)?;
         info!(session = welcome.session, master = %self.config.address, agent = %self.agent, "connected to the master");
@@ -528,7 +565,11 @@ impl<D: Dial> Uplink<D> {
                 Ok(())
             }
             MasterFrame::Quarantined(one) => {
-                warn!(epoch = %one.epoch, seq = %one.seq, code = one.code, detail = one.detail, "the master keeps an event it cannot read");
+                // Of many of the same kind one line is enough.
+                if course.set_aside.as_ref() != Some(&one.detail) {
+                    warn!(epoch = %one.epoch, seq = %one.seq, code = one.code, detail = one.detail, "the master set an event aside");
+                    course.set_aside = Some(one.detail);
+                }
                 Ok(())
             }
             MasterFrame::GoAway(away) => Err(go_away(away)),

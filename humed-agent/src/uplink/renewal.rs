@@ -110,6 +110,7 @@ impl Renewal {
 #[cfg(test)]
 mod tests {
     use hume_core::ErrorClass;
+    use hume_core::host_patterns::HostPatterns;
     use hume_proto::relay::Limits;
 
     use super::*;
@@ -127,6 +128,7 @@ mod tests {
             heartbeat_ms: 10_000,
             master_time: at(100),
             features: features.iter().map(|name| (*name).to_owned()).collect(),
+            hosts: HostPatterns::any(),
         }
     }
 

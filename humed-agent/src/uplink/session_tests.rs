@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::uplink::pace::{SOON, START_BYTES};
 use hume_core::Timestamp;
+use hume_core::host_patterns::HostPatterns;
 use hume_proto::relay::{EpochReason, Resume};
 use proptest::prelude::*;
 
@@ -46,6 +47,7 @@ fn welcome(cursors: &[(u8, u64, Verdict)]) -> Welcome {
         heartbeat_ms: 10_000,
         master_time: Timestamp::EPOCH,
         features: vec![FEATURE_ZSTD.to_owned()],
+        hosts: HostPatterns::any(),
     }
 }
 

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use hume_core::host_patterns::{HostPattern, NoHost};
 use hume_core::scope::Scope;
 use hume_core::{AgentId, ErrorClass, HostName};
-use hume_proto::admin::{AdminAgent, AdminAgents};
+use hume_proto::admin::{AdminAgent, AdminAgents, AllowHost};
 use hume_runtime::clock;
 
 use super::Admin;
 use super::problem::Trouble;
-use crate::registry::{Actor, AgentEntry, AgentState, Wish};
+use crate::registry::{Actor, AgentEntry, AgentState, HostWish, Wish};
 use crate::store::{AgentRecord, Roll};
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<AdminAgents>, Trouble> {
@@ -40,6 +41,30 @@ pub(super) async fn order(
     Ok(Json(agent))
 }
 
+pub(super) async fn allow_host(
+    State(admin): State<Admin>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<AdminAgent>, Trouble> {
+    let invalid = |why: String| Trouble::new(ErrorClass::Invalid, why);
+    let AllowHost { patterns, remove } =
+        serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))?;
+    let parsed: Result<Vec<HostPattern>, _> = patterns.iter().map(|text| text.parse()).collect();
+    let patterns = parsed.map_err(|error: NoHost| invalid(error.to_string()))?;
+    let agents = known(&admin).await?.agents;
+    let meant = find(&agents, &name)?;
+    let host = HostName::parse(&meant.host)
+        .map_err(|error| Trouble::new(ErrorClass::Internal, error.to_string()))?;
+    let wish = if remove { HostWish::Remove } else { HostWish::Allow };
+    let named = (meant.agent, host);
+    let entry = admin.registry.change_hosts(named, wish, patterns, actor.clone(), clock::now()).await?;
+    tracing::info!(agent = %entry.agent, host = entry.host, by = actor.name, hosts = entry.allow_hosts.join(", "), "allow-host");
+    let mut agent = meant.clone();
+    enter(&mut agent, &entry);
+    Ok(Json(agent))
+}
+
 /// All agents that the registry or the store knows.
 async fn known(admin: &Admin) -> Result<AdminAgents, Trouble> {
     let entries = admin.registry.agents().await?;
@@ -60,6 +85,7 @@ fn of_record(record: &AgentRecord) -> AdminAgent {
         agent: record.agent,
         host: record.host.clone(),
         state: AgentState::Active.as_str().to_owned(),
+        allow_hosts: None,
         state_since: None,
         connection: connection.to_owned(),
         last_seen: Some(record.seen_at),
@@ -76,6 +102,7 @@ fn of_entry(entry: &AgentEntry) -> AdminAgent {
         agent: entry.agent,
         host: entry.host.clone(),
         state: entry.state.as_str().to_owned(),
+        allow_hosts: Some(entry.allow_hosts.clone()),
         state_since: Some(entry.changed_at),
         connection: "never".to_owned(),
         last_seen: None,
@@ -90,6 +117,7 @@ fn of_entry(entry: &AgentEntry) -> AdminAgent {
 fn enter(agent: &mut AdminAgent, entry: &AgentEntry) {
     entry.state.as_str().clone_into(&mut agent.state);
     agent.state_since = Some(entry.changed_at);
+    agent.allow_hosts = Some(entry.allow_hosts.clone());
 }
 
 /// The agent that is meant: by its id, the beginning of its id, or its host.
@@ -123,6 +151,7 @@ mod tests {
                 agent: AgentId::from_bytes([byte; 16]),
                 host: host.to_owned(),
                 state: AgentState::Active,
+                allow_hosts: Vec::new(),
                 entered_at: Timestamp::EPOCH,
                 changed_at: Timestamp::EPOCH,
             };

@@ -36,6 +36,7 @@ pub fn router(admin: Admin, stream: &UnixStream) -> Router {
     let actor = Actor { name, address: "socket".to_owned() };
     let orders = Router::new()
         .route("/agents", get(agents::list))
+        .route("/agents/{name}/allow-host", post(agents::allow_host))
         .route("/agents/{name}/{order}", post(agents::order))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

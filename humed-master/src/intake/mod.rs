@@ -8,6 +8,7 @@ mod verdict;
 
 use std::sync::Arc;
 
+use hume_core::host_patterns::HostPatterns;
 use hume_core::{AgentId, BoundError, Epoch, ErrorClass, HostName, Seq, Timestamp};
 use hume_proto::relay::{self, EpochState, Heartbeat, Hello, Quarantined, Resume, SpoolStatus};
 
@@ -49,6 +50,8 @@ pub struct Admitted {
     pub store_id: [u8; 16],
     /// How each epoch goes on.
     pub resume: Vec<Resume>,
+    /// For which hosts its agent may report.
+    pub hosts: HostPatterns,
 }
 
 /// What became of a parcel.
@@ -81,6 +84,11 @@ pub enum IntakeError {
     /// What the agent says of itself breaks a bound.
     #[error("the agent's Hello is wrong: {0}")]
     Hello(#[from] BoundError),
+    /// It was let in for another host.
+    #[error(
+        "this agent says that it is of host \"{0}\", for which it may not report: `humeconfig agents allow-host` on the master, or `host` in its agent.toml"
+    )]
+    OtherHost(HostName),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -91,6 +99,7 @@ impl IntakeError {
     pub fn class(&self) -> ErrorClass {
         match self {
             IntakeError::Hello(_) => ErrorClass::Invalid,
+            IntakeError::OtherHost(_) => ErrorClass::Denied,
             IntakeError::Store(error) => error.class(),
         }
     }
@@ -102,19 +111,24 @@ impl Intake {
         Intake { writer, sessions }
     }
 
-    /// Lets an agent in: it is entered in the registry, and each of its epochs gets a verdict.
+    /// Lets an agent in that may report for these hosts, its own among them: it is entered in the list of agents, and each of its epochs gets a verdict.
     /// # Errors
     /// [`IntakeError`]; the agent has no session then.
     pub async fn enter(
         &self,
         visitor: Visitor,
         hello: Hello,
+        hosts: HostPatterns,
         now: Timestamp,
     ) -> Result<Admitted, IntakeError> {
         let Visitor { agent, certificate_expires_at, address } = visitor;
+        let host = HostName::parse(&hello.host)?;
+        if !hosts.allow(&host) {
+            return Err(IntakeError::OtherHost(host));
+        }
         let entrance = Entrance {
             agent,
-            host: HostName::parse(&hello.host)?,
+            host,
             version: hume_core::fit::cut(&hello.agent_version, VERSION_BYTES_MAX).to_owned(),
             address,
             certificate_expires_at,
@@ -129,21 +143,21 @@ impl Intake {
             cursor_event: cursor.event,
             verdict: verdict::verdict(state, relay::is_closed(state.epoch, &hello.epochs), cursor),
         });
-        Ok(Admitted { session, store_id: self.sessions.store_id(), resume: resume.collect() })
+        Ok(Admitted { session, store_id: self.sessions.store_id(), resume: resume.collect(), hosts })
     }
 
-    /// Lets parcels in, in their order; one receipt each, after the commit.
+    /// Lets parcels of an agent that may report for these `hosts` in, in their order; one receipt each, after the commit.
     /// # Errors
     /// [`IntakeError::Store`]: none of them was kept.
     pub async fn admit(
         &self,
-        agent: AgentId,
+        (agent, hosts): (AgentId, &HostPatterns),
         session: SessionNo,
         parcels: Vec<Parcel>,
         now: Timestamp,
     ) -> Result<Vec<Receipt>, IntakeError> {
         let admissions: Vec<_> =
-            parcels.into_iter().map(|parcel| plan::plan(agent, session, parcel, now)).collect();
+            parcels.into_iter().map(|parcel| plan::plan((agent, hosts), session, parcel, now)).collect();
         let set_aside: Vec<_> =
             admissions.iter().map(|admission| (admission.epoch, plan::quarantined(admission))).collect();
         let outcomes = self.writer.commit(admissions).await?;

@@ -1,8 +1,9 @@
 //! What is to be written for a parcel: pure, one entry for each place, none left out.
 //!
-//! Bytes that are no event become an entry for the quarantine: their place is taken, their content kept, the stream goes
+//! Bytes that are no event, and events of hosts that the agent may not report for, become an entry for the quarantine: their place is taken, their content kept, the stream goes
 //! on.
 
+use hume_core::host_patterns::HostPatterns;
 use hume_core::{AgentId, Epoch, Seq, Timestamp};
 use hume_proto::event::{DecodeError, EventBytes};
 use hume_proto::relay::{Batch, Gap, Quarantined};
@@ -45,18 +46,28 @@ impl Parcel {
 }
 
 /// The admission of a parcel.
-pub(super) fn plan(agent: AgentId, session: SessionNo, parcel: Parcel, now: Timestamp) -> Admission {
+pub(super) fn plan(
+    (agent, hosts): (AgentId, &HostPatterns),
+    session: SessionNo,
+    parcel: Parcel,
+    now: Timestamp,
+) -> Admission {
     let (epoch, first, content) = match parcel {
         Parcel::Batch(Batch { epoch, first, events, codec: _ }) => {
-            (epoch, first, Content::Entries(events.into_iter().map(entry).collect()))
+            (epoch, first, Content::Entries(events.into_iter().map(|body| entry(body, hosts)).collect()))
         }
         Parcel::Gap(Gap { epoch, from, to, reason }) => (epoch, from, Content::Gap { through: to, reason }),
     };
     Admission { agent, session, epoch, first, arrived_at: now, content }
 }
 
-fn entry(body: EventBytes) -> Entry {
+fn entry(body: EventBytes, hosts: &HostPatterns) -> Entry {
     match body.decode() {
+        Ok(event) if !hosts.allow(&event.host) => Entry::Quarantined {
+            code: "host",
+            detail: format!("the agent may not report for host \"{}\"", event.host),
+            body,
+        },
         Ok(event) => Entry::Event { event: Box::new(event), body },
         Err(error) => Entry::Quarantined { code: code(&error), detail: error.to_string(), body },
     }
@@ -100,7 +111,7 @@ mod tests {
             let events: Vec<_> = bodies.iter().cloned().map(EventBytes::from_raw).collect();
             let batch = Batch { epoch: Epoch::from_bytes([1; 16]), first: Seq::new(5).unwrap(), events, codec: Codec::Identity };
             let agent = AgentId::from_bytes([2; 16]);
-            let admission = plan(agent, SessionNo(1), Parcel::Batch(batch), Timestamp::EPOCH);
+            let admission = plan((agent, &HostPatterns::any()), SessionNo(1), Parcel::Batch(batch), Timestamp::EPOCH);
             let set_aside = quarantined(&admission);
             let Content::Entries(entries) = admission.content else { panic!("a batch became a gap") };
             prop_assert_eq!(entries.len(), bodies.len());
@@ -112,5 +123,27 @@ mod tests {
             prop_assert_eq!(set_aside.len(), count);
             prop_assert!(set_aside.iter().all(|one| one.seq.get() >= 5 && one.seq.get() < 5 + bodies.len() as u64));
         }
+    }
+
+    #[test]
+    fn an_event_of_a_host_that_the_agent_may_not_report_for_is_set_aside_by_name() {
+        let event = |host: &str| {
+            let (id, host) =
+                (hume_core::EventId::from_bytes([1; 16]), hume_core::HostName::parse(host).unwrap());
+            EventBytes::encode(&hume_core::Event::new(id, host, Timestamp::EPOCH))
+        };
+        let events = vec![event("web1"), event("bank"), event("printer-3")];
+        let batch = Batch {
+            epoch: Epoch::from_bytes([1; 16]),
+            first: Seq::new(5).unwrap(),
+            events,
+            codec: Codec::Identity,
+        };
+        let hosts = HostPatterns::from_texts(["web1", "printer-*"]);
+        let agent = (AgentId::from_bytes([2; 16]), &hosts);
+        let set_aside = quarantined(&plan(agent, SessionNo(1), Parcel::Batch(batch), Timestamp::EPOCH));
+        let told: Vec<_> = set_aside.iter().map(|one| (one.seq.get(), one.code.as_str())).collect();
+        assert_eq!(told, [(6, "host")]);
+        assert_eq!(set_aside[0].detail, "the agent may not report for host \"bank\"");
     }
 }

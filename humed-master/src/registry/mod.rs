@@ -16,11 +16,12 @@ mod view;
 
 use std::path::Path;
 
+use hume_core::host_patterns::HostPattern;
 use hume_core::{AgentId, HostName, Timestamp};
 use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::decide::Wish;
+pub use self::decide::{HostWish, Wish};
 use self::desk::Desk;
 pub use self::desk::RegistryThread;
 pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, RegistryError};
@@ -93,6 +94,38 @@ impl Registry {
                 };
                 agents::set_state(work, agent, &host, after, now)?;
                 work.audit(&actor, wish.as_str(), &subject, host.as_str(), "done", now)?;
+                let entry = agents::one(work.connection(), agent)?;
+                Ok(entry.ok_or_else(|| RegistryError::Refused("the agent is gone".to_owned())))
+            })?
+        })
+        .await
+    }
+
+    /// Changes for which other hosts an agent may report. The new entry.
+    /// # Errors
+    /// [`RegistryError::Refused`] if there would be too many.
+    pub async fn change_hosts(
+        &self,
+        (agent, host): (AgentId, HostName),
+        wish: HostWish,
+        patterns: Vec<HostPattern>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<AgentEntry, RegistryError> {
+        self.ask(move |desk| {
+            desk.write(|work| {
+                let before = agents::one(work.connection(), agent)?;
+                let allowed = before.as_ref().map(|entry| entry.allow_hosts.as_slice()).unwrap_or_default();
+                let (action, subject) = ("allow-host", agent.to_string());
+                let after = match decide::change_hosts(allowed, wish, &patterns) {
+                    Ok(after) => after,
+                    Err(why) => {
+                        work.audit(&actor, action, &subject, host.as_str(), &why, now)?;
+                        return Ok(Err(RegistryError::Refused(why)));
+                    }
+                };
+                agents::set_hosts(work, agent, &host, &after, now)?;
+                work.audit(&actor, action, &subject, &after.join(", "), "done", now)?;
                 let entry = agents::one(work.connection(), agent)?;
                 Ok(entry.ok_or_else(|| RegistryError::Refused("the agent is gone".to_owned())))
             })?

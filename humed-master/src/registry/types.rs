@@ -44,6 +44,8 @@ pub struct AgentEntry {
     pub host: String,
     /// Whether it may speak.
     pub state: AgentState,
+    /// Patterns of other hosts that it may report for.
+    pub allow_hosts: Vec<String>,
     /// When it was entered.
     pub entered_at: Timestamp,
     /// When its state last changed.

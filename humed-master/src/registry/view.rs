@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hume_core::AgentId;
+use hume_core::host_patterns::HostPatterns;
 use tokio::sync::watch;
 
 use super::types::AgentState;
@@ -16,9 +17,11 @@ pub enum Strangers {
 }
 
 /// What is known of one agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) state: AgentState,
+    /// For which hosts it may report.
+    pub(super) hosts: HostPatterns,
 }
 
 /// Why an agent may not speak.
@@ -65,6 +68,16 @@ impl View {
             (Some(AgentState::Pending), _) => Err(Denial::Pending),
             (Some(AgentState::Suspended), _) => Err(Denial::Suspended),
             (Some(AgentState::Revoked), _) => Err(Denial::Revoked),
+        }
+    }
+
+    /// For which hosts this agent may report: its own and those that it was allowed; any, if another CA decides who it is and nobody
+    /// has said more of it here.
+    pub fn hosts(&self, agent: AgentId) -> HostPatterns {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        match (agents.get(&agent), self.strangers) {
+            (Some(standing), _) => standing.hosts.clone(),
+            (None, Strangers::Welcome) => HostPatterns::any(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use hume_core::host_patterns::HostPatterns;
 use hume_proto::relay::{
     AgentFrame, AgentFrames, FrameError, GoAwayReason, Hello, Limits, MasterFrame, Quarantined,
 };
@@ -50,6 +51,10 @@ struct Drive {
     /// The commit or the entrance under way.
     work: Option<Work>,
     place: Option<(SessionNo, Place)>,
+    /// For which hosts the agent may report, as it was told.
+    hosts: HostPatterns,
+    /// Why the last event was put into quarantine.
+    set_aside: Option<String>,
 }
 
 /// Runs a session to its end.
@@ -66,15 +71,23 @@ pub(super) async fn drive(
     let limits = Limits::shared_by(shared.directory.len() + 1);
     let mut session = Session::new(Instant::now().into_std(), age_max, limits);
     let (mut is_stopping, mut is_superseded) = (false, false);
-    let mut drive =
-        Drive { shared, visitor, answers, superseded: superseded.clone(), work: None, place: None };
+    let mut drive = Drive {
+        shared,
+        visitor,
+        answers,
+        superseded: superseded.clone(),
+        work: None,
+        place: None,
+        hosts: HostPatterns::default(),
+        set_aside: None,
+    };
     loop {
         let wake_at = session.wake_at();
         let signal = tokio::select! {
             biased;
             () = superseded.wait(), if !is_superseded => {
                 is_superseded = true;
-                drive.denied().unwrap_or(Signal::Superseded)
+                drive.denied().or_else(|| drive.retold()).unwrap_or(Signal::Superseded)
             }
             () = stop.wait(), if !is_stopping => {
                 is_stopping = true;
@@ -116,8 +129,9 @@ impl Drive {
                     return Ok(());
                 }
                 let (intake, visitor) = (self.shared.intake.clone(), self.visitor.clone());
+                let hosts = self.shared.agents.hosts(visitor.agent);
                 self.work = Some(Box::pin(async move {
-                    match intake.enter(visitor, hello, clock::now()).await {
+                    match intake.enter(visitor, hello, hosts, clock::now()).await {
                         Ok(admitted) => Signal::Entered(admitted),
                         Err(error) => Signal::NotEntered(error.class(), error.to_string()),
                     }
@@ -132,10 +146,11 @@ impl Drive {
                 }
                 points::reach(Point::MasterReceived);
                 let (intake, agent) = (self.shared.intake.clone(), self.visitor.agent);
+                let hosts = self.shared.agents.hosts(agent);
                 let (turns, bytes) = (self.shared.turns.clone(), parcels.iter().map(Parcel::bytes).sum());
                 self.work = Some(Box::pin(async move {
                     let _turn = turns.take(bytes).await;
-                    match intake.admit(agent, session, parcels, clock::now()).await {
+                    match intake.admit((agent, &hosts), session, parcels, clock::now()).await {
                         Ok(receipts) => Signal::Committed(receipts),
                         Err(error) => {
                             tracing::error!(error = &error as &dyn std::error::Error, %agent, "could not store a batch");
@@ -155,6 +170,9 @@ impl Drive {
                 }
             }
             Command::Seen(beat) => {
+                if self.retold().is_some() {
+                    self.superseded.set();
+                }
                 if let Some(session) = self.session() {
                     self.shared.intake.seen(self.visitor.agent, session, beat, clock::now());
                 }
@@ -162,6 +180,12 @@ impl Drive {
             Command::Close(error) => return Err(Over(error)),
         }
         Ok(())
+    }
+
+    /// The agent must hear anew for which hosts it may report, if that has changed.
+    fn retold(&self) -> Option<Signal> {
+        (self.place.is_some() && self.hosts != self.shared.agents.hosts(self.visitor.agent))
+            .then_some(Signal::Retold)
     }
 
     /// Why the agent may not speak, if it may not.
@@ -186,11 +210,15 @@ impl Drive {
     }
 
     /// What the administrator should know of a frame.
-    fn tell(&self, frame: &MasterFrame) {
+    fn tell(&mut self, frame: &MasterFrame) {
         match frame {
             MasterFrame::Quarantined(Quarantined { epoch, seq, detail, .. }) => {
-                let agent = self.visitor.agent;
-                tracing::warn!(%agent, %epoch, %seq, why = detail, "put an event into quarantine");
+                // Of a flood of the same kind one line is enough; all of them are counted.
+                if self.set_aside.as_ref() != Some(detail) {
+                    let agent = self.visitor.agent;
+                    tracing::warn!(%agent, %epoch, %seq, why = detail, "put an event into quarantine");
+                    self.set_aside = Some(detail.clone());
+                }
             }
             MasterFrame::GoAway(away) if away.reason == GoAwayReason::Protocol => {
                 self.shared.metrics.refused(Refused::Protocol);
@@ -215,6 +243,7 @@ impl Drive {
         if let Signal::Entered(admitted) = signal {
             let Visitor { agent, address, .. } = &self.visitor;
             tracing::info!(%agent, address, session = admitted.session.0, "agent connected");
+            self.hosts.clone_from(&admitted.hosts);
             let place = self.shared.directory.enter(*agent, admitted.session, &self.superseded);
             self.place = Some((admitted.session, place));
             // What changed between the Hello and here was told to the others alone.

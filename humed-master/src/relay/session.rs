@@ -37,6 +37,8 @@ const PROTOCOL_RETRY_MS: (u32, u32) = (30_000, 120_000);
 const CLONE_RETRY_MS: (u32, u32) = (60_000, 120_000);
 /// An agent that may never speak again comes back after this time: somebody must let its host join again first.
 const REVOKED_RETRY_MS: (u32, u32) = (900_000, 1_800_000);
+/// An agent that is to hear for which hosts it may report comes back at once.
+const RETOLD_RETRY_MS: (u32, u32) = (1, 500);
 /// An agent that may not speak for now comes back after this time.
 const SUSPENDED_RETRY_MS: (u32, u32) = (30_000, 60_000);
 /// An agent that the store could not let in comes back after this time.
@@ -79,6 +81,8 @@ pub(super) enum Signal {
     Superseded,
     /// Another process has this agent's identity, and it is that one's turn; in words.
     Cloned(String),
+    /// What the agent may report for has changed since its Welcome.
+    Retold,
     /// The agent may not speak, or not any more.
     Denied(Denial),
     /// The master stops; agents come back within this range of milliseconds.
@@ -222,6 +226,8 @@ impl Session {
             Signal::NotEntered(class, why) => {
                 let away = if class == ErrorClass::Invalid {
                     farewell(GoAwayReason::Protocol, PROTOCOL_RETRY_MS, &why)
+                } else if class == ErrorClass::Denied {
+                    farewell(GoAwayReason::Revoked, SUSPENDED_RETRY_MS, &why)
                 } else {
                     // Our fault, and it may pass: as if this master were away.
                     farewell(GoAwayReason::Shutdown, UNAVAILABLE_RETRY_MS, &why)
@@ -239,6 +245,10 @@ impl Session {
             Signal::Cloned(why) => {
                 let away = farewell(GoAwayReason::CloneSuspected, CLONE_RETRY_MS, &why);
                 self.close(Some(away), Some(why), &mut commands);
+            }
+            Signal::Retold => {
+                let why = "the hosts that this agent may report for have changed";
+                self.drain(Some(farewell(GoAwayReason::MaxAge, RETOLD_RETRY_MS, why)), None);
             }
             Signal::Denied(denial) => {
                 let pause = match denial {
@@ -302,6 +312,7 @@ impl Session {
             heartbeat_ms: HEARTBEAT_MS,
             master_time: now.wall,
             features: vec![FEATURE_ZSTD.to_owned()],
+            hosts: admitted.hosts.clone(),
         })));
         self.phase = Phase::Open;
     }

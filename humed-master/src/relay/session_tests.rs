@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use hume_core::host_patterns::HostPatterns;
 use hume_proto::event::EventBytes;
 use hume_proto::relay::{
     Batch, ClockSample, Codec, EpochReason, EpochState, Renew, Resume, SpoolStatus, Verdict,
@@ -53,7 +54,7 @@ fn hello(protocol_major: u32) -> AgentFrame {
 
 fn admitted() -> Admitted {
     let resume = Resume { epoch: epoch(), cursor: Seq::ZERO, cursor_event: None, verdict: Verdict::Continue };
-    Admitted { session: SessionNo(1), store_id: [0; 16], resume: vec![resume] }
+    Admitted { session: SessionNo(1), store_id: [0; 16], resume: vec![resume], hosts: HostPatterns::any() }
 }
 
 fn batch(first: u64, count: u64) -> AgentFrame {
@@ -603,4 +604,12 @@ fn a_master_that_makes_no_certificates_says_so_and_the_session_goes_on() {
     assert_eq!(refused.class, ErrorClass::Unavailable);
     table.on(Signal::Frame(AgentFrame::Renewed("ab".to_owned())));
     assert!(table.closed.is_none());
+}
+
+#[test]
+fn an_agent_that_may_report_for_other_hosts_than_it_was_told_comes_back_at_once() {
+    let mut table = Table::open();
+    table.on(Signal::Retold);
+    let Some(MasterFrame::GoAway(away)) = table.said.last() else { panic!("{:?}", table.said) };
+    assert_eq!((away.reason, away.reconnect_max_ms), (GoAwayReason::MaxAge, 500));
 }

@@ -6,6 +6,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use hume_core::host_patterns::HOST_PATTERNS_MAX;
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -17,8 +18,8 @@ use super::{
 };
 use crate::pb;
 
-// What a Hello of today may have, twice over: a newer one has more of its own, and nothing that we name is refused.
-const _: () = assert!(2 * (11 + EPOCHS_MAX + FEATURES_MAX) < FRAME_FIELDS_MAX);
+// What a Hello or a Welcome of today may have, twice over: a newer one has more of its own, and nothing that we name is refused.
+const _: () = assert!(2 * (11 + EPOCHS_MAX + FEATURES_MAX + HOST_PATTERNS_MAX) < FRAME_FIELDS_MAX);
 
 const UNREADABLE: FrameError = FrameError::Malformed("it is not protobuf of the right shape");
 

@@ -2,6 +2,7 @@
 
 use hume_core::Timestamp;
 use hume_core::fit::cut;
+use hume_core::host_patterns::HostPatterns;
 use hume_core::name::{BootId, Epoch, EventId, Seq};
 
 use super::codec::{Payload, pack, unpack};
@@ -78,6 +79,11 @@ pub(super) fn text(raw: &str) -> String {
 /// The features that can be names of some; an unknown one is no error.
 fn features(raw: Vec<String>) -> Vec<String> {
     raw.into_iter().filter(|name| name.len() <= FEATURE_BYTES_MAX).take(FEATURES_MAX).collect()
+}
+
+/// What is no pattern lets nobody in, whoever made it.
+fn hosts(raw: &[String]) -> HostPatterns {
+    if raw.is_empty() { HostPatterns::any() } else { HostPatterns::from_texts(raw) }
 }
 
 fn limits(raw: Option<pb::Limits>) -> Option<Limits> {
@@ -286,6 +292,7 @@ impl From<&MasterFrame> for pb::MasterFrame {
                 heartbeat_ms: welcome.heartbeat_ms,
                 master_time_us: welcome.master_time.as_micros(),
                 features: welcome.features.clone(),
+                hosts: welcome.hosts.texts(),
             }),
             MasterFrame::Ack(ack) => {
                 Frame::Ack(pb::Ack { cursors: raw_cursors(&ack.cursors), limits: ack.limits.map(raw_limits) })
@@ -342,6 +349,7 @@ pub(super) fn master_frame(raw: pb::MasterFrame) -> Result<MasterFrame, FrameErr
             heartbeat_ms: welcome.heartbeat_ms,
             master_time: Timestamp::from_micros(welcome.master_time_us),
             features: features(welcome.features),
+            hosts: hosts(&welcome.hosts),
         }),
         Frame::Ack(ack) => {
             MasterFrame::Ack(Ack { cursors: cursors(ack.cursors)?, limits: limits(ack.limits) })
@@ -498,6 +506,7 @@ mod tests {
                 heartbeat_ms: 10_000,
                 master_time: Timestamp::from_micros(1),
                 features: vec![FEATURE_ZSTD.into()],
+                hosts: HostPatterns::from_texts(["web1", "printer-*"]),
             }),
             MasterFrame::Ack(Ack { cursors: vec![at(7)], limits: None }),
             MasterFrame::Ack(Ack { cursors: vec![at(7)], limits: Some(Limits::shared_by(1000)) }),
