@@ -8,12 +8,15 @@
 //! first run in it is its run. An interval begins anew with every run: its slot is the time by which the next must come.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::tz::TimeZone;
 
 use crate::name::RunId;
 use crate::slot::{Circumstances, Ending, RunSeen, Slot, SlotState, minus, plus};
 use crate::time::Timestamp;
-use crate::watch::{MatchBy, Plan, Terms};
+use crate::watch::{MatchBy, Plan, Terms, Watch};
 
 #[cfg(test)]
 mod tests;
@@ -105,36 +108,67 @@ pub struct Kept {
     pub last_start: Option<Timestamp>,
 }
 
+/// By what a course goes: the same for all hosts of a watch in one zone.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// When slots come.
+    pub plan: Plan,
+    /// What is compared with each.
+    pub terms: Terms,
+    /// No slot is before this.
+    pub from: Option<Timestamp>,
+    /// No slot is at this or after it.
+    pub until: Option<Timestamp>,
+}
+
+impl Rules {
+    /// Those of a watch, for hosts in this zone.
+    pub fn of(watch: &Watch, host: &TimeZone) -> Rules {
+        let Watch { terms, from, until, .. } = watch;
+        Rules { plan: watch.plan(host), terms: *terms, from: *from, until: *until }
+    }
+
+    /// How far before `at` its time begins: not further than half way to the one before, and not at all for periods.
+    fn early(&self, before: Option<Timestamp>, at: Timestamp) -> Duration {
+        match (&self.plan, before) {
+            (Plan::Periods(_), _) => Duration::ZERO,
+            (Plan::Moments(_) | Plan::Every(_), None) => self.terms.early,
+            (Plan::Moments(_) | Plan::Every(_), Some(before)) => {
+                let half = u64::try_from(at.micros_since(before) / 2).unwrap_or(0);
+                self.terms.early.min(Duration::from_micros(half))
+            }
+        }
+    }
+}
+
 /// The slots of a watch on a host.
 #[derive(Clone, Debug)]
 pub struct Course {
-    plan: Plan,
-    terms: Terms,
-    until: Option<Timestamp>,
+    rules: Arc<Rules>,
     kept: Kept,
     open: BTreeMap<Timestamp, Slot>,
 }
 
 impl Course {
     /// Begins where nothing was expected before: `since` is when the watch began, or when the host came later.
-    pub fn begin(plan: Plan, terms: Terms, since: Timestamp, until: Option<Timestamp>) -> Course {
-        let next = match &plan {
+    pub fn begin(rules: Arc<Rules>, since: Timestamp) -> Course {
+        let since = rules.from.map_or(since, |from| from.max(since));
+        let next = match &rules.plan {
             Plan::Every(interval) => Some((since, plus(since, *interval))),
             Plan::Moments(table) | Plan::Periods(table) => {
                 table.next_after(since.plus_micros(-1)).map(|at| {
                     let before = table.last_until(at.plus_micros(-1));
-                    (minus(at, early(&plan, &terms, before, at)), at)
+                    (minus(at, rules.early(before, at)), at)
                 })
             }
         };
-        let next = next.filter(|(_, at)| until.is_none_or(|until| *at < until));
-        let kept = Kept { next, last_start: None };
-        Course { plan, terms, until, kept, open: BTreeMap::new() }
+        let next = next.filter(|(_, at)| rules.until.is_none_or(|until| *at < until));
+        Course { rules, kept: Kept { next, last_start: None }, open: BTreeMap::new() }
     }
 
     /// Goes on from what was kept and the slots that were not settled.
-    pub fn resume(plan: Plan, terms: Terms, until: Option<Timestamp>, kept: Kept, open: Vec<Slot>) -> Course {
-        Course { plan, terms, until, kept, open: open.into_iter().map(|slot| (slot.at, slot)).collect() }
+    pub fn resume(rules: Arc<Rules>, kept: Kept, open: Vec<Slot>) -> Course {
+        Course { rules, kept, open: open.into_iter().map(|slot| (slot.at, slot)).collect() }
     }
 
     /// What to keep for [`resume`](Course::resume), beside the slots that were written.
@@ -167,7 +201,7 @@ impl Course {
     /// A run comes in: it opens the slots up to its own, and fills that one.
     fn take(&mut self, run: RunSeen, settled: Option<Slot>, known: &Circumstances<'_>, step: &mut Step) {
         self.check_gap(&run, step);
-        let Some(moment) = run.moment(self.terms.match_by) else { return };
+        let Some(moment) = run.moment(self.rules.terms.match_by) else { return };
         while self.kept.next.is_some_and(|(opens, _)| opens <= moment) {
             self.open_next(step);
         }
@@ -178,8 +212,8 @@ impl Course {
             None => true,
             Some(first) if first.id == run.id => true,
             // An interval ended with the run that filled it.
-            Some(_) if matches!(self.plan, Plan::Every(_)) => false,
-            Some(first) => (Some(moment), run.id) < (first.moment(self.terms.match_by), first.id),
+            Some(_) if matches!(self.rules.plan, Plan::Every(_)) => false,
+            Some(first) => (Some(moment), run.id) < (first.moment(self.rules.terms.match_by), first.id),
         };
         if is_first {
             self.fill(&mut slot, run, step);
@@ -194,7 +228,7 @@ impl Course {
             return;
         }
         self.kept.last_start = Some(run.started_at);
-        let Some((last, min_gap)) = last.zip(self.terms.min_gap) else { return };
+        let Some((last, min_gap)) = last.zip(self.rules.terms.min_gap) else { return };
         let gap = Duration::from_micros(u64::try_from(run.started_at.micros_since(last)).unwrap_or(0));
         if gap < min_gap {
             step.findings.push(Finding::TooSoon { run: run.id, gap });
@@ -206,14 +240,14 @@ impl Course {
         let had_ended = slot.run.is_some_and(|known| known.id == run.id && known.ended.is_some());
         let is_new = slot.run.is_none_or(|known| known.id != run.id);
         if let (Some(took), Some((_, Ending::Good)), Some(min)) =
-            (run.took(), run.ended, self.terms.min_runtime)
+            (run.took(), run.ended, self.rules.terms.min_runtime)
             && !had_ended
             && took < min
         {
             step.findings.push(Finding::TooShort { at: slot.at, run: run.id, took });
         }
         if is_new && matches!(slot.state, SlotState::Missed(_)) {
-            let is_in_time = run.moment(self.terms.match_by).is_some_and(|moment| moment <= slot.due);
+            let is_in_time = run.moment(self.rules.terms.match_by).is_some_and(|moment| moment <= slot.due);
             slot.is_reported_late |= is_in_time;
         }
         if is_new {
@@ -225,7 +259,7 @@ impl Course {
 
     /// The next slot of an interval is counted from this start, and those that were counted from this slot are no more.
     fn anchor(&mut self, slot: &mut Slot, start: Timestamp, step: &mut Step) {
-        let Plan::Every(interval) = self.plan else { return };
+        let Plan::Every(interval) = self.rules.plan else { return };
         slot.closes = Some(start.plus_micros(1));
         let mut following = plus(slot.at, interval);
         let mut unfilled = Vec::new();
@@ -246,11 +280,11 @@ impl Course {
     }
 
     fn expect(&mut self, opens: Timestamp, at: Timestamp) {
-        self.kept.next = self.until.is_none_or(|until| at < until).then_some((opens, at));
+        self.kept.next = self.rules.until.is_none_or(|until| at < until).then_some((opens, at));
     }
 
     fn count_success(&self, slot: &mut Slot, run: &RunSeen) {
-        if self.terms.success_within.is_none() {
+        if self.rules.terms.success_within.is_none() {
             return;
         }
         let success = run.ended.filter(|(_, how)| *how == Ending::Good).map(|(at, _)| (run.id, at));
@@ -272,18 +306,18 @@ impl Course {
 
     fn open_next(&mut self, step: &mut Step) {
         let Some((opens, at)) = self.kept.next.take() else { return };
-        let Terms { start_grace, max_runtime, match_by, .. } = self.terms;
+        let Terms { start_grace, max_runtime, match_by, .. } = self.rules.terms;
         let runtime = match match_by {
             MatchBy::Start => Duration::ZERO,
             MatchBy::End => max_runtime.unwrap_or(Duration::ZERO),
         };
         let grace = plus(at, start_grace.saturating_add(runtime));
-        let following = match &self.plan {
+        let following = match &self.rules.plan {
             Plan::Every(interval) => Some(plus(at, *interval)),
             Plan::Moments(table) | Plan::Periods(table) => table.next_after(at),
         };
-        let closes = following.map(|next| minus(next, early(&self.plan, &self.terms, Some(at), next)));
-        let (due, wanted_from) = match &self.plan {
+        let closes = following.map(|next| minus(next, self.rules.early(Some(at), next)));
+        let (due, wanted_from) = match &self.rules.plan {
             Plan::Moments(_) => (grace, opens),
             Plan::Every(_) => (grace, at),
             // Whoever is off when the period ends could not make up for it.
@@ -310,11 +344,11 @@ impl Course {
 
     /// The open slot whose time has this moment.
     fn open_at(&self, moment: Timestamp) -> Option<&Slot> {
-        match &self.plan {
+        match &self.rules.plan {
             // Its run may come long before its instant; few are open.
             Plan::Every(_) => self.open.values().rev().find(|slot| slot.has(moment)),
             Plan::Moments(_) | Plan::Periods(_) => {
-                let may_be = self.open.range(..=plus(moment, self.terms.early));
+                let may_be = self.open.range(..=plus(moment, self.rules.terms.early));
                 may_be
                     .rev()
                     .map(|(_, slot)| slot)
@@ -333,7 +367,7 @@ impl Course {
             }
         }
         let is_new =
-            |slot: &&Slot| slot.judge(&self.terms, known) != slot.state || self.is_overdue(slot, known);
+            |slot: &&Slot| slot.judge(&self.rules.terms, known) != slot.state || self.is_overdue(slot, known);
         let changing: Vec<Slot> = self.open.values().filter(is_new).cloned().collect();
         for slot in changing {
             self.settle(&slot, slot.clone(), known, step);
@@ -347,9 +381,9 @@ impl Course {
             slot.is_overdue = true;
             step.findings.extend(slot.run.map(|run| Finding::Overdue { at: slot.at, run: run.id }));
         }
-        slot.state = slot.judge(&self.terms, known);
+        slot.state = slot.judge(&self.rules.terms, known);
         say(before, &slot, step);
-        let is_settled = slot.is_settled(&self.terms);
+        let is_settled = slot.is_settled(&self.rules.terms);
         if slot != *before {
             step.changed.retain(|changed| changed.at != slot.at);
             step.changed.push(slot.clone());
@@ -363,7 +397,7 @@ impl Course {
 
     /// Whether its run goes on for longer than it may, and nobody was told.
     fn is_overdue(&self, slot: &Slot, known: &Circumstances<'_>) -> bool {
-        let max = slot.run.zip(self.terms.max_runtime).and_then(|(run, max)| run.active_for(max));
+        let max = slot.run.zip(self.rules.terms.max_runtime).and_then(|(run, max)| run.active_for(max));
         !slot.is_overdue && !known.is_held && max.is_some_and(|max| known.watermark >= max)
     }
 
@@ -373,10 +407,10 @@ impl Course {
         Wake {
             clock: open
                 .clone()
-                .filter_map(|slot| slot.wakes_at(&self.terms, known.down_after))
+                .filter_map(|slot| slot.wakes_at(&self.rules.terms, known.down_after))
                 .chain(next)
                 .min(),
-            watermark: open.filter_map(|slot| slot.waits_for(&self.terms)).min(),
+            watermark: open.filter_map(|slot| slot.waits_for(&self.rules.terms)).min(),
         }
     }
 }
@@ -390,17 +424,5 @@ fn say(before: &Slot, after: &Slot, step: &mut Step) {
             after: after.state,
             is_reported_late: after.is_reported_late,
         });
-    }
-}
-
-/// How far before `at` its time begins: not further than half way to the one before, and not at all for periods.
-fn early(plan: &Plan, terms: &Terms, before: Option<Timestamp>, at: Timestamp) -> Duration {
-    match (plan, before) {
-        (Plan::Periods(_), _) => Duration::ZERO,
-        (Plan::Moments(_) | Plan::Every(_), None) => terms.early,
-        (Plan::Moments(_) | Plan::Every(_), Some(before)) => {
-            let half = u64::try_from(at.micros_since(before) / 2).unwrap_or(0);
-            terms.early.min(Duration::from_micros(half))
-        }
     }
 }

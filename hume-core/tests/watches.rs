@@ -5,10 +5,11 @@
 //! is ever called missed whose run had truly come. `HUME_TEST_SEED` repeats one history.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::Timestamp;
-use hume_core::course::{Course, Finding, Input, Wake};
+use hume_core::course::{Course, Finding, Input, Rules, Wake};
 use hume_core::name::{RunId, WatchName};
 use hume_core::slot::{Circumstances, Ending, Failure, Miss, RunSeen, Slot, SlotState, Window};
 use hume_core::watch::{Declared, MatchBy, OfflinePolicy, Plan, Terms, Watch};
@@ -255,7 +256,7 @@ struct Played {
 
 struct Master<'a> {
     world: &'a World,
-    plan: &'a Plan,
+    rules: Arc<Rules>,
     terms: &'a Terms,
     course: Course,
     wake: Wake,
@@ -301,7 +302,7 @@ impl Master<'_> {
     /// A new master knows what the old one wrote down.
     fn restart(&mut self) {
         let open = self.played.rows.values().filter(|slot| !slot.is_settled(self.terms)).cloned().collect();
-        self.course = Course::resume(self.plan.clone(), *self.terms, None, self.course.kept(), open);
+        self.course = Course::resume(Arc::clone(&self.rules), self.course.kept(), open);
     }
 
     fn wants_look(&self, now: i64) -> bool {
@@ -315,9 +316,10 @@ fn second_up(at: Timestamp) -> i64 {
 }
 
 fn play(world: &World, plan: &Plan, terms: &Terms) -> Played {
-    let course = Course::begin(plan.clone(), *terms, at(BEGIN), None);
+    let rules = Arc::new(Rules { plan: plan.clone(), terms: *terms, from: None, until: None });
+    let course = Course::begin(Arc::clone(&rules), at(BEGIN));
     let (wake, played, watermark) = (Wake::default(), Played::default(), BEGIN - 1);
-    let mut master = Master { world, plan, terms, course, wake, has_run: false, watermark, played };
+    let mut master = Master { world, rules, terms, course, wake, has_run: false, watermark, played };
     master.step(BEGIN, Input::Look);
     let mut deliveries = world.deliveries.iter().peekable();
     let mut watermarks = world.watermarks.iter().peekable();

@@ -1,6 +1,6 @@
 //! What is said of expected runs, one rule at a time. Two years of all of them at once are in `tests/watches.rs`.
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::TimeZoneDatabase;
 
 use super::*;
 use crate::name::WatchName;
@@ -36,7 +36,7 @@ impl Host {
         let declared: Declared = toml::from_str(keys).unwrap();
         let name = WatchName::parse("BACKUP").unwrap();
         let watch = declared.check(&name, &TimeZoneDatabase::bundled()).unwrap();
-        let course = Course::begin(watch.plan(&TimeZone::UTC), watch.terms, moment(since), watch.until);
+        let course = Course::begin(Arc::new(Rules::of(&watch, &TimeZone::UTC)), moment(since));
         let (off, rows, step) = (Vec::new(), BTreeMap::new(), Step::default());
         Host { course, terms: watch.terms, off, is_held: false, has_run: false, rows, step }
     }
@@ -409,10 +409,10 @@ fn what_ends_is_expected_no_more() {
     assert_eq!(host.step.wake, Wake::default());
     assert_eq!(host.look("2027-02-02T02:08:00"), NOTHING);
 
-    let keys = format!("{NIGHTLY}\nuntil = \"2027-01-03T02:00:00Z\"");
+    let keys = format!("{NIGHTLY}\nfrom = \"2027-01-02T03:00:00Z\"\nuntil = \"2027-01-04T02:00:00Z\"");
     let mut host = Host::new(&keys, "2027-01-01T12:00:00");
     host.look("2027-02-01T12:00:00");
-    assert_eq!(host.states(), "02T02:00 missed");
+    assert_eq!(host.states(), "03T02:00 missed");
 }
 
 #[test]
