@@ -13,10 +13,12 @@
 //! | when should a task run | [`schedule`] |
 //! | what is expected of a task on its hosts | [`watch`] |
 //! | did a run come when it should have | [`slot`], [`course`] |
+//! | when are people told | [`board`] |
 //! | which events are asked for, and may be | [`filter`], [`page`], [`scope`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
 
+pub mod board;
 pub mod check;
 pub mod correlate;
 pub mod course;
