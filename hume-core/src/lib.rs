@@ -13,11 +13,14 @@
 //! | when should a task run | [`schedule`] |
 //! | what is expected of a task on its hosts | [`watch`] |
 //! | did a run come when it should have | [`slot`], [`course`] |
+//! | can a host be reached | [`reach`] |
 //! | when are people told | [`board`] |
+//! | how long does a run usually take | [`band`] |
 //! | which events are asked for, and may be | [`filter`], [`page`], [`scope`] |
 //! | what is a monitoring system told | [`check`] |
 //! | what can a caller do about a failure | [`error`] |
 
+pub mod band;
 pub mod board;
 pub mod check;
 pub mod correlate;
@@ -33,6 +36,7 @@ pub mod name;
 pub mod page;
 pub mod policy;
 pub mod process;
+pub mod reach;
 pub mod run;
 #[cfg(test)]
 mod run_tests;
