@@ -21,7 +21,7 @@ Exit codes:
   0   made or so already, and said on standard output what and what to do next
   64  the command line is wrong
   66  there is no such agent
-  69  a server cannot be asked, or has no configuration for this host
+  69  a server cannot be asked, or has no configuration for this host; systemd does not run, or refused
   70  a fault of the program
   73  a file or folder cannot be made, or exists already: nothing was changed
   74  reading or writing failed
@@ -41,6 +41,7 @@ const SET_EXAMPLES: &str = "\
 Examples:
   humeconfig set --slack @webhook.txt --slack-error @oncall.txt --dry
   humeconfig set --of master --rsyslog tls://logs.example.org:6514
+  humeconfig set --install-systemd --of master
   humeconfig set --from-url https://conf.example.org/hume --digitalocean
   humeconfig --syslog --rsyslog udp://logs.example.org:514      as with the Python humeconfig";
 const WIZARD_EXAMPLES: &str = "\

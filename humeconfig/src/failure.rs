@@ -15,6 +15,7 @@ use hume_runtime::tls::TlsError;
 use crate::change::ChangeError;
 use crate::from_url::FromUrlError;
 use crate::set::SetError;
+use crate::systemd::InstallError;
 use crate::wizard::WizardError;
 
 /// A run that made nothing.
@@ -105,6 +106,9 @@ pub enum Failure {
     /// The configuration of a server was not taken.
     #[error(transparent)]
     FromUrl(#[from] FromUrlError),
+    /// The service was not installed.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// The wizard came to no end.
     #[error(transparent)]
     Wizard(#[from] WizardError),
@@ -174,6 +178,7 @@ impl Failure {
             Failure::Change(error) => error.exit_code(),
             Failure::Set(error) => error.exit_code(),
             Failure::Wizard(error) => error.exit_code(),
+            Failure::Install(error) => error.exit_code(),
             Failure::FromUrl(error) => error.exit_code(),
         }
     }

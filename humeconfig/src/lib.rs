@@ -9,6 +9,7 @@ pub mod agent;
 pub mod agents;
 pub mod args;
 mod change;
+mod child;
 mod failure;
 pub mod from_url;
 mod http;
@@ -17,6 +18,7 @@ pub mod orders;
 mod report;
 pub mod set;
 mod staging;
+pub mod systemd;
 mod token;
 pub mod wizard;
 

@@ -15,6 +15,7 @@ mod disk;
 mod follow;
 mod from_url;
 mod hosts;
+mod install;
 mod kill9;
 mod lifecycle;
 mod main_job;

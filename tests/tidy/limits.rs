@@ -67,6 +67,7 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "server of `--from-url`", "humeconfig/src/from_url/fetch.rs", "CONNECT_TIME_MAX"),
     (LOCAL, "server of `--from-url`", "humeconfig/src/from_url/fetch.rs", "ANSWER_TIME_MAX"),
     (LOCAL, "server of `--from-url`", "humeconfig/src/from_url/fetch.rs", "METADATA_TIME_MAX"),
+    (LOCAL, "a program of systemd's", "humeconfig/src/systemd/mod.rs", "STEP_TIME_MAX"),
     (LOCAL, "a daemon's judgement", "humeconfig/src/change/daemon.rs", "JUDGE_TIME_MAX"),
     (LOCAL, "connections that ask", "humed-master/src/web/mod.rs", "CONNECTIONS_MAX"),
     (LOCAL, "connections that ask", "humed-agent/src/web/mod.rs", "CONNECTIONS_MAX"),

@@ -1,20 +1,16 @@
 //! Which daemon reads a configuration, and its judgement of one before it is in place.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
 use super::ChangeError;
+use crate::child;
 
 /// A daemon judges its configuration within this, or is ended.
 const JUDGE_TIME_MAX: Duration = Duration::from_secs(30);
-/// So much of what it says is read.
-const SAID_BYTES_MAX: u64 = 16 * 1024;
 /// Where daemons are installed, beside the folder of `humeconfig` itself.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"];
 
@@ -89,38 +85,10 @@ impl Checker {
 
 /// What the program says against the configuration; none if nothing.
 fn ask(program: &Path, config: &Path) -> io::Result<Option<String>> {
-    let mut child = Command::new(program)
-        .args([OsStr::new("check-config"), OsStr::new("--config"), config.as_os_str()])
-        .env_remove("HUME_LOG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let ended = wait(&child);
-    if !matches!(ended, Ok(true)) {
-        // It has ended by itself, or does now.
-        let _ = child.kill();
-    }
-    let status = child.wait()?;
-    if !ended? {
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("it did not answer within {JUDGE_TIME_MAX:?}"),
-        ));
-    }
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(SAID_BYTES_MAX).read_to_end(&mut said)?;
-    }
-    Ok((!status.success()).then(|| String::from_utf8_lossy(&said).trim().to_owned()))
-}
-
-/// Whether it ended in time.
-fn wait(child: &Child) -> io::Result<bool> {
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-    let process = pidfd_open(id, PidfdFlags::empty())?;
-    let time_max = Timespec { tv_sec: JUDGE_TIME_MAX.as_secs().cast_signed(), tv_nsec: 0 };
-    Ok(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&time_max))? > 0)
+    let mut command = Command::new(program);
+    command.args([OsStr::new("check-config"), OsStr::new("--config"), config.as_os_str()]);
+    let (status, said) = child::run(command.env_remove("HUME_LOG"), JUDGE_TIME_MAX)?;
+    Ok((!status.success()).then_some(said))
 }
 
 /// Beside this program (as in a folder of builds, or with `bin` and `sbin` of one prefix), else where packages put it.

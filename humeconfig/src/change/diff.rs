@@ -38,7 +38,23 @@ pub(crate) struct Diff(String);
 impl Diff {
     /// From one text of the file to the other.
     pub(crate) fn between(path: &Path, before: &str, after: &str) -> Diff {
-        let (before, after) = (tame(&hidden(before)), tame(&hidden(after)));
+        Diff::of_lines(path, &hidden(before), &hidden(after))
+    }
+
+    /// From one text of a unit of systemd's to the other; its environment may hold a secret.
+    pub(crate) fn of_units(path: &Path, before: &str, after: &str) -> Diff {
+        let hidden = |text: &str| {
+            let lines = text.split('\n').map(|line| match line.split_once("Environment=") {
+                Some((start, _)) => format!("{start}Environment={HIDDEN}"),
+                None => line.to_owned(),
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        Diff::of_lines(path, &hidden(before), &hidden(after))
+    }
+
+    fn of_lines(path: &Path, before: &str, after: &str) -> Diff {
+        let (before, after) = (tame(before), tame(after));
         let lines = TextDiff::from_lines(&before, &after);
         let mut text = String::new();
         let mut unified = lines.unified_diff();
@@ -195,6 +211,13 @@ mod tests {
             let shown = plain("", text);
             assert!(!shown.contains("hunter2") && shown.contains(HIDDEN), "{text}: {shown}");
         }
+    }
+
+    #[test]
+    fn the_environment_of_a_unit_is_not_shown() {
+        let diff =
+            Diff::of_units(Path::new("u"), "[Service]\nEnvironment=HUME_TOKEN=hunter2\n", "[Service]\n");
+        assert!(diff.as_str().contains("-Environment=***") && !diff.as_str().contains("hunter2"));
     }
 
     #[test]

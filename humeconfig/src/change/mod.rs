@@ -258,7 +258,7 @@ impl Drop for Trial {
 }
 
 /// Gives `staged` the name `path`; what was called so is kept, and at no moment is there none.
-fn exchange(staged: &Path, path: &Path, now: Timestamp) -> Result<Published, ChangeError> {
+pub(crate) fn exchange(staged: &Path, path: &Path, now: Timestamp) -> Result<Published, ChangeError> {
     let replaced = |step| move |source| files::FileError { step, path: path.to_owned(), source };
     if fs::symlink_metadata(path).is_err() {
         files::rename(staged, path)?;

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::from_url::FromUrlArgs;
 use crate::report::Report;
 use crate::set::Prepared;
+use crate::systemd::{How, InstallArgs};
 
 /// Where a secret of the command line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,11 @@ impl FileArgs {
     pub(crate) fn daemon(&self) -> Daemon {
         let of_file = self.config.as_deref().map(Daemon::of_file);
         self.of.or(of_file).unwrap_or(Daemon::Agent)
+    }
+
+    /// How much is done and said.
+    pub(crate) fn how(&self) -> How {
+        How { is_dry: self.dry, is_quiet: self.quiet }
     }
 
     /// Shows what would change, and makes it unless this is dry.
@@ -109,6 +115,9 @@ pub struct SetArgs {
     /// The configuration of a server.
     #[command(flatten)]
     pub from: FromUrlArgs,
+    /// The service.
+    #[command(flatten)]
+    pub install: InstallArgs,
     /// Name of the transfer [default: the one of this kind that is there, else the kind].
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -144,6 +153,26 @@ pub struct SlackLevels {
 }
 
 impl SetArgs {
+    /// Whether no flag sets a single thing.
+    pub(crate) fn sets_nothing(&self) -> bool {
+        let SetArgs {
+            slack,
+            by_level: _,
+            syslog,
+            rsyslog,
+            logstash,
+            fluentd,
+            endpoint,
+            name,
+            from: _,
+            install: _,
+            file: _,
+        } = self;
+        let has_slack = slack.is_some() || !self.slack_levels().is_empty();
+        let texts = [rsyslog, logstash, fluentd, endpoint, name];
+        !has_slack && !syslog && texts.iter().all(|text| text.is_none())
+    }
+
     /// The webhooks that were given for a level.
     pub(crate) fn slack_levels(&self) -> Vec<(Level, &Given)> {
         let SlackLevels {

@@ -16,9 +16,10 @@ use hume_runtime::secret::SecretError;
 
 use crate::change::Daemon;
 use crate::failure::Failure;
-use crate::from_url::{self, FromUrlArgs, FromUrlError};
+use crate::from_url::{self, FromUrlError};
 use crate::init::absolute;
-use args::{FileArgs, SetArgs};
+use crate::systemd::{self, InstallError};
+use args::SetArgs;
 pub(crate) use prepared::Prepared;
 
 /// The flags ask for nothing that can be done.
@@ -26,7 +27,7 @@ pub(crate) use prepared::Prepared;
 pub enum SetError {
     /// No flag says what.
     #[error(
-        "nothing to set: say what with --slack, --syslog, --rsyslog, --logstash, --fluentd, --endpoint or --from-url"
+        "nothing to set: say what with --slack, --syslog, --rsyslog, --logstash, --fluentd, --endpoint or --from-url, or --install-systemd"
     )]
     Nothing,
     /// A webhook that no Slack has. Its text is not shown.
@@ -105,15 +106,26 @@ impl SetError {
     }
 }
 
-/// Makes it so, and says what it did.
+/// Makes it so, and says what it did; then installs the service, if that was asked as well.
 pub fn run(args: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    if let Some(url) = &args.from.from_url {
-        let others = SetArgs { from: FromUrlArgs::default(), file: FileArgs::default(), ..args.clone() };
-        return match wish::all(&others, &mut io::empty()) {
-            Err(SetError::Nothing) if args.name.is_none() => from_url::run(&args.from, url, &args.file, out),
-            _ => Err(FromUrlError::AndOthers.into()),
-        };
+    let SetArgs { from, install, file, .. } = args;
+    let sets_nothing = args.sets_nothing();
+    if install.root.is_some() && !(sets_nothing && from.from_url.is_none()) {
+        return Err(InstallError::RootAndOthers.into());
     }
+    match &from.from_url {
+        Some(_) if !sets_nothing => return Err(FromUrlError::AndOthers.into()),
+        Some(url) => from_url::run(from, url, file, out)?,
+        None if sets_nothing && install.install_systemd => {}
+        None => set(args, out)?,
+    }
+    if install.install_systemd {
+        systemd::run(install, file.daemon(), file.config.as_deref(), file.how(), out)?;
+    }
+    Ok(())
+}
+
+fn set(args: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let wishes = wish::all(args, &mut io::stdin().lock())?;
     let daemon = args.file.daemon();
     let mut kinds: Vec<_> = wishes.iter().filter_map(wish::Wish::kind).collect();

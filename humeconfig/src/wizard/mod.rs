@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::init::{self, absolute};
 use crate::report::{Report, shell};
 use crate::set::Prepared;
+use crate::systemd;
 use ask::Asker;
 use interview::{Interview, Plan, Role};
 
@@ -129,7 +130,11 @@ fn carry_out(
     report.line("");
     report.line("next:");
     if !is_agreed {
-        report.line(format!("  {} --config {}", daemon.program(), shell(&absolute(&plan.config)?)));
+        report.line(match (daemon, systemd::is_live() && plan.config == daemon.config()) {
+            (Daemon::Agent, true) => "  humeconfig --install-systemd".to_owned(),
+            (Daemon::Master, true) => "  humeconfig --install-systemd --of master".to_owned(),
+            (_, false) => format!("  {} --config {}", daemon.program(), shell(&absolute(&plan.config)?)),
+        });
     }
     prepared.advise(&mut report);
     report.write(out)
