@@ -11,7 +11,7 @@ use crate::none_of;
 use crate::source::{self, Source, has_word};
 
 /// Documents that a newcomer is sent to.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "CHANGELOG.md",
     "docs/ARCHITECTURE.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/PERFORMANCE.md",
     "docs/RELIABILITY.md",
     "docs/RUNS.md",
+    "docs/SECURITY.md",
     "docs/STYLE.md",
     "docs/TRANSFERS.md",
 ];

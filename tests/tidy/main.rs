@@ -10,6 +10,7 @@ mod limits;
 mod lints;
 mod markdown;
 mod rooms;
+mod security;
 mod source;
 
 /// Fails with all violations at once, if there are any.
