@@ -20,6 +20,8 @@ struct Part {
 const YEAR: Part = Part { name: "year", least: 1970, most: 2199, example: "2027-01-31 02:30" };
 const MONTH: Part = Part { name: "month", least: 1, most: 12, example: "*-01,07-01 02:30" };
 const DAY: Part = Part { name: "day", least: 1, most: 31, example: "*-*-01,15 02:30" };
+/// Every month has 28.
+const DAY_FROM_END: Part = Part { name: "day", least: 1, most: 28, example: "*-*~01 02:30" };
 const HOUR: Part = Part { name: "hour", least: 0, most: 23, example: "02,14:30" };
 const MINUTE: Part = Part { name: "minute", least: 0, most: 59, example: "*:00/15" };
 const SECOND: Part = Part { name: "second", least: 0, most: 59, example: "02:30:15" };
@@ -45,7 +47,8 @@ impl Part {
         within.ok_or_else(|| self.refuse(text, &format!("is not within {} to {}", self.least, self.most)))
     }
 
-    fn run(&self, text: &str) -> Result<Run, BoundError> {
+    /// `room` is what lies beyond a number, in the direction of its steps.
+    fn run(&self, text: &str, room: impl Fn(u32) -> u32) -> Result<Run, BoundError> {
         let (range, step) = match text.split_once('/') {
             Some((range, step)) => (range, Some(step)),
             None => (text, None),
@@ -63,15 +66,20 @@ impl Part {
         match step {
             None => Ok(Run { from, to: Some(to.unwrap_or(from)), step: 1 }),
             Some(step) => {
-                let number = step.parse().ok().filter(|step| (1..=self.most).contains(step));
-                let step = number.ok_or_else(|| self.refuse(text, "has a step that is out of range"))?;
+                let number = step.parse().ok().filter(|step| *step > 0);
+                let step =
+                    number.ok_or_else(|| self.refuse(text, "has a step that is no number from 1 on"))?;
+                // As systemd has it: what would never be repeated was meant otherwise.
+                if to.is_none() && step > room(from) {
+                    return Err(self.refuse(text, "has a step beyond the last that there is"));
+                }
                 Ok(Run { from, to, step })
             }
         }
     }
 
     fn runs(&self, text: &str) -> Result<Vec<Run>, BoundError> {
-        text.split(',').map(|member| self.run(member)).collect()
+        text.split(',').map(|member| self.run(member, |from| self.most - from)).collect()
     }
 
     /// The set of the numbers; `*` has all.
@@ -174,7 +182,10 @@ fn days(text: &str, weekdays: Numbers) -> Result<Days, BoundError> {
     };
     let mut parts: Vec<&str> = front.split('-').collect();
     let days = match from_end {
-        Some(days) => MonthDays::FromEnd(DAY.runs(days)?),
+        Some(days) => {
+            let run = |member| DAY_FROM_END.run(member, |from| from - 1);
+            MonthDays::FromEnd(days.split(',').map(run).collect::<Result<_, _>>()?)
+        }
         None => MonthDays::Numbered(DAY.set(parts.pop().unwrap_or_default())?),
     };
     let (year, month) = match parts.as_slice() {

@@ -100,22 +100,20 @@ impl MonthDays {
         match self {
             MonthDays::Numbered(days) => days.has(date.day() as u32),
             MonthDays::FromEnd(runs) => {
-                let last = date.days_in_month() as u32;
-                runs.iter().any(|run| run.turned(last).is_some_and(|run| run.has(date.day() as u32)))
+                let from_end = (date.days_in_month() - date.day()) as u32 + 1;
+                runs.iter().any(|run| run.has_from_end(from_end))
             }
         }
     }
 }
 
 impl Run {
-    /// Days that were counted from the end, counted from the beginning of a month whose last day is `last`: the range
-    /// turns round and steps still go forward, as systemd has it.
-    fn turned(self, last: u32) -> Option<Run> {
-        let place = |number: u32| (last + 1).checked_sub(number).filter(|day| *day > 0);
-        let Run { from, to, step } = self;
-        match to {
-            None => Some(Run { from: place(from)?, to, step }),
-            Some(to) => Some(Run { from: place(to).unwrap_or(1), to: Some(place(from)?), step }),
+    /// Whether it has a day that is the `number`th from the end: the members of a range are counted from there, as their
+    /// steps are; without an end, steps go forward to the end of the month, as systemd has it.
+    fn has_from_end(self, number: u32) -> bool {
+        match self.to {
+            Some(_) => self.has(number),
+            None => number <= self.from && (self.from - number).is_multiple_of(self.step),
         }
     }
 }
