@@ -146,7 +146,8 @@ impl Rules {
 pub struct Course {
     rules: Arc<Rules>,
     kept: Kept,
-    open: BTreeMap<Timestamp, Slot>,
+    /// Boxed, since a map of one has room for eleven.
+    open: BTreeMap<Timestamp, Box<Slot>>,
 }
 
 impl Course {
@@ -168,7 +169,7 @@ impl Course {
 
     /// Goes on from what was kept and the slots that were not settled.
     pub fn resume(rules: Arc<Rules>, kept: Kept, open: Vec<Slot>) -> Course {
-        Course { rules, kept, open: open.into_iter().map(|slot| (slot.at, slot)).collect() }
+        Course { rules, kept, open: open.into_iter().map(|slot| (slot.at, Box::new(slot))).collect() }
     }
 
     /// What to keep for [`resume`](Course::resume), beside the slots that were written.
@@ -178,7 +179,7 @@ impl Course {
 
     /// The slots that are not settled, by their instant.
     pub fn open(&self) -> impl Iterator<Item = &Slot> {
-        self.open.values()
+        self.open.values().map(Box::as_ref)
     }
 
     /// Takes in what happened.
@@ -191,6 +192,10 @@ impl Course {
         }
         let is_done = self.look(known, &mut step);
         step.changed.sort_by_key(|slot| slot.at);
+        if self.open.is_empty() {
+            // A map that was emptied keeps its memory, and there may be a million courses.
+            self.open = BTreeMap::new();
+        }
         step.wake = self.wake(known);
         if !is_done {
             step.wake.clock = Some(known.now);
@@ -298,7 +303,7 @@ impl Course {
     fn close(&mut self, step: &mut Step) {
         self.kept.next = None;
         for (_, slot) in std::mem::take(&mut self.open) {
-            let after = Slot { state: SlotState::Excused, ..slot.clone() };
+            let after = Slot { state: SlotState::Excused, ..(*slot).clone() };
             say(&slot, &after, step);
             step.changed.push(after);
         }
@@ -339,19 +344,19 @@ impl Course {
             is_overdue: false,
         };
         step.changed.push(slot.clone());
-        self.open.insert(at, slot);
+        self.open.insert(at, Box::new(slot));
     }
 
     /// The open slot whose time has this moment.
     fn open_at(&self, moment: Timestamp) -> Option<&Slot> {
         match &self.rules.plan {
             // Its run may come long before its instant; few are open.
-            Plan::Every(_) => self.open.values().rev().find(|slot| slot.has(moment)),
+            Plan::Every(_) => self.open.values().map(Box::as_ref).rev().find(|slot| slot.has(moment)),
             Plan::Moments(_) | Plan::Periods(_) => {
                 let may_be = self.open.range(..=plus(moment, self.rules.terms.early));
                 may_be
                     .rev()
-                    .map(|(_, slot)| slot)
+                    .map(|(_, slot)| slot.as_ref())
                     .take_while(|slot| slot.at >= moment || slot.has(moment))
                     .find(|slot| slot.has(moment))
             }
@@ -368,7 +373,7 @@ impl Course {
         }
         let is_new =
             |slot: &&Slot| slot.judge(&self.rules.terms, known) != slot.state || self.is_overdue(slot, known);
-        let changing: Vec<Slot> = self.open.values().filter(is_new).cloned().collect();
+        let changing: Vec<Slot> = self.open.values().map(Box::as_ref).filter(is_new).cloned().collect();
         for slot in changing {
             self.settle(&slot, slot.clone(), known, step);
         }
@@ -391,7 +396,7 @@ impl Course {
         if is_settled {
             self.open.remove(&slot.at);
         } else {
-            self.open.insert(slot.at, slot);
+            self.open.insert(slot.at, Box::new(slot));
         }
     }
 
