@@ -54,7 +54,7 @@ impl Site {
         let site = Site { programs: programs.clone(), scratch, grpc: free_port()?, http: free_port()? };
         let (grpc, http) = (site.grpc.to_string(), site.http.to_string());
         let dir = site.master_dir();
-        site.humeconfig(&["init", "--grpc", &grpc, "--http", &http], "--dir", &dir)?;
+        site.humeconfig(&["init", "--by-hand", "--grpc", &grpc, "--http", &http], "--dir", &dir)?;
         Ok(site)
     }
 

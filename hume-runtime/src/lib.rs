@@ -15,6 +15,7 @@ pub mod follow;
 pub mod limits;
 pub mod log;
 pub mod notify;
+pub mod pinned;
 pub mod pki;
 pub mod points;
 pub mod random;

@@ -109,6 +109,11 @@ impl Identity {
         Ok(Identity { chain, key })
     }
 
+    /// Certificates and key, for a configuration of rustls.
+    pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.chain, self.key)
+    }
+
     /// All certificates: that of the key first, then those of its issuers.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain

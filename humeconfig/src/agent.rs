@@ -21,7 +21,7 @@ use crate::staging::{IfPresent, Staging};
 /// What is replaced with `--force`.
 const MADE: [&str; 2] = ["pki", "agent.toml"];
 /// What holds events: never replaced. The drop folder takes files from anybody and lets nobody touch those of others.
-const FOLDERS: [(&str, u32); 3] = [("run", 0o755), ("drop", 0o3777), ("state", 0o700)];
+pub(crate) const FOLDERS: [(&str, u32); 3] = [("run", 0o755), ("drop", 0o3777), ("state", 0o700)];
 
 /// Makes the agent and says so.
 pub fn run(args: &AgentArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -45,7 +45,11 @@ pub fn run(args: &AgentArgs, out: &mut dyn Write) -> Result<(), Failure> {
     staging.file("pki/ca.pem", site.authority.certificate_pem(), 0o644)?;
     staging.file("pki/agent.pem", &issued.certificate_pem, 0o644)?;
     staging.file("pki/agent.key", issued.key_pem.expose(), 0o600)?;
-    staging.file("agent.toml", &agent_toml(args.host.as_str(), &agent), 0o644)?;
+    staging.file(
+        "agent.toml",
+        &agent_toml("humeconfig agent", args.host.as_str(), &agent, Places::Below),
+        0o644,
+    )?;
     let mut pieces: Vec<_> = MADE.map(|name| (name, IfPresent::Replace)).to_vec();
     for (name, mode) in FOLDERS {
         staging.folder(name, mode)?;
@@ -63,11 +67,21 @@ pub fn run(args: &AgentArgs, out: &mut dyn Write) -> Result<(), Failure> {
     report.write(out)
 }
 
-struct Agent {
-    id: Uuid,
-    master: String,
+/// An agent as its configuration has it.
+pub(crate) struct Agent {
+    pub(crate) id: Uuid,
+    pub(crate) master: String,
     /// The name to verify, if the master's certificate does not hold the host of `master`.
-    server_name: Option<String>,
+    pub(crate) server_name: Option<String>,
+}
+
+/// Where an agent has its sockets and its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// Below the folder of its configuration.
+    Below,
+    /// Where the system has them.
+    System,
 }
 
 struct Site {
@@ -155,8 +169,9 @@ fn relay_address(dir: &Path) -> Result<String, Failure> {
     if address.port() == 0 { Err(Failure::NoPort { path }) } else { Ok(address.to_string()) }
 }
 
-fn agent_toml(host: &str, agent: &Agent) -> String {
-    let (host, master) = (toml_string(host), toml_string(&agent.master));
+/// The section that names the master.
+pub(crate) fn master_section(agent: &Agent) -> String {
+    let master = toml_string(&agent.master);
     let server_name = match &agent.server_name {
         Some(name) => {
             let name = toml_string(name);
@@ -169,12 +184,17 @@ server_name = {name}
         None => String::new(),
     };
     format!(
-        r#"# hume agent, made by `humeconfig agent`. Relative paths are relative to this file.
+        r#"[master]
+address = {master}
+{server_name}ca = "pki/ca.pem"
+certificate = "pki/agent.pem"
+key = "pki/agent.key"
+"#
+    )
+}
 
-# The host in all events of this agent.
-host = {host}
-
-# Where events enter: a socket for programs that wait for an answer, a folder for those that cannot.
+/// What stands below the folder of the configuration, when the agent has all in one place.
+const BELOW: &str = r#"# Where events enter: a socket for programs that wait for an answer, a folder for those that cannot.
 [intake]
 socket = "run/hume.sock"
 drop_dir = "drop"
@@ -187,13 +207,22 @@ dir = "state"
 [web]
 socket = "run/api.sock"
 
-# Where they are sent. Without this section the agent is complete on its own.
-[master]
-address = {master}
-{server_name}ca = "pki/ca.pem"
-certificate = "pki/agent.pem"
-key = "pki/agent.key"
+"#;
 
+pub(crate) fn agent_toml(made_by: &str, host: &str, agent: &Agent, places: Places) -> String {
+    let (host, master) = (toml_string(host), master_section(agent));
+    let places = match places {
+        Places::Below => BELOW,
+        Places::System => "",
+    };
+    format!(
+        r#"# hume agent, made by `{made_by}`. Relative paths are relative to this file.
+
+# The host in all events of this agent.
+host = {host}
+
+{places}# Where events are sent. Without this section the agent is complete on its own.
+{master}
 # What is expected of the runs of tasks; the same sections in master.toml. All keys: docs/OPERATIONS.md.
 #[[runs]]
 #tasks = ["BACKUP_*"]       # names of tasks, with * and ?; without this key for all
@@ -244,18 +273,25 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_with_the_agreed_keys() {
-        let table: toml::Table = agent_toml("we\"b1", &agent(None)).parse().unwrap();
+        let table: toml::Table =
+            agent_toml("humeconfig agent", "we\"b1", &agent(None), Places::Below).parse().unwrap();
         assert_eq!(table["host"].as_str(), Some("we\"b1"));
         assert_eq!(table["intake"]["drop_dir"].as_str(), Some("drop"));
         assert_eq!(table["master"]["address"].as_str(), Some("m:4863"));
         assert!(table["master"].get("server_name").is_none());
-        let table: toml::Table = agent_toml("web1", &agent(Some("localhost"))).parse().unwrap();
+        let table: toml::Table =
+            agent_toml("humeconfig agent", "web1", &agent(Some("localhost")), Places::Below).parse().unwrap();
         assert_eq!(table["master"]["server_name"].as_str(), Some("localhost"));
     }
 
     #[test]
     fn the_example_of_expectations_holds_when_it_is_uncommented() {
-        let policies = crate::report::tests::uncommented_runs(&agent_toml("web1", &agent(None)));
+        let policies = crate::report::tests::uncommented_runs(&agent_toml(
+            "humeconfig agent",
+            "web1",
+            &agent(None),
+            Places::Below,
+        ));
         let backup = policies.of(&hume_core::TaskName::parse("BACKUP_DB").unwrap());
         assert_eq!(backup.max_runtime, Some(std::time::Duration::from_hours(2)));
     }

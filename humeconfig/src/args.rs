@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
-use crate::orders::{AGENTS_EXAMPLES, AgentsArgs};
+use crate::orders::{AGENTS_EXAMPLES, AgentsArgs, JOIN_EXAMPLES, JoinArgs, TOKEN_EXAMPLES, TokenArgs};
 use crate::set::args::SetArgs;
 use crate::wizard::WizardArgs;
 
@@ -20,7 +20,8 @@ Environment:
 Exit codes:
   0   made or so already, and said on standard output what and what to do next
   64  the command line is wrong
-  66  there is no such agent
+  65  the token is none, or was changed
+  66  there is no such agent or token
   69  a server cannot be asked, or has no configuration for this host; systemd does not run, or refused
   70  a fault of the program
   73  a file or folder cannot be made, or exists already: nothing was changed
@@ -32,10 +33,11 @@ Exit codes:
 const EXAMPLES: &str = "\
 Examples:
   humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
-  humeconfig agent --dir /etc/hume --out agents/web1 --host web1 --master master.example.org:4863";
+  humeconfig token new --host web1          on the master
+  humeconfig join TOKEN                     on web1";
 const INIT_EXAMPLES: &str = "\
 Examples:
-  humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
+  humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864 --enroll 0.0.0.0:4865
   humeconfig init --dir site            everything on this machine";
 const SET_EXAMPLES: &str = "\
 Examples:
@@ -72,7 +74,14 @@ impl Args {
     pub fn is_quiet(&self) -> bool {
         match &self.command {
             Some(Command::Set(set)) => set.file.quiet,
-            Some(Command::Init(_) | Command::Agent(_) | Command::Wizard(_) | Command::Agents(_)) => false,
+            Some(
+                Command::Init(_)
+                | Command::Agent(_)
+                | Command::Wizard(_)
+                | Command::Agents(_)
+                | Command::Token(_)
+                | Command::Join(_),
+            ) => false,
             None => self.set.file.quiet,
         }
     }
@@ -81,10 +90,10 @@ impl Args {
 /// What to make.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a site: its CA, the master's certificate and configuration, the administrator's token.
+    /// Make a site: the master's configuration and the administrator's token. The master makes the CA at its first start.
     #[command(before_help = INIT_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Init(InitArgs),
-    /// Make an agent of a site: its certificate, configuration and folders, to be copied to its host.
+    /// Make an agent of a site that was made by hand: its certificate, configuration and folders, to be copied to its host.
     ///
     /// Works while the master runs; the master needs no reload.
     #[command(before_help = AGENT_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
@@ -102,12 +111,20 @@ pub enum Command {
     /// List the agents of the master of this machine, and say which of them may speak.
     #[command(before_help = AGENTS_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Agents(AgentsArgs),
+    /// Make, list and take back the tokens with which hosts join.
+    #[command(before_help = TOKEN_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Token(TokenArgs),
+    /// Make this host an agent of a site, with a token of its master.
+    ///
+    /// The key is made here and never leaves. Again with the same token gives the same answer, if it was lost.
+    #[command(before_help = JOIN_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Join(JoinArgs),
 }
 
 /// `humeconfig init`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct InitArgs {
-    /// Folder of the master: gets master.toml, admin.token and pki/.
+    /// Folder of the master: gets master.toml and admin.token.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// A name or address under which agents and people reach the master; may be repeated. The certificate always
@@ -120,9 +137,16 @@ pub struct InitArgs {
     /// Address of the REST API (HTTPS).
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4864", value_parser = socket_address)]
     pub http: SocketAddr,
+    /// Address on which hosts join with a token (TLS).
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4865", value_parser = socket_address)]
+    pub enroll: SocketAddr,
     /// Name of the site in all its certificates; cannot be changed later.
     #[arg(long, value_name = "DOMAIN", default_value = "hume")]
     pub trust_domain: String,
+    /// Make the CA and the certificates here instead of in the master, for agents that are made by `humeconfig agent` and copied
+    /// to their hosts. Hosts cannot join then.
+    #[arg(long, conflicts_with = "enroll")]
+    pub by_hand: bool,
     /// Replace what exists; the old files are kept beside the new ones. All agents need new certificates then.
     #[arg(long)]
     pub force: bool,
@@ -131,7 +155,7 @@ pub struct InitArgs {
 /// `humeconfig agent`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AgentArgs {
-    /// Folder of the master, made by `humeconfig init`.
+    /// Folder of the master, made by `humeconfig init --by-hand`.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Folder of the agent: gets agent.toml, pki/, run/, drop/ and state/.

@@ -8,7 +8,8 @@ use hume_core::ErrorClass;
 use hume_runtime::config::ConfigError;
 use hume_runtime::exit;
 use hume_runtime::files::FileError;
-use hume_runtime::pki::PkiError;
+use hume_runtime::pki::join::TokenError;
+use hume_runtime::pki::{CaFolderError, PkiError};
 use hume_runtime::socket::SocketError;
 use hume_runtime::tls::TlsError;
 
@@ -43,7 +44,7 @@ pub enum Failure {
         path: PathBuf,
     },
     /// `--dir` is no site.
-    #[error("{} does not exist: run `humeconfig init --dir {}` first", path.display(), dir.display())]
+    #[error("{} does not exist: run `humeconfig init --by-hand --dir {}` first; without --by-hand the master makes the certificates, and hosts join with a token", path.display(), dir.display())]
     NoSite {
         /// The file that is missing.
         path: PathBuf,
@@ -91,6 +92,9 @@ pub enum Failure {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The master could not make such a CA.
+    #[error(transparent)]
+    Ca(#[from] CaFolderError),
     /// The folder's path is too long for its sockets.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -129,6 +133,45 @@ pub enum Failure {
         /// Why.
         detail: String,
     },
+    /// The token is none.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// There is no token.
+    #[error("a token is needed: `humeconfig token new` on the master makes one")]
+    NoToken,
+    /// The name of this machine cannot be that of a host.
+    #[error("the name of this machine cannot be a host's ({why}): say which it is with --host")]
+    Machine {
+        /// Why.
+        why: String,
+    },
+    /// The master of a token cannot be asked.
+    #[error("could not ask the master at {address}: the same command may be tried again")]
+    Unreached {
+        /// Where the token says that it is.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else answers.
+    #[error("what answers at {address} is not the master of this token; nothing was told to it")]
+    NotTheMaster {
+        /// Where the token says that the master is.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The master's answer cannot be used.
+    #[error("the master's answer {why}: nothing was written")]
+    WrongAnswer {
+        /// What is wrong; continues the sentence.
+        why: &'static str,
+    },
+    /// Nobody approved the agent in time.
+    #[error("nobody has approved this host yet: run the same command again when somebody has")]
+    NotApproved,
     /// No agent is called so.
     #[error("there is no agent `{name}`: `humeconfig agents list` names them")]
     NoAgent {
@@ -144,9 +187,11 @@ impl Failure {
     /// The code of sysexits(3) for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Pki(PkiError::Name(_) | PkiError::TrustDomain(_)) | Failure::OutIsMaster { .. } => {
-                exit::USAGE
-            }
+            Failure::Pki(PkiError::Name(_) | PkiError::TrustDomain(_))
+            | Failure::Ca(CaFolderError::Pki(PkiError::Name(_) | PkiError::TrustDomain(_)))
+            | Failure::OutIsMaster { .. }
+            | Failure::NoToken
+            | Failure::Machine { .. } => exit::USAGE,
             Failure::SiteExists { .. }
             | Failure::AgentExists { .. }
             | Failure::Socket(_)
@@ -157,8 +202,11 @@ impl Failure {
             Failure::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 exit::NO_PERMISSION
             }
-            Failure::Unreachable { .. } => exit::UNAVAILABLE,
+            Failure::Unreachable { .. } | Failure::Unreached { .. } => exit::UNAVAILABLE,
             Failure::NoAgent { .. } => exit::NO_INPUT,
+            Failure::Token(_) => exit::DATA,
+            Failure::NotTheMaster { .. } => exit::NO_PERMISSION,
+            Failure::NotApproved => exit::TEMPORARY,
             Failure::Refused { class, .. } => match class {
                 ErrorClass::Invalid => exit::USAGE,
                 ErrorClass::Unauthenticated | ErrorClass::Denied => exit::NO_PERMISSION,
@@ -174,7 +222,7 @@ impl Failure {
             | Failure::Config(_)
             | Failure::Authority { .. }
             | Failure::Tls(_) => exit::CONFIG,
-            Failure::Pki(_) => exit::SOFTWARE,
+            Failure::Pki(_) | Failure::Ca(_) | Failure::WrongAnswer { .. } => exit::SOFTWARE,
             Failure::Change(error) => error.exit_code(),
             Failure::Set(error) => error.exit_code(),
             Failure::Wizard(error) => error.exit_code(),

@@ -1,34 +1,81 @@
-//! `humeconfig init`: a CA, the master's certificate and configuration, the administrator's token.
+//! `humeconfig init`: the master's configuration and the administrator's token; the master makes the CA itself.
 //!
-//! The server certificate names every `--name`, localhost, the loopback addresses and those the master listens
-//! on.
+//! With `--by-hand` the CA and the master's certificate too, for agents whose certificates are made here and copied. The server
+//! certificate names every `--name`, localhost, the loopback addresses and those the master listens on.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use hume_runtime::pki::{Authority, Issued};
+use hume_runtime::pki::{Authority, CaFolder, Issued};
 use hume_runtime::secret::SecretText;
 use hume_runtime::{clock, socket};
 
 use crate::args::InitArgs;
 use crate::failure::Failure;
-use crate::report::{Report, day, shell};
+use crate::report::{Report, day, shell, toml_string};
 use crate::staging::{IfPresent, Published, Staging};
 use crate::token;
 
+/// What is made; `pki` by hand alone, and the state has the master's own CA.
 const PIECES: [&str; 3] = ["pki", "admin.token", "master.toml"];
+const OWN_PIECES: [&str; 2] = ["admin.token", "master.toml"];
 
 /// Makes the site and says so.
 pub fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let dir = absolute(&args.dir)?;
     check(args, &dir)?;
+    if args.by_hand { by_hand(args, &dir, out) } else { own(args, &dir, out) }
+}
+
+/// The master will make its certificates.
+fn own(args: &InitArgs, dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let (names, _) = server_names(args);
+    CaFolder::check_names(&args.trust_domain, &names)?;
+    let token = token::mint();
+    let staging = Staging::new(dir)?;
+    staging.file("admin.token", &format!("{}\n", token.expose()), 0o600)?;
+    let config = master_toml(args, &own_section(args), &token::digest(&token));
+    staging.file("master.toml", &config, 0o644)?;
+    let published = staging.publish(&OWN_PIECES.map(|name| (name, IfPresent::Replace)), clock::now())?;
+    let mut report = Report::default();
+    report.steps(&published, |name| match name {
+        "admin.token" => "the administrator's token for the API, keep it secret".to_owned(),
+        _ => format!(
+            "the master's configuration; it makes the CA of \"{}\" at its first start",
+            args.trust_domain
+        ),
+    });
+    if args.enroll.ip().is_unspecified() && args.names.is_empty() {
+        report.line(
+            "note: tokens tell hosts the name of this machine; if they know it by another one, run this again with \
+             --name NAME --force",
+        );
+    }
+    let at = |name: &str| shell(&dir.join(name));
+    report.line("");
+    report.line("next:");
+    report.line(format!("  humed-master --config {}", at("master.toml")));
+    report.line(format!(
+        "  humeconfig token new --dir {}         then, on a host: humeconfig join TOKEN",
+        shell(dir)
+    ));
+    report.line(format!(
+        "  humequery --url https://{} --ca {} --token-file {} status",
+        reachable(args.http),
+        at("state/ca.pem"),
+        at("admin.token")
+    ));
+    report.write(out)
+}
+
+fn by_hand(args: &InitArgs, dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let now = clock::now();
     let authority = Authority::create(&args.trust_domain, now)?;
     let (names, addresses) = server_names(args);
     let server = authority.issue_server(&names, &addresses, now)?;
     let token = token::mint();
-    let published = stage(args, &dir, &authority, &server, &token)?
+    let published = stage(args, dir, &authority, &server, &token)?
         .publish(&PIECES.map(|name| (name, IfPresent::Replace)), now)?;
     let mut report = Report::default();
     report.steps(&published, |name| about(name, &authority, &server, &names, &addresses));
@@ -41,7 +88,7 @@ pub fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
             day(now)
         ));
     }
-    advise(args, &dir, &mut report);
+    advise(args, dir, &mut report);
     report.write(out)
 }
 
@@ -83,11 +130,36 @@ fn stage(
     staging.file("pki/master.pem", &server.certificate_pem, 0o644)?;
     staging.file("pki/master.key", server.key_pem.expose(), 0o600)?;
     staging.file("admin.token", &format!("{}\n", token.expose()), 0o600)?;
-    staging.file("master.toml", &master_toml(args, &token::digest(token)), 0o644)?;
+    staging.file("master.toml", &master_toml(args, BY_HAND, &token::digest(token)), 0o644)?;
     Ok(staging)
 }
 
-fn master_toml(args: &InitArgs, token_sha256: &str) -> String {
+const BY_HAND: &str = r#"# The CA that issues the agents' certificates, and the certificate all ports show.
+[tls]
+ca = "pki/ca.pem"
+certificate = "pki/master.pem"
+key = "pki/master.key"
+"#;
+
+fn own_section(args: &InitArgs) -> String {
+    let names: Vec<_> = args.names.iter().map(|name| toml_string(name)).collect();
+    let (enroll, domain, names) = (args.enroll, toml_string(&args.trust_domain), names.join(", "));
+    format!(
+        r#"# Hosts join here, with a token of `humeconfig token new`.
+[enroll]
+listen = "{enroll}"
+
+# The CA that the master makes at its first start; state/ca.pem is its root. The names are those under which it is reached,
+# the best first; none is the name of the machine.
+[ca]
+path = "state/ca"
+trust_domain = {domain}
+names = [{names}]
+"#
+    )
+}
+
+fn master_toml(args: &InitArgs, certificates: &str, token_sha256: &str) -> String {
     let InitArgs { grpc, http, .. } = args;
     format!(
         r#"# hume master, made by `humeconfig init`. Relative paths are relative to this file.
@@ -102,12 +174,7 @@ listen = "{http}"
 socket = "run/api.sock"
 metrics = "open"            # or "token": /metrics then wants a token like the API
 
-# The CA that issues the agents' certificates, and the certificate both ports show.
-[tls]
-ca = "pki/ca.pem"
-certificate = "pki/master.pem"
-key = "pki/master.key"
-
+{certificates}
 [store]
 path = "state/store.db"
 
@@ -200,7 +267,9 @@ mod tests {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             grpc: grpc.parse().unwrap(),
             http: http.parse().unwrap(),
+            enroll: "127.0.0.1:4865".parse().unwrap(),
             trust_domain: "hume".to_owned(),
+            by_hand: true,
             force: false,
         }
     }
@@ -227,16 +296,20 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_with_the_agreed_keys() {
-        let text = master_toml(&args("[::1]:4863", "127.0.0.1:0", &[]), "00ff");
+        let text = master_toml(&args("[::1]:4863", "127.0.0.1:0", &[]), BY_HAND, "00ff");
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["relay"]["listen"].as_str(), Some("[::1]:4863"));
         assert_eq!(table["web"]["token"][0]["sha256"].as_str(), Some("00ff"));
         assert_eq!(table["tls"]["key"].as_str(), Some("pki/master.key"));
+        let args = args("[::1]:4863", "127.0.0.1:0", &["a\"b", "c"]);
+        let table: toml::Table = master_toml(&args, &own_section(&args), "00ff").parse().unwrap();
+        assert_eq!(table["ca"]["names"].as_array().map(Vec::len), Some(2));
+        assert_eq!(table["enroll"]["listen"].as_str(), Some("127.0.0.1:4865"));
     }
 
     #[test]
     fn the_example_of_expectations_holds_when_it_is_uncommented() {
-        let text = master_toml(&args("[::1]:4863", "127.0.0.1:0", &[]), "00ff");
+        let text = master_toml(&args("[::1]:4863", "127.0.0.1:0", &[]), BY_HAND, "00ff");
         let policies = crate::report::tests::uncommented_runs(&text);
         let backup = policies.of(&hume_core::TaskName::parse("BACKUP_DB").unwrap());
         assert_eq!(backup.max_runtime, Some(std::time::Duration::from_hours(2)));

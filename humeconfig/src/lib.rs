@@ -10,10 +10,12 @@ pub mod agents;
 pub mod args;
 mod change;
 mod child;
+pub mod enrolment;
 mod failure;
 pub mod from_url;
 mod http;
 pub mod init;
+pub mod join;
 pub mod orders;
 mod report;
 pub mod set;
@@ -34,6 +36,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
         Some(Command::Init(init)) => init::run(init, out),
         Some(Command::Agent(agent)) => agent::run(agent, out),
+        Some(Command::Token(token)) => enrolment::run(token, out),
+        Some(Command::Join(join)) => join::run(join, out),
         Some(Command::Agents(agents)) => agents::run(agents, out),
         Some(Command::Set(set)) => set::run(set, out),
         Some(Command::Wizard(wizard)) => wizard::run(wizard, out),

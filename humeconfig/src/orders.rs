@@ -1,15 +1,95 @@
-//! The command line of orders to the master of this machine, below `args.rs`.
+//! The command line of tokens, of joining, and of orders to the master of this machine; below `args.rs`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 use hume_core::host_patterns::HostPattern;
+use hume_core::{HostName, duration};
 
 pub(crate) const AGENTS_EXAMPLES: &str = "\
 Examples:
   humeconfig agents list
   humeconfig agents allow-host gateway 'printer-*'
   humeconfig agents revoke web1";
+
+pub(crate) const TOKEN_EXAMPLES: &str = "\
+Examples:
+  humeconfig token new --host web1                       one host, within an hour
+  humeconfig token new --host 'web*' --uses 20 --ttl 1d
+  humeconfig token new | ssh root@web1 humeconfig join -";
+
+pub(crate) const JOIN_EXAMPLES: &str = "\
+Examples:
+  humeconfig join --file token                           the agent of this machine, in /etc/hume
+  humeconfig join hume1-… --out web1 --host web1        everything in one folder";
+
+/// `humeconfig token`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TokenArgs {
+    /// Folder of the master: its master.toml says where the socket is.
+    #[arg(long, value_name = "DIR", default_value = "/etc/hume", global = true)]
+    pub dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub order: TokenOrder,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenOrder {
+    /// Make a token with which a host joins; it is printed once.
+    New {
+        /// The host that may join with it, or a pattern with * and ?; any without.
+        #[arg(long, value_name = "NAME|PATTERN")]
+        host: Option<String>,
+        /// How long it is good, such as 90s, 1h or 2d; a week at most.
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = span)]
+        ttl: Duration,
+        /// How many hosts may join with it.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        uses: u32,
+        /// Whoever joins waits until `humeconfig agents approve`.
+        #[arg(long)]
+        approve: bool,
+    },
+    /// List the tokens; what is secret of them is not kept.
+    List {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a token back: nobody joins with it any more.
+    Revoke {
+        /// The name of the token, the second part of it.
+        id: String,
+    },
+}
+
+/// `humeconfig join`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct JoinArgs {
+    /// The token, or `-` for the standard input. Other users see it in the list of processes while this runs.
+    #[arg(value_name = "TOKEN", required_unless_present = "file", conflicts_with = "file")]
+    pub token: Option<String>,
+    /// A file that holds the token.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the host in all its events [default: the name of this machine].
+    #[arg(long, value_name = "HOST", value_parser = HostName::parse)]
+    pub host: Option<HostName>,
+    /// Folder of an agent that has everything in one place, for tests and for users without root [default: the agent of this
+    /// machine, in /etc/hume].
+    #[arg(long, value_name = "ADIR")]
+    pub out: Option<PathBuf>,
+    /// Replace what exists: a new identity, whose spool begins anew; the old files are kept beside the new ones.
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "expected a duration such as 90s, 1h or 2d".to_owned())
+}
 
 /// `humeconfig agents`.
 #[derive(Debug, Clone, clap::Args)]

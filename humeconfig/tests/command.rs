@@ -74,7 +74,7 @@ impl Site {
     }
 
     fn init_args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
-        [&["init", "--dir", self.dir.to_str().unwrap()], more].concat()
+        [&["init", "--by-hand", "--dir", self.dir.to_str().unwrap()], more].concat()
     }
 
     fn agent_args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {

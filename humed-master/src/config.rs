@@ -1,16 +1,21 @@
 //! The configuration file: one section per room, every key with a default, unknown keys refused.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hume_core::policy::Policies;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
 use hume_transfer::Transfers;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
+use crate::enroll::EnrollConfig;
 use crate::relay::RelayConfig;
 use crate::store::{RetentionConfig, StoreConfig};
 use crate::web::WebConfig;
+
+/// No certificate is shorter-lived.
+const CERTIFICATE_LIFE_MIN: Duration = Duration::from_mins(1);
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -20,8 +25,12 @@ pub struct Config {
     pub relay: RelayConfig,
     /// Where questions are asked.
     pub web: WebConfig,
-    /// The certificates of both.
-    pub tls: TlsConfig,
+    /// Where hosts join.
+    pub enroll: EnrollConfig,
+    /// The master's own CA.
+    pub ca: CaConfig,
+    /// Certificates of another CA; hosts cannot join then.
+    pub tls: Option<TlsConfig>,
     /// Where events are kept.
     pub store: StoreConfig,
     /// What of them may go.
@@ -32,6 +41,39 @@ pub struct Config {
     pub transfer: Transfers,
     /// What is logged.
     pub log: LogConfig,
+}
+
+/// The section `[ca]`: the CA that the master makes and uses, unless there is `[tls]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CaConfig {
+    /// The folder; `.pem` beside it is the root's certificate, for everybody.
+    pub path: PathBuf,
+    /// The site's name in all certificates.
+    pub trust_domain: String,
+    /// Names and addresses under which agents and people reach the master; none is the machine's name.
+    pub names: Vec<String>,
+    /// How long an agent's certificate lasts.
+    #[serde(deserialize_with = "life")]
+    pub certificate_life: Duration,
+}
+
+impl Default for CaConfig {
+    fn default() -> CaConfig {
+        CaConfig {
+            path: PathBuf::from("/var/lib/humed-master/ca"),
+            trust_domain: "hume".to_owned(),
+            names: Vec::new(),
+            certificate_life: Duration::from_hours(365 * 24),
+        }
+    }
+}
+
+fn life<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    hume_core::duration::parse(&text).filter(|life| *life >= CERTIFICATE_LIFE_MIN).ok_or_else(|| {
+        de::Error::custom("`certificate_life` must be a duration of a minute or more, such as \"365d\"")
+    })
 }
 
 /// The section `[tls]`: one certificate for both ports.
@@ -64,20 +106,27 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 }
 
 fn resolve(file: &Path, config: Config) -> Config {
-    let Config { relay, mut web, tls, store, retention, runs, transfer, log } = config;
+    let Config { relay, mut web, enroll, ca, tls, store, retention, runs, transfer, log } = config;
     let path = |path: &Path| config::resolve(file, path);
     web.socket = path(&web.socket);
-    let tls = TlsConfig { ca: path(&tls.ca), certificate: path(&tls.certificate), key: path(&tls.key) };
+    let ca = CaConfig { path: path(&ca.path), ..ca };
+    let tls = tls.map(|tls| TlsConfig {
+        ca: path(&tls.ca),
+        certificate: path(&tls.certificate),
+        key: path(&tls.key),
+    });
     let store = StoreConfig { path: path(&store.path), ..store };
-    Config { relay, web, tls, store, retention, runs, transfer, log }
+    Config { relay, web, enroll, ca, tls, store, retention, runs, transfer, log }
 }
 
 /// Sections that differ and take effect only after a restart, by name. Certificates and transfers do not need one.
 pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { relay, web, tls: _, store, retention, runs, transfer: _, log } = running;
+    let Config { relay, web, enroll, ca, tls: _, store, retention, runs, transfer: _, log } = running;
     let differing = [
         ("relay", *relay != new.relay),
         ("web", *web != new.web),
+        ("enroll", *enroll != new.enroll),
+        ("ca", *ca != new.ca),
         ("store", *store != new.store),
         ("retention", *retention != new.retention),
         ("runs", *runs != new.runs),
@@ -115,9 +164,10 @@ mod tests {
         assert_eq!(parse(&text).unwrap(), Config::default());
         let is_example = |line: &&str| line.starts_with("#  ") && line.contains(" = ");
         let examples = text.lines().map(|line| if is_example(&line) { &line[1..] } else { line });
-        let text = examples.collect::<Vec<_>>().join("\n").replace("#[[", "[[");
+        let text = examples.collect::<Vec<_>>().join("\n").replace("#[", "[");
         let config = parse(&text).unwrap();
         assert_eq!(config.web.token.len(), 1);
+        assert_eq!(config.tls, Some(TlsConfig::default()));
         assert_ne!(config.runs, Policies::default());
         let task = TaskName::parse("BACKUP_DB").unwrap();
         assert_eq!(config.runs.of(&task), Policies::default().of(&task), "its values are the defaults");
@@ -129,7 +179,9 @@ mod tests {
         let config = resolve(Path::new("/site/master.toml"), config);
         assert_eq!(config.store.path, Path::new("/site/state/store.db"));
         assert_eq!(config.web.socket, Path::new("/site/run/api.sock"));
-        assert_eq!(config.tls.ca, Path::new("/etc/hume/pki/ca.pem"));
+        assert_eq!(config.ca.path, Path::new("/var/lib/humed-master/ca"));
+        let config = resolve(Path::new("/site/master.toml"), parse("[tls]\nca = \"pki/ca.pem\"\n").unwrap());
+        assert_eq!(config.tls.unwrap().ca, Path::new("/site/pki/ca.pem"));
     }
 
     #[test]
@@ -150,8 +202,10 @@ mod tests {
     #[test]
     fn certificates_need_no_restart_and_the_rest_is_named() {
         let running = Config::default();
-        let mut new =
-            Config { tls: TlsConfig { ca: PathBuf::from("x"), ..TlsConfig::default() }, ..Config::default() };
+        let mut new = Config {
+            tls: Some(TlsConfig { ca: PathBuf::from("x"), ..TlsConfig::default() }),
+            ..Config::default()
+        };
         assert!(needs_restart(&running, &new).is_empty());
         new.store.path = PathBuf::from("y");
         new.relay.listen = ([127, 0, 0, 1], 1).into();

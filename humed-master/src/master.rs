@@ -3,6 +3,7 @@
 //! On SIGTERM: no new connections, sessions commit what they have read, ack it and say goodbye, questions at hand are
 //! answered, the store is emptied into its file. All of it within `STOP_GRACE` and `STORE_GRACE`.
 
+mod certificates;
 mod copies;
 
 use std::net::SocketAddr;
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use hume_core::HostName;
 use hume_runtime::accept::{self, AcceptLimits, Acceptor, OnRefusal, RefusalLog};
+use hume_runtime::pki::CaFolderError;
 use hume_runtime::signal::Hangups;
 use hume_runtime::socket::{self, SocketError};
 use hume_runtime::sqlite::{self, DirLock, LockError, SqliteError};
 use hume_runtime::task_group::{Stop, TaskError, TaskGroup};
-use hume_runtime::tls::{self, Identity, Roots, TlsError};
 use hume_runtime::{clock, exit, notify, serve};
 use hume_transfer::command::{OrderError, Place};
 use hume_transfer::options::TRANSFERS_MAX;
@@ -25,9 +26,11 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
+use self::certificates::{Certificates, Loaded, OwnCa};
 pub use self::copies::{CopiesError, backup, restore};
-use crate::admin::{self, Admin};
-use crate::config::{self, Config, TlsConfig};
+use crate::admin::{self, Admin, Doorway};
+use crate::config::{self, Config};
+use crate::enroll::{self, Enroll};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::pump::StoreLog;
@@ -51,7 +54,7 @@ const SOCKET_MODE: u32 = 0o660;
 pub enum MasterError {
     /// Certificates or keys are wrong.
     #[error("the certificates cannot be used")]
-    Tls(#[from] TlsError),
+    Tls(#[from] CaFolderError),
     /// Another daemon has the store.
     #[error("the store cannot be taken")]
     Lock(#[from] LockError),
@@ -119,6 +122,7 @@ pub struct Master {
     metrics: Metrics,
     trust_domain: Option<String>,
     certificates: Certificates,
+    enroll: Option<Enrolment>,
     relay_port: Port,
     web_port: Port,
     socket: UnixListener,
@@ -137,24 +141,40 @@ struct Port {
     on_refusal: OnRefusal,
 }
 
-/// What both ports show, and how to change it while they are open.
-struct Certificates {
-    relay: watch::Sender<Arc<ServerConfig>>,
-    web: watch::Sender<Arc<ServerConfig>>,
+/// The port where hosts join, and what a token says of it.
+struct Enrolment {
+    port: Port,
+    room: Enroll,
+    doorway: Doorway,
+    shown: watch::Sender<Arc<ServerConfig>>,
 }
 
-/// What the files of `[tls]` amount to.
-struct Loaded {
-    relay: Arc<ServerConfig>,
-    web: Arc<ServerConfig>,
-    trust_domain: Option<String>,
+impl Enrolment {
+    async fn open(
+        config: &Config,
+        own: OwnCa,
+        registry: &Registry,
+        relay: SocketAddr,
+        metrics: &Metrics,
+    ) -> Result<Enrolment, MasterError> {
+        let OwnCa { ca, enroll } = own;
+        certificates::publish_root(config, &ca)?;
+        let (shown, wanted) = watch::channel(enroll);
+        let port =
+            Port::open("enroll.listen", config.enroll.listen, wanted, enroll::limits(), metrics).await?;
+        let doorway = certificates::doorway(config, &ca, port.address.port());
+        let doorway = doorway.unwrap_or_else(|| unreachable!("the CA that was loaded has a root"));
+        let life = config.ca.certificate_life;
+        let room = Enroll::new(registry.clone(), ca, life, relay.port(), metrics.clone());
+        Ok(Enrolment { port, room, doorway, shown })
+    }
 }
 
 /// Reads the certificates, as the start does, and opens the transfers.
 /// # Errors
 /// [`MasterError::Tls`], [`MasterError::Transfer`].
 pub fn check(config: &Config, file: &Path) -> Result<(), MasterError> {
-    load(&config.tls)?;
+    certificates::check(config, clock::now())?;
     socket::check_path(&config.web.socket)?;
     let host = host_name();
     Ok(hume_transfer::command::check(place(config, file, &host))?)
@@ -177,30 +197,21 @@ pub fn host_name() -> HostName {
         .unwrap_or_else(|_| unreachable!("`localhost` is a host name"))
 }
 
-fn load(config: &TlsConfig) -> Result<Loaded, TlsError> {
-    let identity = Identity::load(&config.certificate, &config.key)?;
-    let roots = Roots::load(&config.ca)?;
-    Ok(Loaded {
-        relay: tls::relay_server(&identity, &roots)?,
-        web: tls::web_server(&identity)?,
-        trust_domain: roots.trust_domain().map(str::to_owned),
-    })
-}
-
 impl Master {
     /// Takes the store, reads the certificates and opens ports and socket.
     /// # Errors
     /// [`MasterError`]; nothing is left open.
     pub async fn bind(config_file: &Path, config: Config) -> Result<Master, MasterError> {
         let metrics = Metrics::new(clock::now());
-        let Loaded { relay, web, trust_domain } = load(&config.tls)?;
         let path = &config.store.path;
         let lock = sqlite::lock(folder_of(path))?;
+        let Loaded { relay, web, trust_domain, own } = certificates::load(&config, clock::now())?;
         let (store, writer) = SqliteStore::open(path, metrics.clone())
             .map_err(|source| MasterError::Store { path: path.clone(), source })?;
         let writer = writer.with_ballast(config.store.ballast_bytes);
+        let strangers = if own.is_some() { Strangers::Refused } else { Strangers::Welcome };
         let registry_file = folder_of(path).join(registry::FILE);
-        let (registry, registry_thread) = Registry::open(&registry_file, Strangers::Welcome)
+        let (registry, registry_thread) = Registry::open(&registry_file, strangers)
             .map_err(|source| MasterError::Registry { path: registry_file, source })?;
         let (relay, relay_config) = watch::channel(relay);
         let (web, web_config) = watch::channel(web);
@@ -209,13 +220,18 @@ impl Master {
             Port::open("relay.listen", config.relay.listen, relay_config, limits, &metrics).await?;
         let limits = AcceptLimits { connections_max: web::CONNECTIONS_MAX, ..AcceptLimits::default() };
         let web_port = Port::open("web.listen", config.web.listen, web_config, limits, &metrics).await?;
+        let enroll = match own {
+            Some(own) => Some(Enrolment::open(&config, own, &registry, relay_port.address, &metrics).await?),
+            None => None,
+        };
         let socket = socket::bind_unix(&config.web.socket, SOCKET_MODE)?;
         Ok(Master {
             config_file: config_file.to_owned(),
             config,
             metrics,
             trust_domain,
-            certificates: Certificates { relay, web },
+            certificates: Certificates { relay, web, enroll: enroll.as_ref().map(|one| one.shown.clone()) },
+            enroll,
             relay_port,
             web_port,
             socket,
@@ -247,6 +263,7 @@ impl Master {
             metrics,
             trust_domain,
             certificates,
+            enroll,
             relay_port,
             web_port,
             socket,
@@ -298,7 +315,8 @@ impl Master {
         let pumps = rooms.spawner(TRANSFERS_MAX);
         rooms.spawn("transfers", |stop| room.run(wanted, pumps, stop));
 
-        let admin = Admin { registry, store: handle.clone() };
+        let doorway = enroll.as_ref().map(|enroll| enroll.doorway.clone());
+        let admin = Admin { registry, store: handle.clone(), doorway };
         let state =
             WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name(), rooms.stop());
         let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, metrics.clone()));
@@ -310,6 +328,15 @@ impl Master {
         rooms.spawn("web accept", |stop| web_port.acceptor.run(stop));
         let for_peer = move |accepted: &accept::Accepted| web::for_peer(&over_tls, accepted.peer);
         rooms.spawn("web", |stop| serve::serve_tls(for_peer, web_port.accepted, tls_connections, stop));
+        if let Some(Enrolment { port, room, .. }) = enroll {
+            tracing::info!(address = %port.address, "hosts join on {}", port.address);
+            let connections = rooms.spawner(enroll::CONNECTIONS_MAX);
+            rooms.spawn("enroll accept", |stop| port.acceptor.run(stop));
+            rooms.spawn("enroll", |stop| {
+                let router = move |accepted: &accept::Accepted| enroll::router(&room, accepted);
+                serve::serve_tls(router, port.accepted, connections, stop)
+            });
+        }
         rooms.spawn("web socket", |stop| {
             let router =
                 move |stream: &UnixStream| over_socket.clone().merge(admin::router(admin.clone(), stream));
@@ -409,11 +436,14 @@ fn reload_once(
             return;
         }
     };
-    match load(&new.tls) {
-        Ok(Loaded { relay, web, trust_domain: _ }) => {
+    match certificates::load(&new, clock::now()) {
+        Ok(Loaded { relay, web, trust_domain: _, own }) => {
             certificates.relay.send_replace(relay);
             certificates.web.send_replace(web);
-            tracing::info!("reloaded the certificates of relay and web; open connections keep theirs");
+            if let (Some(enroll), Some(own)) = (&certificates.enroll, own) {
+                enroll.send_replace(own.enroll);
+            }
+            tracing::info!("reloaded the certificates; open connections keep theirs");
         }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the certificates stay as they were");

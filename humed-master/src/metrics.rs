@@ -26,6 +26,8 @@ pub enum Refused {
     Protocol,
     /// A question came without a valid token.
     Token,
+    /// A host may not join.
+    Join,
     /// An agent may not speak, or not any more.
     Agent,
 }
@@ -35,6 +37,7 @@ impl Refused {
         match self {
             Refused::Protocol => "protocol",
             Refused::Token => "token",
+            Refused::Join => "join",
             Refused::Agent => "agent",
         }
     }
@@ -126,7 +129,8 @@ impl Metrics {
         };
         // Every series is there from the start, so that the first refusal is an increase.
         let reasons = RefusalKind::ALL.iter().map(|kind| kind.as_str());
-        for reason in reasons.chain([Refused::Protocol, Refused::Token, Refused::Agent].map(Refused::as_str))
+        for reason in reasons
+            .chain([Refused::Protocol, Refused::Token, Refused::Join, Refused::Agent].map(Refused::as_str))
         {
             drop(figures.refused.get_or_create(&Reason { reason }));
         }

@@ -1,7 +1,7 @@
 //! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
 //!
-//! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host. Failures are
-//! those of `/api/v1` ([`crate::rest::Problem`]).
+//! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host;
+//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`. Failures are those of `/api/v1` ([`crate::rest::Problem`]).
 
 use hume_core::{AgentId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -52,4 +52,57 @@ pub struct AdminAgents {
     pub agents: Vec<AdminAgent>,
     /// True when there are more than one answer holds.
     pub truncated: bool,
+}
+
+/// The wish for a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminTokenWish {
+    /// The host that may join with it, or a pattern with `*` and `?`; null for any.
+    pub host: Option<String>,
+    /// How long it is good, in seconds.
+    pub ttl_s: u64,
+    /// How many hosts may join with it.
+    pub uses: u32,
+    /// Each of them waits until somebody approves it.
+    pub approve: bool,
+}
+
+/// A new token: the only time that it is told.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AdminTokenMade {
+    /// Its name.
+    pub id: String,
+    /// The word to join with.
+    pub token: String,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+}
+
+/// A token, as the registry knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminToken {
+    /// Its name.
+    pub id: String,
+    /// Which host may join with it; null for any.
+    pub host: Option<String>,
+    /// Whether those who join wait for approval.
+    pub approve: bool,
+    /// How many may still join with it.
+    pub uses_left: u32,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// `good`, `used`, `expired` or `revoked`.
+    pub state: String,
+    /// Who made it.
+    pub made_by: String,
+    /// When.
+    pub made_at: Timestamp,
+}
+
+/// Tokens, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminTokens {
+    /// The newest first.
+    pub tokens: Vec<AdminToken>,
 }

@@ -6,6 +6,7 @@
 //! | agent ⇄ master: protobuf in gRPC (feature `grpc`) | `event`, `relay` |
 //! | anybody → `/api/v1`: JSON over HTTP | [`rest`] |
 //! | an administrator → `/admin/v1` on the master's socket: JSON over HTTP | [`admin`] |
+//! | a host that joins → the enrolment port: JSON over HTTP and TLS | [`join`] |
 //! | what its servers have in common (feature `web`) | `web` |
 //! | how a failure is called on each of them | [`status`] |
 //!
@@ -15,6 +16,7 @@ pub mod admin;
 #[cfg(feature = "grpc")]
 pub mod event;
 pub mod intake;
+pub mod join;
 #[cfg(feature = "grpc")]
 pub mod relay;
 pub mod rest;

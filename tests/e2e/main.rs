@@ -16,6 +16,7 @@ mod follow;
 mod from_url;
 mod hosts;
 mod install;
+mod join;
 mod kill9;
 mod lifecycle;
 mod main_job;

@@ -131,12 +131,13 @@ fn what_the_daemon_would_refuse_is_not_made_and_said_in_its_words() {
     assert!(refused.stderr.contains(&words), "{}", refused.stderr);
     assert_eq!((names(folder.path()), text(&config).as_str()), (before, "[intake]\nsockett = \"x\"\n"));
 
-    // A master needs its certificates.
+    // A master with certificates of another CA needs them.
     let master = folder.path().join("master.toml");
+    fs::write(&master, "[tls]\nca = \"nowhere.pem\"\n").unwrap();
     let refused = humeconfig(&master, &["--syslog"]);
     refused.with_code(78);
     assert!(refused.stderr.contains("humed-master would refuse it: "), "{}", refused.stderr);
-    assert!(!master.exists());
+    assert_eq!(text(&master), "[tls]\nca = \"nowhere.pem\"\n");
 }
 
 #[test]

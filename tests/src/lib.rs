@@ -12,6 +12,7 @@ pub mod disk;
 pub mod events;
 pub mod evidence;
 pub mod http;
+mod join;
 pub mod ledger;
 pub mod manager;
 mod master;

@@ -86,7 +86,12 @@ impl Master {
         let path = |name: &str| self.dir.join(name).display().to_string();
         ["--url".to_owned(), format!("https://{}", self.http)]
             .into_iter()
-            .chain(["--ca".to_owned(), path("pki/ca.pem"), "--token-file".to_owned(), path("admin.token")])
+            .chain([
+                "--ca".to_owned(),
+                self.ca_file().display().to_string(),
+                "--token-file".to_owned(),
+                path("admin.token"),
+            ])
             .collect()
     }
 
@@ -121,6 +126,9 @@ impl Master {
                 Some(admin.trim_end())
             }
         };
+        if !self.ca_file().exists() {
+            return None;
+        }
         let stream = TcpStream::connect(self.http).ok()?;
         let stream = tls::connect(stream, tls::https(&self.ca())).ok()?;
         http::get(stream, path, token).ok()
@@ -145,9 +153,15 @@ impl Master {
         self.try_get_socket(path).expect("the master answers on its socket")
     }
 
+    /// The certificate that everybody trusts: of a CA that was made by hand, or of the master's own.
+    fn ca_file(&self) -> PathBuf {
+        let by_hand = self.dir.join("pki/ca.pem");
+        if by_hand.exists() { by_hand } else { self.dir.join("state/ca.pem") }
+    }
+
     /// The certificate of the site's CA, in PEM.
     pub fn ca(&self) -> String {
-        fs::read_to_string(self.dir.join("pki/ca.pem")).expect("humeconfig made it")
+        fs::read_to_string(self.ca_file()).expect("humeconfig or the master made it")
     }
 
     /// The figures of `/metrics` by name and labels.

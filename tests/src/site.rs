@@ -92,6 +92,26 @@ impl Site {
         Site::with_master_at(free_port(), free_port(), &[])
     }
 
+    /// A site whose master makes its own CA and is ready; hosts join it with tokens, on the address that is told as well.
+    pub fn enrolling() -> (Site, SocketAddr) {
+        for _ in 0..PORT_TRIES_MAX {
+            let (folder, grpc, http, enroll) = (Folder::new(), free_port(), free_port(), free_port());
+            let dir = folder.path().join("master");
+            let [grpc_text, http_text, enroll_text] = [grpc, http, enroll].map(|address| address.to_string());
+            let words =
+                ["init", "--grpc", &grpc_text, "--http", &http_text, "--enroll", &enroll_text, "--dir"];
+            process::run(process::command("humeconfig").args(words).arg(&dir)).ok();
+            let log = folder.path().join("master.log");
+            let site = Site { master: Master::new(dir, log, grpc, http), folder };
+            if site.master.try_start() {
+                return (site, enroll);
+            }
+            let log = site.master.log();
+            assert!(log.to_lowercase().contains("in use"), "the master did not start:\n{log}");
+        }
+        unreachable!("no free ports after {PORT_TRIES_MAX} tries");
+    }
+
     /// The same, with a master that listens on these addresses, and that agents may reach by these names as well.
     pub fn with_master_at(grpc: SocketAddr, http: SocketAddr, names: &[&str]) -> Site {
         let folder = Folder::new();
@@ -99,7 +119,7 @@ impl Site {
         let text = |address: SocketAddr| address.to_string();
         let made = process::run(
             process::command("humeconfig")
-                .args(["init", "--grpc", &text(grpc), "--http", &text(http), "--dir"])
+                .args(["init", "--by-hand", "--grpc", &text(grpc), "--http", &text(http), "--dir"])
                 .arg(&dir)
                 .args(names.iter().flat_map(|name| ["--name", name])),
         );

@@ -66,7 +66,7 @@ struct Keys {
     files: &'static [&'static str],
 }
 
-const SECTIONS: [Keys; 17] = [
+const SECTIONS: [Keys; 19] = [
     Keys { path: "humed-agent/src/config.rs", structure: "Config", section: "", files: &[AGENT] },
     Keys {
         path: "humed-agent/src/intake/config.rs",
@@ -96,6 +96,13 @@ const SECTIONS: [Keys; 17] = [
     },
     Keys { path: "humed-master/src/config.rs", structure: "Config", section: "", files: &[MASTER] },
     Keys { path: "humed-master/src/config.rs", structure: "TlsConfig", section: "tls", files: &[MASTER] },
+    Keys { path: "humed-master/src/config.rs", structure: "CaConfig", section: "ca", files: &[MASTER] },
+    Keys {
+        path: "humed-master/src/enroll/mod.rs",
+        structure: "EnrollConfig",
+        section: "enroll",
+        files: &[MASTER],
+    },
     Keys {
         path: "humed-master/src/relay/mod.rs",
         structure: "RelayConfig",

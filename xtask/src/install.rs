@@ -54,10 +54,11 @@ fn next_steps(prefix: &Path) -> String {
     let prefix = prefix.display();
     format!(
         "\nNo configuration was written or changed. What comes next:
-  {prefix}/bin/humeconfig init --dir DIR --name MASTER-NAME         a CA and the master's configuration
+  {prefix}/bin/humeconfig init --dir DIR --name MASTER-NAME         the master's configuration
   {prefix}/sbin/humed-master --config DIR/master.toml
-  {prefix}/bin/humeconfig agent --dir DIR --out ADIR --host NAME --master MASTER-NAME:4863
-  {prefix}/sbin/humed-agent --config ADIR/agent.toml               on the host NAME, with ADIR copied there
+  {prefix}/bin/humeconfig token new --dir DIR                          then, on the host:
+  {prefix}/bin/humeconfig join TOKEN
+  {prefix}/sbin/humed-agent
 Every key stands in {prefix}/share/doc/hume and in docs/OPERATIONS.md."
     )
 }

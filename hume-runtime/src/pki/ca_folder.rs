@@ -147,6 +147,15 @@ impl CaFolder {
         Ok((CaFolder::create(path, trust_domain, now)?, true))
     }
 
+    /// Whether a CA of this site could be made, and a certificate with these names.
+    /// # Errors
+    /// [`CaFolderError::Pki`], naming what is wrong.
+    pub fn check_names(trust_domain: &str, names: &[String]) -> Result<(), CaFolderError> {
+        super::check_trust_domain(trust_domain)?;
+        names.iter().try_for_each(|name| super::server_name(name).map(drop))?;
+        Ok(())
+    }
+
     /// A new issuing CA takes the place of the present one, whose certificates stay valid until they end.
     /// # Errors
     /// [`CaFolderError::RootKeyAway`]; nothing has changed then.

@@ -6,6 +6,7 @@
 //! clocks that disagree, and none outlives its CA. Of a request for a certificate only the key is taken (`request.rs`).
 
 mod ca_folder;
+pub mod join;
 mod request;
 
 use std::net::IpAddr;

@@ -163,6 +163,9 @@ fn master(
     Ok(())
 }
 
+/// The port where hosts join.
+const ENROLL_PORT: u16 = 4865;
+
 fn site(asker: &mut Asker<'_>, config: &Path) -> Result<InitArgs, WizardError> {
     let dir = files::parent_of(config).to_owned();
     let machine = machine();
@@ -195,15 +198,19 @@ fn site(asker: &mut Asker<'_>, config: &Path) -> Result<InitArgs, WizardError> {
         default: "hume",
     };
     let trust_domain = asker.ask(question, |answer| Ok(answer.to_owned()))?;
-    Ok(InitArgs { dir, names, grpc, http, trust_domain, force: false })
+    // Hosts join where agents connect.
+    let enroll = SocketAddr::new(grpc.ip(), ENROLL_PORT);
+    Ok(InitArgs { dir, names, grpc, http, enroll, trust_domain, by_hand: false, force: false })
 }
 
 /// The command that makes this site.
 pub(super) fn command(site: &InitArgs) -> String {
-    let InitArgs { dir, names, grpc, http, trust_domain, force: _ } = site;
+    let InitArgs { dir, names, grpc, http, enroll, trust_domain, by_hand: _, force: _ } = site;
     let names = names.iter().fold(String::new(), |all, name| all + " --name " + &shell(Path::new(name)));
     let (dir, domain) = (shell(dir), shell(Path::new(trust_domain)));
-    format!("humeconfig init --dir {dir}{names} --grpc {grpc} --http {http} --trust-domain {domain}")
+    format!(
+        "humeconfig init --dir {dir}{names} --grpc {grpc} --http {http} --enroll {enroll} --trust-domain {domain}"
+    )
 }
 
 fn transfers(asker: &mut Asker<'_>, known: &Table, wishes: &mut Vec<Wish>) -> Result<(), WizardError> {
@@ -314,7 +321,7 @@ mod tests {
         assert_eq!(
             command(&site),
             format!(
-                "humeconfig init --dir {dir} --name m.example --name 10.0.0.1 --grpc 0.0.0.0:4863 --http 127.0.0.1:1 --trust-domain example.org"
+                "humeconfig init --dir {dir} --name m.example --name 10.0.0.1 --grpc 0.0.0.0:4863 --http 127.0.0.1:1 --enroll 0.0.0.0:4865 --trust-domain example.org"
             )
         );
     }

@@ -4,6 +4,7 @@
 
 mod agents;
 mod problem;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use hume_proto::web::not_found;
+use hume_runtime::pki::join::Pin;
 use tokio::net::UnixStream;
 
 use crate::registry::{Actor, Registry};
@@ -26,6 +28,17 @@ pub struct Admin {
     pub registry: Registry,
     /// What agents were heard to say.
     pub store: Arc<dyn Reader>,
+    /// Where hosts join; none when another CA makes the certificates.
+    pub doorway: Option<Doorway>,
+}
+
+/// What a token says of the master.
+#[derive(Clone, Debug)]
+pub struct Doorway {
+    /// By which it is known.
+    pub pin: Pin,
+    /// Where it is asked, the best address first.
+    pub addresses: Vec<String>,
 }
 
 /// The orders of whoever is at the other end of this connection.
@@ -38,6 +51,8 @@ pub fn router(admin: Admin, stream: &UnixStream) -> Router {
         .route("/agents", get(agents::list))
         .route("/agents/{name}/allow-host", post(agents::allow_host))
         .route("/agents/{name}/{order}", post(agents::order))
+        .route("/tokens", get(tokens::list).post(tokens::make))
+        .route("/tokens/{id}/revoke", post(tokens::revoke))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(actor))

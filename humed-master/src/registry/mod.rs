@@ -6,11 +6,14 @@
 
 mod agents;
 mod audit;
+mod certificates;
 mod decide;
 mod desk;
+mod join;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod types;
 mod view;
 
@@ -24,7 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::decide::{HostWish, Wish};
 use self::desk::Desk;
 pub use self::desk::RegistryThread;
-pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, RegistryError};
+pub use self::join::{JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
+pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, NewToken, RegistryError, TokenEntry};
 pub use self::view::{Denial, Strangers, View};
 
 /// The file beside the store.

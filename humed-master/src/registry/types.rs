@@ -52,6 +52,46 @@ pub struct AgentEntry {
     pub changed_at: Timestamp,
 }
 
+/// A token with which hosts may join, as it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// Its name.
+    pub id: String,
+    /// The public key of its secret.
+    pub key: Vec<u8>,
+    /// Which hosts, with `*` and `?`; none for any.
+    pub host: Option<String>,
+    /// Whether they wait for approval.
+    pub approve: bool,
+    /// How many may join.
+    pub uses: u32,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// A token of the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// Its name.
+    pub id: String,
+    /// The public key of its secret.
+    pub key: Vec<u8>,
+    /// Which hosts, with `*` and `?`; none for any.
+    pub host: Option<String>,
+    /// Whether they wait for approval.
+    pub approve: bool,
+    /// How many may still join.
+    pub uses_left: u32,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// Who made it.
+    pub made_by: String,
+    /// When.
+    pub made_at: Timestamp,
+    /// It was taken back.
+    pub revoked: bool,
+}
+
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {

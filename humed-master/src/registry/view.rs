@@ -14,6 +14,8 @@ use super::types::AgentState;
 pub enum Strangers {
     /// It may speak: another CA decides who gets a certificate.
     Welcome,
+    /// It may not: the master's own CA issues certificates to those alone that it enters.
+    Refused,
 }
 
 /// What is known of one agent.
@@ -36,6 +38,9 @@ pub enum Denial {
     /// It never may.
     #[error("this agent is revoked: its host must join again to speak")]
     Revoked,
+    /// The registry does not know it.
+    #[error("the master does not know this agent: its host must join again")]
+    Unknown,
 }
 
 /// The view. Cheap to clone.
@@ -65,6 +70,7 @@ impl View {
         let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
         match (agents.get(&agent).map(|standing| standing.state), self.strangers) {
             (Some(AgentState::Active), _) | (None, Strangers::Welcome) => Ok(()),
+            (None, Strangers::Refused) => Err(Denial::Unknown),
             (Some(AgentState::Pending), _) => Err(Denial::Pending),
             (Some(AgentState::Suspended), _) => Err(Denial::Suspended),
             (Some(AgentState::Revoked), _) => Err(Denial::Revoked),
@@ -78,6 +84,7 @@ impl View {
         match (agents.get(&agent), self.strangers) {
             (Some(standing), _) => standing.hosts.clone(),
             (None, Strangers::Welcome) => HostPatterns::any(),
+            (None, Strangers::Refused) => HostPatterns::from_texts::<&str>([]),
         }
     }
 

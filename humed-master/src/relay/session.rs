@@ -253,7 +253,7 @@ impl Session {
             Signal::Denied(denial) => {
                 let pause = match denial {
                     Denial::Pending | Denial::Suspended => SUSPENDED_RETRY_MS,
-                    Denial::Revoked => REVOKED_RETRY_MS,
+                    Denial::Revoked | Denial::Unknown => REVOKED_RETRY_MS,
                 };
                 let why = denial.to_string();
                 self.close(Some(farewell(GoAwayReason::Revoked, pause, &why)), Some(why), &mut commands);

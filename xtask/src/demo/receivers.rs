@@ -27,12 +27,14 @@ pub(super) struct Receivers {
 }
 
 impl Receivers {
-    /// Starts them below `folder`, with the certificate of the master in `pki`, which is for this host.
-    pub(super) fn start(guardian: &mut Guardian, folder: &Path, pki: &Path) -> anyhow::Result<Self> {
-        let receivers = Self { folder: folder.join("receivers"), ca: pki.join("ca.pem") };
+    /// Starts them below `folder`, with the certificate of the master in its `state`, which is for this host.
+    pub(super) fn start(guardian: &mut Guardian, folder: &Path, state: &Path) -> anyhow::Result<Self> {
+        let receivers = Self { folder: folder.join("receivers"), ca: state.join("ca.pem") };
         fs::create_dir(&receivers.folder).context("could not create the folder of the receivers")?;
         let mut command = Command::new(program()?);
-        command.arg(&receivers.folder).arg(pki.join("master.pem")).arg(pki.join("master.key"));
+        // One file has the certificate and its key.
+        let pair = state.join("ca/master.pem");
+        command.arg(&receivers.folder).arg(&pair).arg(&pair);
         guardian.start(NAME, &folder.join(format!("{NAME}.log")), &mut command)?;
         wait::until("the receivers listen", Instant::now() + TIME_MAX, || {
             if let Some(status) = guardian.ended(NAME)? {

@@ -52,6 +52,7 @@ pub(super) struct Site {
 pub(super) struct Ports {
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
+    pub(super) enroll: SocketAddr,
 }
 
 impl Site {
@@ -91,7 +92,7 @@ impl Site {
         let master = self.master_folder();
         [
             ("HUMEQUERY_URL", format!("https://{}", self.ports.http)),
-            ("HUMEQUERY_CA", master.join("pki/ca.pem").display().to_string()),
+            ("HUMEQUERY_CA", master.join("state/ca.pem").display().to_string()),
             ("HUMEQUERY_TOKEN_FILE", master.join("admin.token").display().to_string()),
         ]
     }
@@ -228,8 +229,8 @@ impl Site {
             fs::remove_dir_all(self.master_folder()).context("could not remove the master's folder")?;
             self.ports = free_ports()?;
         }
-        let pki = self.master_folder().join("pki");
-        self.receivers = Some(Receivers::start(&mut self.guardian, &self.folder, &pki)?);
+        let state = self.master_folder().join("state");
+        self.receivers = Some(Receivers::start(&mut self.guardian, &self.folder, &state)?);
         for host in HOSTS {
             self.start_agent(host)?;
         }
@@ -238,8 +239,11 @@ impl Site {
 
     fn create_master(&self) -> anyhow::Result<()> {
         let folder = self.master_folder().display().to_string();
-        let (grpc, http) = (self.ports.grpc.to_string(), self.ports.http.to_string());
-        self.show(&["humeconfig", "init", "--dir", &folder, "--grpc", &grpc, "--http", &http], &[])?;
+        let Ports { grpc, http, enroll } = self.ports;
+        let [grpc, http, enroll] = [grpc, http, enroll].map(|address| address.to_string());
+        let words =
+            ["humeconfig", "init", "--dir", &folder, "--grpc", &grpc, "--http", &http, "--enroll", &enroll];
+        self.show(&words, &[])?;
         Ok(())
     }
 
@@ -247,11 +251,11 @@ impl Site {
     fn start_master(&mut self) -> anyhow::Result<bool> {
         let config = self.master_folder().join("master.toml");
         self.start_daemon(MASTER, MASTER, &config)?;
-        let Ports { grpc, http } = self.ports;
+        let Ports { grpc, http, enroll } = self.ports;
         let mut has_ended = false;
         wait::until("the master listens", Instant::now() + READY_TIMEOUT, || {
             has_ended = self.guardian.ended(MASTER)?.is_some();
-            Ok(has_ended || [grpc, http].iter().all(|address| TcpStream::connect(address).is_ok()))
+            Ok(has_ended || [grpc, http, enroll].iter().all(|address| TcpStream::connect(address).is_ok()))
         })?;
         Ok(!has_ended)
     }
@@ -259,10 +263,9 @@ impl Site {
     fn start_agent(&mut self, host: &str) -> anyhow::Result<()> {
         let master = self.master_folder().display().to_string();
         let agent = self.agent_folder(host);
-        let (out, grpc) = (agent.display().to_string(), self.ports.grpc.to_string());
-        let words =
-            ["humeconfig", "agent", "--dir", &master, "--out", &out, "--host", host, "--master", &grpc];
-        self.show(&words, &[])?;
+        let token = self.show(&["humeconfig", "token", "new", "--dir", &master, "--host", host], &[])?;
+        let out = agent.display().to_string();
+        self.show(&["humeconfig", "join", token.trim_end(), "--out", &out, "--host", host], &[])?;
         if host == TELLING_HOST {
             self.configure_transfers(&agent.join("agent.toml"))?;
         }
@@ -323,12 +326,12 @@ fn meddles(name: &str) -> bool {
             .contains(&name)
 }
 
-/// Two ports that nobody uses now.
+/// Three ports that nobody uses now.
 fn free_ports() -> anyhow::Result<Ports> {
     let take = || TcpListener::bind("127.0.0.1:0").context("could not bind a port of the loopback");
-    // Both are held until both are known, so they differ.
-    let (grpc, http) = (take()?, take()?);
-    Ok(Ports { grpc: grpc.local_addr()?, http: http.local_addr()? })
+    // All are held until all are known, so they differ.
+    let (grpc, http, enroll) = (take()?, take()?, take()?);
+    Ok(Ports { grpc: grpc.local_addr()?, http: http.local_addr()?, enroll: enroll.local_addr()? })
 }
 
 #[cfg(test)]
@@ -355,8 +358,8 @@ mod tests {
     }
 
     #[test]
-    fn the_two_ports_differ_and_can_be_bound() {
-        let Ports { grpc, http } = free_ports().expect("two ports");
-        assert_ne!(grpc, http);
+    fn the_ports_differ_and_can_be_bound() {
+        let Ports { grpc, http, enroll } = free_ports().expect("three ports");
+        assert!(grpc != http && http != enroll && enroll != grpc);
     }
 }

@@ -1,0 +1,132 @@
+//! One host's wish to join: checked, given to the registry, answered; whatever goes wrong counts against its address.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::{Extension, Json};
+use hume_core::{AgentId, ErrorClass, HostName};
+use hume_proto::join::{JoinAnswer, JoinRequest};
+use hume_proto::web::Refusal;
+use hume_runtime::clock;
+use hume_runtime::pki::PublicKey;
+use hume_runtime::pki::join::{CHANNEL_BYTES, is_proof};
+use uuid::Uuid;
+
+use super::Enroll;
+use super::throttle::Turn;
+use crate::metrics::Refused;
+use crate::registry::{Actor, JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
+
+/// What the handler knows of the connection.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    /// What the two ends derive from it; none if that failed.
+    pub(super) channel: Option<[u8; CHANNEL_BYTES]>,
+}
+
+pub(super) async fn join(
+    State(enroll): State<Enroll>,
+    Extension(connection): Extension<Connection>,
+    body: Bytes,
+) -> Result<Json<JoinAnswer>, Refusal> {
+    let address = connection.peer.ip();
+    let actor = Actor { name: "a host".to_owned(), address: address.to_string() };
+    let turn = enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).turn(address, Instant::now());
+    if let Turn::Later { is_news } = turn {
+        enroll.metrics.refused(Refused::Join);
+        if is_news {
+            tracing::warn!(%address, "a host failed to join too often, and waits");
+            note(&enroll, actor, String::new(), "failed too often").await;
+        }
+        return Err(Refusal::new(ErrorClass::Busy, "too many failures: try again in a minute", None));
+    }
+    let joined = answer(&enroll, &connection, actor, &body).await;
+    if let Err(refusal) = &joined {
+        enroll.metrics.refused(Refused::Join);
+        tracing::warn!(%address, reason = refusal.problem().detail, "refused to let a host join");
+        if refusal.problem().code != ErrorClass::Internal.as_str() {
+            enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).failed(address, Instant::now());
+        }
+    }
+    joined.map(Json)
+}
+
+async fn answer(
+    enroll: &Enroll,
+    connection: &Connection,
+    actor: Actor,
+    body: &[u8],
+) -> Result<JoinAnswer, Refusal> {
+    let (wish, proven) = match read(connection, body) {
+        Ok(read) => read,
+        Err(why) => {
+            note(enroll, actor, String::new(), "the request is wrong").await;
+            return Err(Refusal::new(ErrorClass::Invalid, why, None));
+        }
+    };
+    let host = wish.host.clone();
+    let (ca, life) = (Arc::clone(&enroll.ca), enroll.certificate_life);
+    let sign: Sign = Box::new(move |agent: AgentId, host: &HostName, key: &PublicKey| {
+        let agent = Uuid::from_bytes(*agent.as_bytes());
+        let signed = ca.sign_agent(agent, host.as_str(), key, life, clock::now())?;
+        Ok((signed, ca.issuer_fingerprint()))
+    });
+    let joined = enroll.registry.join(wish, proven, sign, actor.clone(), clock::now()).await;
+    let (agent, certificate, certificate_expires_at) = match joined.map_err(|error| refusal(&error))? {
+        Joined::Issued { agent, certificate_pem, not_after } => {
+            tracing::info!(%agent, host = host.as_str(), address = actor.address, "a host has joined");
+            (agent, Some(certificate_pem), Some(not_after))
+        }
+        Joined::Waits { agent } => {
+            tracing::info!(%agent, host = host.as_str(), address = actor.address, "a host waits for approval");
+            (agent, None, None)
+        }
+    };
+    let (root, relay_port) = (enroll.ca.root_pem().to_owned(), enroll.relay_port);
+    Ok(JoinAnswer { agent, certificate, certificate_expires_at, root, relay_port })
+}
+
+/// What is asked, and whether the secret is proved.
+fn read(connection: &Connection, body: &[u8]) -> Result<(JoinWish, Proven), String> {
+    let JoinRequest { token, host, request, proof } =
+        serde_json::from_slice(body).map_err(|_| "the request is not one of hume".to_owned())?;
+    let host = HostName::parse(&host).map_err(|error| error.to_string())?;
+    let key = PublicKey::of_request(&request).map_err(|error| error.to_string())?;
+    let proof = unhex(&proof).ok_or_else(|| "the proof is not in hexadecimal digits".to_owned())?;
+    let (channel, spki) = (connection.channel, key.spki());
+    let proven: Proven = Box::new(move |public_key: &[u8]| {
+        channel.is_some_and(|channel| is_proof(public_key, &channel, &spki, &proof))
+    });
+    Ok((JoinWish { token, host, key }, proven))
+}
+
+fn refusal(error: &JoinError) -> Refusal {
+    let class = match error {
+        JoinError::Refused(JoinRefusal::WrongToken) => ErrorClass::Unauthenticated,
+        JoinError::Refused(_) => ErrorClass::Denied,
+        JoinError::Registry(error) => error.class(),
+        JoinError::Ca(_) => ErrorClass::Internal,
+    };
+    if class == ErrorClass::Internal {
+        tracing::error!(error = error as &dyn std::error::Error, "a host could not join");
+    }
+    Refusal::new(class, error.to_string(), None)
+}
+
+async fn note(enroll: &Enroll, actor: Actor, subject: String, outcome: &'static str) {
+    if let Err(error) = enroll.registry.note(actor, "join", subject, outcome, clock::now()).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "an attempt is not in the audit log");
+    }
+}
+
+/// The bytes of hexadecimal digits.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    rest.is_empty()
+        .then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect())?
+}
