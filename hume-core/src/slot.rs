@@ -248,20 +248,19 @@ impl Slot {
         if is_settled || known.is_held || !(is_known || is_silent) {
             return self.state;
         }
-        if known.off.iter().any(|off| off.from <= self.due && off.until > self.wanted_from) {
-            return SlotState::Excused;
-        }
+        let is_off = known.off.iter().any(|off| off.from <= self.due && off.until > self.wanted_from);
         if is_silent {
-            return match (terms.offline_policy, terms.offline_max) {
-                (OfflinePolicy::Hold | OfflinePolicy::Alert, Some(max))
-                    if known.now >= plus(self.due, max) =>
-                {
-                    SlotState::Missed(Miss::Offline)
-                }
-                (OfflinePolicy::Hold | OfflinePolicy::Alert | OfflinePolicy::Ignore, _) => {
-                    SlotState::Unreachable
-                }
+            let may_be_missed = terms.offline_policy != OfflinePolicy::Ignore;
+            let max = terms.offline_max.filter(|_| may_be_missed);
+            // Who is off is not excused before it is known that no run came: an interval is counted from the run.
+            return match max.is_some_and(|max| known.now >= plus(self.due, max)) {
+                false => SlotState::Unreachable,
+                true if is_off => SlotState::Excused,
+                true => SlotState::Missed(Miss::Offline),
             };
+        }
+        if is_off {
+            return SlotState::Excused;
         }
         match (terms.offline_policy, self.state) {
             (OfflinePolicy::Ignore, SlotState::Unreachable) => SlotState::Excused,

@@ -401,6 +401,26 @@ fn later_slots_of_an_interval_that_were_called_missed_stay_when_an_earlier_one_i
 }
 
 #[test]
+fn nobody_is_excused_before_it_is_known_that_no_run_came() {
+    let mut host = Host::new("schedule = \"every 6h\"", "2027-01-01T12:00:00");
+    host.off = vec![Window { from: moment("2027-01-01T23:00:00"), until: moment("2027-01-02T03:00:00") }];
+    let gone = "2027-01-01T12:00:00";
+    host.step(Input::Look, "2027-01-02T01:00:00", gone);
+    assert_eq!(host.states(), "01T18:00 unreachable, 02T00:00 unreachable");
+    let came = |id, at: &str| ended(run(id, at), at, Ending::Good);
+    host.sees_at(came(1, "2027-01-01T18:02:00"), "2027-01-02T01:01:00", gone);
+    host.sees_at(came(2, "2027-01-01T21:00:00"), "2027-01-02T01:02:00", gone);
+    assert_eq!(host.states(), "01T18:00 ok, 02T00:02 ok", "by hand, and counted from");
+    assert_eq!(host.step.wake.clock, Some(moment("2027-01-02T03:00:00")));
+
+    let mut host = nightly();
+    host.off = vec![Window { from: moment("2027-01-02T01:00:00"), until: moment("2027-01-02T03:00:00") }];
+    let gone = "2027-01-02T01:00:00";
+    assert_eq!(host.step(Input::Look, "2027-01-02T02:07:00", gone), ["02T02:00: pending to unreachable"]);
+    assert_eq!(host.look("2027-01-02T03:00:00"), ["02T02:00: unreachable to excused"]);
+}
+
+#[test]
 fn what_ends_is_expected_no_more() {
     let mut host = nightly();
     host.step(Input::Look, "2027-01-02T02:07:00", "2027-01-02T01:00:00");
