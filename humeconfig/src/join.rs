@@ -51,7 +51,10 @@ pub fn run(args: &JoinArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if places == Places::Below {
         socket::check_path(&dir.join("run/hume.sock"))?;
     }
+    let key_file = dir.join(format!(".join-{}.key", token.id));
     if let Some(peer) = joined_already(&dir, &token, args.force)? {
+        // Left there by a run that was broken off at its very end.
+        files::remove(&key_file)?;
         let mut report = Report::default();
         report.line(format!("joined already: agent {} until {}", peer.id, day(peer.not_after)));
         return report.write(out);
@@ -60,7 +63,6 @@ pub fn run(args: &JoinArgs, out: &mut dyn Write) -> Result<(), Failure> {
         Some(host) => host.clone(),
         None => machine()?,
     };
-    let key_file = dir.join(format!(".join-{}.key", token.id));
     let request = key(&dir, &key_file)?;
     let (answer, address) = approved(&token, &host, &request, out)?;
     let joined = Joined::check(&token, &request, answer, &address)?;

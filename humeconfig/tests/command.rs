@@ -302,10 +302,39 @@ fn a_second_agent_in_the_folder_is_refused_and_with_force_keeps_its_id_and_its_e
 }
 
 #[test]
+fn init_leaves_the_certificates_to_the_master_and_says_how_hosts_join() {
+    let site = Site::empty();
+    let dir = site.dir.to_str().unwrap();
+    let said = good(&["init", "--dir", dir, "--name", "m.example", "--enroll", "0.0.0.0:4865"]);
+    assert_eq!(names(&site.dir), ["admin.token", "master.toml"]);
+    assert!(said.contains(&format!("humeconfig token new --dir {dir}")), "{said}");
+    let config: toml::Table = fs::read_to_string(site.dir.join("master.toml")).unwrap().parse().unwrap();
+    assert!(config.get("tls").is_none());
+    assert_eq!(config["ca"]["names"][0].as_str(), Some("m.example"));
+    refused(73, &["init", "--dir", dir]);
+    refused(64, &["init", "--dir", &format!("{dir}2"), "--trust-domain", "Not/One"]);
+}
+
+#[test]
+fn join_without_a_token_or_with_none_of_hume_says_so_and_makes_nothing() {
+    let site = Site::empty();
+    let out = site.adir.to_str().unwrap();
+    let text = refused(65, &["join", "hume1-a-b-c-d:1", "--out", out]);
+    assert!(text.contains("this is no token of hume") && !text.contains("a-b-c"), "{text}");
+    refused(74, &["join", "--file", &format!("{out}/nothing"), "--out", out]);
+    assert!(!site.adir.exists());
+    let output = humeconfig(&["join"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+}
+
+#[test]
 fn agent_without_a_site_says_what_to_run_first() {
     let site = Site::empty();
     let text = refused(78, &site.agent_args(&[]));
-    assert!(text.contains(&format!("run `humeconfig init --dir {}` first", site.dir.display())), "{text}");
+    assert!(
+        text.contains(&format!("run `humeconfig init --by-hand --dir {}` first", site.dir.display())),
+        "{text}"
+    );
     assert!(!site.adir.exists());
 }
 

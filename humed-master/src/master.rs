@@ -174,7 +174,7 @@ impl Enrolment {
 /// # Errors
 /// [`MasterError::Tls`], [`MasterError::Transfer`].
 pub fn check(config: &Config, file: &Path) -> Result<(), MasterError> {
-    certificates::check(config, clock::now())?;
+    certificates::check(config)?;
     socket::check_path(&config.web.socket)?;
     let host = host_name();
     Ok(hume_transfer::command::check(place(config, file, &host))?)

@@ -94,6 +94,7 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "tokens", "hume-runtime/src/pki/join.rs", "TOKEN_BYTES_MAX"),
     (LOCAL, "hosts that join", "humed-master/src/enroll/mod.rs", "CONNECTIONS_MAX"),
     (LOCAL, "hosts that join", "humed-master/src/enroll/mod.rs", "BODY_BYTES_MAX"),
+    (LOCAL, "hosts that join", "humed-master/src/enroll/mod.rs", "REQUEST_TIME_MAX"),
     (LOCAL, "failures to join", "humed-master/src/enroll/throttle.rs", "FAILURES_MAX"),
     (LOCAL, "failures to join", "humed-master/src/enroll/throttle.rs", "ALL_FAILURES_MAX"),
     (LOCAL, "the same answer", "humed-master/src/registry/join.rs", "ASK_AGAIN_MAX"),

@@ -10,12 +10,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
+use hume_core::ErrorClass;
 use hume_proto::join::JOIN_PATH;
-use hume_proto::web::{no_store, not_found};
+use hume_proto::web::{Refusal, no_store, not_found};
 use hume_runtime::accept::{AcceptLimits, Accepted};
 use hume_runtime::pki::CaFolder;
 use hume_runtime::pki::join::{CHANNEL_BYTES, CHANNEL_LABEL};
@@ -30,6 +32,8 @@ use crate::registry::Registry;
 pub const CONNECTIONS_MAX: usize = 64;
 /// What a host sends has at most this many bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
+/// A request must be whole, and answered, within this time.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 /// Connections taken from the kernel per second, and handshakes that begin.
 const ACCEPTS_PER_SECOND: u32 = 50;
 
@@ -83,6 +87,14 @@ impl Enroll {
     }
 }
 
+/// Whoever is too slow with what it says holds its place no longer than this.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::new(ErrorClass::Busy, "the request took too long", None).into_response(),
+    }
+}
+
 /// What can be asked over this connection.
 pub fn router(enroll: &Enroll, accepted: &Accepted) -> Router {
     let mut channel = [0; CHANNEL_BYTES];
@@ -94,6 +106,28 @@ pub fn router(enroll: &Enroll, accepted: &Accepted) -> Router {
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(no_store))
+        .layer(middleware::from_fn(in_time))
         .layer(Extension(Connection { peer: accepted.peer, channel }))
         .with_state(enroll.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use axum::http::StatusCode;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_never_ends_is_cut_off_in_time() {
+        let router = Router::new()
+            .route(JOIN_PATH, post(async |_: Bytes| "never"))
+            .layer(middleware::from_fn(in_time));
+        let body = Body::from_stream(tokio_stream::pending::<Result<Bytes, std::io::Error>>());
+        let started = tokio::time::Instant::now();
+        let answer = router.oneshot(Request::post(JOIN_PATH).body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(started.elapsed(), REQUEST_TIME_MAX);
+    }
 }

@@ -170,7 +170,9 @@ impl Registry {
             let mut failed = None;
             let written = desk.write(|work| match join(work, &wish, proven, sign, now)? {
                 Ok((joined, told)) => {
-                    work.audit(&actor, "join", &wish.token, wish.host.as_str(), told, now)?;
+                    if let Some(told) = told {
+                        work.audit(&actor, "join", &wish.token, wish.host.as_str(), told, now)?;
+                    }
                     Ok(Ok(joined))
                 }
                 Err(JoinError::Refused(why)) => {
@@ -206,13 +208,14 @@ impl Registry {
     }
 }
 
+/// What became of it, and what the audit log says of it, if anything.
 fn join(
     work: &mut Work<'_>,
     wish: &JoinWish,
     proven: Proven,
     sign: Sign,
     now: Timestamp,
-) -> rusqlite::Result<Result<(Joined, &'static str), JoinError>> {
+) -> rusqlite::Result<Result<(Joined, Option<&'static str>), JoinError>> {
     let spki = wish.key.fingerprint();
     let token = tokens::one(work.connection(), &wish.token)?;
     let token = token.filter(|token| proven(&token.key));
@@ -236,12 +239,14 @@ fn join(
         tokens::take(work.connection(), &wish.token, &spki, agent, now)?;
     }
     match (course, certificate) {
-        (Course::Wait | Course::Enter(AgentState::Pending), _) => {
-            Ok(Ok((Joined::Waits { agent }, "waits for approval")))
+        (Course::Enter(AgentState::Pending), _) => {
+            Ok(Ok((Joined::Waits { agent }, Some("waits for approval"))))
         }
+        // It asks again and again; the log has it once.
+        (Course::Wait, _) => Ok(Ok((Joined::Waits { agent }, None))),
         (Course::Repeat, Some(certificate)) => {
             let certificates::Kept { pem, not_after, issued_at: _ } = certificate;
-            Ok(Ok((Joined::Issued { agent, certificate_pem: pem, not_after }, "answered again")))
+            Ok(Ok((Joined::Issued { agent, certificate_pem: pem, not_after }, Some("answered again"))))
         }
         (Course::Enter(_) | Course::Issue | Course::Repeat, _) => {
             let (signed, issuer) = match sign(agent, &wish.host, &wish.key) {
@@ -250,7 +255,7 @@ fn join(
             };
             certificates::insert(work.connection(), agent, &spki, &issuer, &signed, now)?;
             let Signed { certificate_pem, not_after, .. } = signed;
-            Ok(Ok((Joined::Issued { agent, certificate_pem, not_after }, "done")))
+            Ok(Ok((Joined::Issued { agent, certificate_pem, not_after }, Some("done"))))
         }
     }
 }
