@@ -139,7 +139,7 @@ fn a_unit_that_was_changed_is_kept_beside_the_new_one_and_a_packages_stays() {
 }
 
 #[test]
-fn a_master_gets_its_own_and_is_told_of_a_folder_that_its_unit_does_not_open() {
+fn a_master_gets_its_own_and_a_folder_beside_its_configuration_is_opened_and_its_own() {
     if !can_install() {
         return;
     }
@@ -147,11 +147,17 @@ fn a_master_gets_its_own_and_is_told_of_a_folder_that_its_unit_does_not_open() {
     for name in ["pki/master.pem", "pki/master.key"] {
         image.file(&format!("etc/hume/{name}"), "secret\n", 0o600);
     }
+    image.file("etc/hume/state/store.db", "", 0o600);
     let installed = image.install(&["--of", "master"]);
     assert!(
-        installed.ok().stdout.contains("note: store.path is state/store.db, where the unit"),
+        installed.ok().stdout.contains("+ReadWritePaths") || installed.stdout.contains("folders.conf"),
         "{installed:#?}"
     );
+    let drop_in = image.text(&format!("{UNITS}/humed-master.service.d/folders.conf"));
+    assert!(drop_in.ends_with("[Service]\nReadWritePaths=-/etc/hume/state\n"), "{drop_in}");
+    for name in ["state", "state/store.db"] {
+        assert_eq!(image.owner(&format!("etc/hume/{name}")).0, image.user("hume-master"), "{name}");
+    }
     assert!(installed.stdout.contains("holds keys of others as well"), "{installed:#?}");
     assert_eq!(image.owner("etc/hume/pki").0, 0);
     assert_eq!(image.owner("etc/hume/pki/master.key").0, image.user("hume-master"));

@@ -3,6 +3,7 @@
 //! With `--root DIR` the same in the folder of an image, without a systemd that runs. A second time changes nothing, and what is
 //! replaced is kept. Files of a package under `/usr/lib` are left to it.
 
+mod folders;
 mod packaged;
 mod property;
 
@@ -22,8 +23,10 @@ use crate::failure::Failure;
 use crate::init::absolute;
 use crate::report::Report;
 use crate::staging::Published;
+use folders::Folder;
 use packaged::File;
-use property::{Given, User};
+use property::{Given, Owned, User};
+use toml::Table;
 
 /// A program of systemd's has so long; the start of a daemon is among them, which may look through a large file.
 const STEP_TIME_MAX: Duration = Duration::from_mins(5);
@@ -174,10 +177,17 @@ impl Place {
             return Err(InstallError::NoConfig { path: config }.into());
         }
         let program = self.program()?;
+        let table = config::load(&config)?;
+        let (folders, notes) = folders::beyond(&table, self.daemon);
         let mut changes = Vec::new();
         for file in packaged::files(self.daemon) {
             let text = file.text.replace(&format!("/usr/sbin/{}", self.daemon.program()), &program);
             changes.extend(self.change(file, text, report)?);
+        }
+        if !folders.is_empty() {
+            let text = folders::drop_in(&folders, self.daemon);
+            let name = format!("systemd/system/{}.service.d/folders.conf", self.daemon.program());
+            changes.extend(changed(self.root.join("etc").join(name), text)?);
         }
         let has_changes = !changes.is_empty();
         for (path, text) in changes {
@@ -188,7 +198,7 @@ impl Place {
             }
             report.steps(&[put(&path, &text)?], |_| String::new());
         }
-        for note in property::notes(&config::load(&config)?, self.daemon) {
+        for note in notes {
             report.line(format!("note: {note}"));
         }
         let of_root = format!("--root={}", self.root.display());
@@ -197,14 +207,25 @@ impl Place {
         if self.daemon == Daemon::Agent {
             step(how, report, "systemd-tmpfiles", &[&of_root, "--create", &name])?;
         }
-        self.give(how, &config, report)?;
+        self.give(how, &config, &table, &folders, report)?;
         self.start(how, has_changes, report)
     }
 
     /// What of the daemon's files is not its own yet becomes so.
-    fn give(&self, how: How, config: &Path, report: &mut Report) -> Result<(), Failure> {
-        let paths = property::of_daemon(&config::load(config)?, self.daemon, config, &self.root);
+    fn give(
+        &self,
+        how: How,
+        config: &Path,
+        table: &Table,
+        folders: &[Folder],
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let mut paths = property::of_daemon(table, self.daemon, config, &self.root);
         if how.is_dry {
+            let beside = folders.iter().filter(|folder| self.is_beside(folder));
+            for folder in beside.map(|folder| self.below(&folder.path)).filter(|folder| !folder.exists()) {
+                report.line(format!("would make {}", folder.display()));
+            }
             for path in paths.iter().filter(|owned| owned.path.exists()) {
                 report.line(format!("would give to {}: {}", self.daemon.user(), path.path.display()));
             }
@@ -213,18 +234,47 @@ impl Place {
         let passwd = self.root.join("etc/passwd");
         let user = User::find(&passwd, self.daemon.user())
             .ok_or(InstallError::NoUser { user: self.daemon.user(), path: passwd })?;
+        paths.extend(self.folders_of_daemon(user, folders, report)?);
         for owned in paths {
             let path = owned.path.display();
             match property::give(&owned, user)? {
                 Given::Before => {}
                 Given::Now => report.line(format!("gave to {}: {path}", self.daemon.user())),
                 Given::NotAlone => report.line(format!(
-                    "note: {path} holds keys of others as well, and stays whose it is: with a folder of its own {} can renew its certificate",
+                    "note: {path} holds keys of others as well, and stays whose it is: better give {} a folder of its own",
                     self.daemon.program()
                 )),
             }
         }
         Ok(())
+    }
+
+    /// What is in the folders beside the configuration, which are made; others are the administrator's.
+    fn folders_of_daemon(
+        &self,
+        user: User,
+        folders: &[Folder],
+        report: &mut Report,
+    ) -> Result<Vec<Owned>, FileError> {
+        let mut found = Vec::new();
+        for folder in folders {
+            let place = self.below(&folder.path);
+            if !self.is_beside(folder) {
+                let (path, user) = (folder.path.display(), self.daemon.user());
+                report.line(format!("note: {path} must be a folder of {user}"));
+                continue;
+            }
+            if !place.exists() {
+                files::create_dir(&place, folder.mode)?;
+                report.line(format!("made {}", place.display()));
+            }
+            found.extend(folders::with_content(&place, user.id).into_iter().map(Owned::own));
+        }
+        Ok(found)
+    }
+
+    fn is_beside(&self, folder: &Folder) -> bool {
+        self.daemon.config().parent().is_some_and(|beside| folder.path.starts_with(beside))
     }
 
     fn start(&self, how: How, has_changes: bool, report: &mut Report) -> Result<(), Failure> {
@@ -257,12 +307,7 @@ impl Place {
             return Ok(None);
         }
         let path = self.root.join("etc").join(folder).join(name);
-        match fs::read_to_string(&path) {
-            Ok(found) if found == text => Ok(None),
-            Ok(_) => Ok(Some((path, text))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some((path, text))),
-            Err(source) => Err(Failure::Read { path, source }),
-        }
+        changed(path, text)
     }
 
     /// The daemon, as the unit names it: what is installed, and not what was built in somebody's home, which the unit hides.
@@ -292,6 +337,16 @@ fn step(how: How, report: &mut Report, program: &str, words: &[&str]) -> Result<
         }
         Ok((_, said)) => Err(InstallError::Step { command, said }.into()),
         Err(source) => Err(InstallError::Run { command, source }.into()),
+    }
+}
+
+/// The file and its text, unless it has it.
+fn changed(path: PathBuf, text: String) -> Result<Option<(PathBuf, String)>, Failure> {
+    match fs::read_to_string(&path) {
+        Ok(found) if found == text => Ok(None),
+        Ok(_) => Ok(Some((path, text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some((path, text))),
+        Err(source) => Err(Failure::Read { path, source }),
     }
 }
 

@@ -22,7 +22,7 @@ const OTHERS_READ: u32 = 0o004;
 /// A user of the host, or of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct User {
-    id: u32,
+    pub(super) id: u32,
     group: u32,
 }
 
@@ -54,6 +54,13 @@ pub(super) struct Owned {
     share: Share,
 }
 
+impl Owned {
+    /// All of it.
+    pub(super) fn own(path: PathBuf) -> Owned {
+        Owned { path, share: Share::Own }
+    }
+}
+
 /// The configuration, the secrets and the certificates that it names, with the folders of the latter; only what is beside or below it.
 pub(super) fn of_daemon(table: &Table, daemon: Daemon, config: &Path, root: &Path) -> Vec<Owned> {
     let mut owned = vec![Owned { path: config.to_owned(), share: Share::Group }];
@@ -75,7 +82,7 @@ pub(super) fn of_daemon(table: &Table, daemon: Daemon, config: &Path, root: &Pat
         }
     };
     let certificates: Vec<PathBuf> = certificates(table, daemon).iter().map(|path| named(path)).collect();
-    // Renewal makes new files in it.
+    // The daemon must get through it to its key.
     if let Some(key) = certificates.last()
         && let Some(parent) = key.parent()
     {
@@ -119,29 +126,6 @@ fn secrets_in(value: Option<&Value>, found: &mut Vec<String>) {
         return;
     }
     table.values().for_each(|value| secrets_in(Some(value), found));
-}
-
-/// What the unit will not let the daemon do as it is configured.
-pub(super) fn notes(table: &Table, daemon: Daemon) -> Vec<String> {
-    let keys: &[(&str, &str, &str)] = match daemon {
-        Daemon::Agent => &[
-            ("intake", "socket", "/run/hume/hume.sock"),
-            ("intake", "drop_dir", "/var/spool/hume/drop"),
-            ("spool", "dir", "/var/lib/humed-agent"),
-            ("web", "socket", "/run/hume/api.sock"),
-        ],
-        Daemon::Master => &[
-            ("store", "path", "/var/lib/humed-master/store.db"),
-            ("web", "socket", "/run/hume-master/api.sock"),
-        ],
-    };
-    let notes = keys.iter().filter_map(|(section, key, unit)| {
-        let found = table.get(*section)?.get(*key)?.as_str().filter(|found| found != unit)?;
-        Some(format!(
-            "{section}.{key} is {found}, where the unit lets nothing be written: take the line out for {unit}, or write a drop-in"
-        ))
-    });
-    notes.collect()
 }
 
 /// What came of a gift.
@@ -220,15 +204,6 @@ mod tests {
             let text = format!("[transfer.x.slack]\nwebhook = {{ file = '{path}' }}\n");
             assert_eq!(paths(&text, Daemon::Agent), ["/img/etc/hume/agent.toml"], "{path}");
         }
-    }
-
-    #[test]
-    fn folders_that_the_unit_does_not_open_are_told() {
-        let table: Table =
-            "[spool]\ndir = 'state'\n[intake]\nsocket = '/run/hume/hume.sock'\n".parse().unwrap();
-        let notes = notes(&table, Daemon::Agent);
-        assert_eq!(notes.len(), 1);
-        assert!(notes[0].starts_with("spool.dir is state, "), "{notes:?}");
     }
 
     #[test]
