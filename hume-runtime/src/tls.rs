@@ -372,6 +372,20 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     sha256_hex(certificate)
 }
 
+/// The bytes of a SHA-256 that is written in 64 hexadecimal digits.
+pub fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
+    }
+    Some(bytes)
+}
+
 /// SHA-256 in lower-case hex; also how bearer tokens are kept.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())

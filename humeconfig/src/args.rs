@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
-use crate::orders::{AGENTS_EXAMPLES, AgentsArgs, JOIN_EXAMPLES, JoinArgs, TOKEN_EXAMPLES, TokenArgs};
+use crate::orders::{
+    AGENTS_EXAMPLES, API_TOKEN_EXAMPLES, AgentsArgs, ApiTokenArgs, JOIN_EXAMPLES, JoinArgs, TOKEN_EXAMPLES,
+    TokenArgs,
+};
 use crate::set::args::SetArgs;
 use crate::wizard::WizardArgs;
 
@@ -80,7 +83,8 @@ impl Args {
                 | Command::Wizard(_)
                 | Command::Agents(_)
                 | Command::Token(_)
-                | Command::Join(_),
+                | Command::Join(_)
+                | Command::ApiToken(_),
             ) => false,
             None => self.set.file.quiet,
         }
@@ -119,6 +123,9 @@ pub enum Command {
     /// The key is made here and never leaves. Again with the same token gives the same answer, if it was lost.
     #[command(before_help = JOIN_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Join(JoinArgs),
+    /// Make, list and revoke tokens of the API of the master of this machine.
+    #[command(before_help = API_TOKEN_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    ApiToken(ApiTokenArgs),
 }
 
 /// `humeconfig init`.

@@ -1,5 +1,5 @@
-//! What an administrator of hume does: make a site (`init`), make an agent of it (`agent`), say who is told (`set`) and who may speak
-//! (`agents`).
+//! What an administrator of hume does: make a site (`init`), make an agent of it (`agent`), say who is told (`set`) who may speak
+//! (`agents`) and who may ask (`api-token`).
 //!
 //! Everything is prepared in a folder beside its place and moved there at the end: a run that fails leaves nothing half
 //! made. Nothing that exists is replaced without `--force`, and what is replaced is kept under another name.
@@ -7,6 +7,7 @@
 mod admin;
 pub mod agent;
 pub mod agents;
+pub mod api_token;
 pub mod args;
 mod change;
 mod child;
@@ -39,6 +40,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(Command::Token(token)) => enrolment::run(token, out),
         Some(Command::Join(join)) => join::run(join, out),
         Some(Command::Agents(agents)) => agents::run(agents, out),
+        Some(Command::ApiToken(tokens)) => api_token::run(tokens, out),
         Some(Command::Set(set)) => set::run(set, out),
         Some(Command::Wizard(wizard)) => wizard::run(wizard, out),
         None => set::run(&args.set, out),

@@ -143,3 +143,53 @@ pub enum AgentsOrder {
         name: String,
     },
 }
+
+pub(crate) const API_TOKEN_EXAMPLES: &str = "\
+Examples:
+  humeconfig api-token new icinga --role viewer --task 'BACKUP*' --ttl 365d > icinga.token
+  humeconfig api-token list
+  humeconfig api-token revoke icinga";
+
+/// `humeconfig api-token`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ApiTokenArgs {
+    /// Folder of the master: its master.toml says where the socket is.
+    #[arg(long, value_name = "DIR", default_value = "/etc/hume", global = true)]
+    pub dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub order: ApiTokenOrder,
+}
+
+/// What to do with tokens of the API.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ApiTokenOrder {
+    /// Make a token and show it, this once: alone on the standard output.
+    New {
+        /// What it is called: letters, digits, - . _ @.
+        name: String,
+        /// viewer (events, runs, tasks, hosts), operator (agents, status and figures as well) or admin (all).
+        #[arg(long, default_value = "viewer", value_parser = ["viewer", "operator", "admin"])]
+        role: String,
+        /// It sees only tasks of this name, with * and ?; may be repeated.
+        #[arg(long = "task", value_name = "PATTERN")]
+        tasks: Vec<String>,
+        /// It sees only hosts of this name, with * and ?; may be repeated.
+        #[arg(long = "host", value_name = "PATTERN")]
+        hosts: Vec<String>,
+        /// It ends after this time, such as 90d; without it, when it is revoked.
+        #[arg(long, value_name = "DURATION", value_parser = crate::api_token::ttl)]
+        ttl: Option<Duration>,
+    },
+    /// List all tokens, those that are revoked or have ended too; never their secrets.
+    List {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a token good for nothing, at once.
+    Revoke {
+        /// What it is called.
+        name: String,
+    },
+}

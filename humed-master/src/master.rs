@@ -316,10 +316,11 @@ impl Master {
         rooms.spawn("transfers", |stop| room.run(wanted, pumps, stop));
 
         let doorway = enroll.as_ref().map(|enroll| enroll.doorway.clone());
+        let tokens = registry.good_api_tokens().clone();
         let admin = Admin { registry, store: handle.clone(), doorway };
         let state =
             WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name(), rooms.stop());
-        let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, metrics.clone()));
+        let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, tokens, metrics.clone()));
         let over_socket = web::router(state, &Guard::of_socket(metrics));
         let (tls_connections, socket_connections) =
             (rooms.spawner(web::CONNECTIONS_MAX), rooms.spawner(web::CONNECTIONS_MAX));

@@ -1,7 +1,8 @@
 //! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
 //!
 //! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host;
-//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`. Failures are those of `/api/v1` ([`crate::rest::Problem`]).
+//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`; `GET` and `POST /api-tokens`, `POST /api-tokens/NAME/revoke`. Failures are
+//! those of `/api/v1` ([`crate::rest::Problem`]).
 
 use hume_core::{AgentId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -105,4 +106,50 @@ pub struct AdminToken {
 pub struct AdminTokens {
     /// The newest first.
     pub tokens: Vec<AdminToken>,
+}
+
+/// A token of `/api/v1`, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminApiToken {
+    /// What it is called.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// Patterns of the tasks it may see; null for all.
+    pub tasks: Option<Vec<String>>,
+    /// Patterns of the hosts it may see; null for all.
+    pub hosts: Option<Vec<String>>,
+    /// When it ends; null for never.
+    pub expires_at: Option<Timestamp>,
+    /// Who made it.
+    pub made_by: String,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Tokens, by name; those that are revoked or have ended are among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminApiTokens {
+    /// By name.
+    pub tokens: Vec<AdminApiToken>,
+}
+
+/// A token that is wanted. The secret stays with whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAdminApiToken {
+    /// What it is to be called.
+    pub name: String,
+    /// SHA-256 of its secret, in hexadecimal digits.
+    pub sha256: String,
+    /// `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// Patterns of the tasks it may see; null for all.
+    pub tasks: Option<Vec<String>>,
+    /// Patterns of the hosts it may see; null for all.
+    pub hosts: Option<Vec<String>>,
+    /// When it ends; null for never.
+    pub expires_at: Option<Timestamp>,
 }

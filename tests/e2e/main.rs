@@ -23,6 +23,7 @@ mod main_job;
 mod namespaces;
 mod network;
 mod outage;
+mod people;
 mod points;
 mod process_limits;
 mod redact;

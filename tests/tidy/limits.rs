@@ -74,6 +74,7 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "of them those that follow", "humed-master/src/web/state.rs", "FOLLOWERS_MAX"),
     (LOCAL, "of them those that follow", "humed-agent/src/web/mod.rs", "FOLLOWERS_MAX"),
     (LOCAL, "of them those that follow", "proto/src/rest/query.rs", "WAIT_SECONDS_MAX"),
+    (LOCAL, "tokens of the API", "humed-master/src/registry/api_tokens.rs", "API_TOKENS_MAX"),
     (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "FAILURES_PER_MINUTE_MAX"),
     (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "ADDRESSES_MAX"),
     (LOCAL, "head of a request", "hume-runtime/src/serve.rs", "HEAD_TIME_MAX"),

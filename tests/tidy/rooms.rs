@@ -71,7 +71,7 @@ const MASTER: Table = &[
     ("enroll", Import(&["registry"])),
     ("admin", Import(&["registry", "store"])),
     ("watchdog", Import(&["intake", "store"])),
-    ("web", Import(&["store"])),
+    ("web", Import(&["registry", "store"])),
     ("pump", Import(&["store"])),
     ("intake", Import(&["plan", "routes", "store"])),
     ("plan", Import(&["store"])),

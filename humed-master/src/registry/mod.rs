@@ -5,6 +5,7 @@
 //! for every session and every commit, whether an agent may speak, is answered from memory (`view.rs`).
 
 mod agents;
+mod api_tokens;
 mod audit;
 mod certificates;
 mod decide;
@@ -24,9 +25,10 @@ use hume_core::{AgentId, HostName, Timestamp};
 use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::api_tokens::{API_TOKENS_MAX, ApiToken, ApiTokens, NewApiToken};
 pub use self::decide::{HostWish, Wish};
-use self::desk::Desk;
 pub use self::desk::RegistryThread;
+use self::desk::{Desk, Work};
 pub use self::join::{JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
 pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, NewToken, RegistryError, TokenEntry};
 pub use self::view::{Denial, Strangers, View};
@@ -44,6 +46,7 @@ type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 pub struct Registry {
     jobs: mpsc::Sender<Job>,
     view: View,
+    tokens: ApiTokens,
 }
 
 impl Registry {
@@ -56,14 +59,65 @@ impl Registry {
         sqlite::migrate(&mut connection, schema::APPLICATION_ID, &schema::MIGRATIONS)?;
         let failed = |source| SqliteError::Step { step: "read", source };
         let view = View::new(strangers, agents::standings(&connection).map_err(failed)?);
+        let tokens = ApiTokens::default();
+        tokens.replace(api_tokens::not_revoked(&connection).map_err(failed)?);
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
         let thread = RegistryThread::new(Desk::new(connection, view.clone()), receiver);
-        Ok((Registry { jobs, view }, thread))
+        Ok((Registry { jobs, view, tokens }, thread))
     }
 
     /// Who may speak.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Tokens of the API that may be shown.
+    pub fn good_api_tokens(&self) -> &ApiTokens {
+        &self.tokens
+    }
+
+    /// All tokens of the API that ever were, by name.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn api_tokens(&self) -> Result<Vec<ApiToken>, RegistryError> {
+        self.ask(|desk| desk.read(api_tokens::all)).await
+    }
+
+    /// Makes a token of the API.
+    /// # Errors
+    /// [`RegistryError::Refused`] for a name that is taken, an end that has come, or too many tokens.
+    pub async fn make_api_token(
+        &self,
+        new: NewApiToken,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<ApiToken, RegistryError> {
+        self.change_api_tokens(move |work| api_tokens::make(work, &new, &actor, now)).await
+    }
+
+    /// Makes a token of the API good for nothing, at once.
+    /// # Errors
+    /// [`RegistryError::Refused`] if there is no such token.
+    pub async fn revoke_api_token(
+        &self,
+        name: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<ApiToken, RegistryError> {
+        self.change_api_tokens(move |work| api_tokens::revoke(work, &name, &actor, now)).await
+    }
+
+    async fn change_api_tokens(
+        &self,
+        work: impl FnOnce(&Work<'_>) -> rusqlite::Result<Result<ApiToken, &'static str>> + Send + 'static,
+    ) -> Result<ApiToken, RegistryError> {
+        let tokens = self.tokens.clone();
+        self.ask(move |desk| {
+            let token = desk.write(|one| work(one))?;
+            tokens.replace(desk.read(api_tokens::not_revoked)?);
+            token.map_err(|why| RegistryError::Refused(why.to_owned()))
+        })
+        .await
     }
 
     /// All agents that the registry knows, by host.

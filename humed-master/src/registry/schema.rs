@@ -3,7 +3,26 @@
 /// `hum` and a number of its own.
 pub(super) const APPLICATION_ID: i32 = 0x6875_6d03;
 
-pub(super) const MIGRATIONS: [&str; 1] = [FIRST];
+pub(super) const MIGRATIONS: [&str; 2] = [FIRST, API_TOKENS];
+
+/// Tokens of people and programs.
+const API_TOKENS: &str = "
+CREATE TABLE api_token(
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  -- Of the secret, which is kept nowhere.
+  sha256 BLOB NOT NULL UNIQUE CHECK (length(sha256) = 32),
+  role TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+  -- Patterns of what it may see, JSON lists; null for all.
+  tasks TEXT,
+  hosts TEXT,
+  expires_us INTEGER,
+  made_by TEXT NOT NULL,
+  made_us INTEGER NOT NULL,
+  revoked_us INTEGER
+) STRICT;
+CREATE UNIQUE INDEX api_token_name ON api_token(name) WHERE revoked_us IS NULL;
+";
 
 /// States and generations of agents, certificates, tokens for enrolment, and the log that nobody can change.
 const FIRST: &str = "

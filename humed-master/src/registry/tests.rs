@@ -1,5 +1,7 @@
 //! The registry over a real database: what is changed is kept, seen and told, and its log is nobody's to change.
 
+use hume_core::policy::TaskPatterns;
+use hume_core::scope::{Role, Scope};
 use hume_core::{AgentId, HostName, Timestamp};
 use hume_runtime::sqlite::{self, SqliteOptions};
 use hume_runtime::task_group::TaskGroup;
@@ -77,4 +79,50 @@ async fn every_change_and_every_refusal_is_in_the_audit_log() {
         let error = connection.execute(sql, []).unwrap_err().to_string();
         assert!(error.contains("only appended to"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let scope = Scope { tasks: TaskPatterns::parse(&["BACKUP*"]).ok(), hosts: None };
+    let new = move |name: &str, byte, expires_at| NewApiToken {
+        name: name.to_owned(),
+        sha256: [byte; 32],
+        role: Role::Viewer,
+        scope: scope.clone(),
+        expires_at,
+    };
+    let again = new.clone();
+    with_registry(dir.path(), |registry| async move {
+        let make = async |new, now| registry.make_api_token(new, root(), now).await;
+        make(new("a", 1, Some(at(100))), at(1)).await.unwrap();
+        make(new("b", 2, None), at(1)).await.unwrap();
+        let refused = make(new("b", 3, None), at(2)).await.unwrap_err();
+        assert!(refused.to_string().contains("one of this name"), "{refused}");
+        assert!(make(new("c", 3, Some(at(2))), at(2)).await.is_err());
+        let good = registry.good_api_tokens();
+        assert_eq!(good.find(&[1; 32], at(99)).unwrap().role, Role::Viewer);
+        assert_eq!((good.find(&[1; 32], at(100)), good.find(&[3; 32], at(3))), (None, None));
+        registry.revoke_api_token("b".to_owned(), root(), at(3)).await.unwrap();
+        assert_eq!(good.find(&[2; 32], at(4)), None);
+        registry.revoke_api_token("b".to_owned(), root(), at(4)).await.unwrap_err();
+        // Its name is free again, and the old one is still told of.
+        make(new("b", 4, None), at(5)).await.unwrap();
+        let lines = registry.audit_lines(20).await.unwrap();
+        assert_eq!(
+            (lines.len(), lines[6].detail.as_str()),
+            (7, "viewer tasks [\"BACKUP*\"] hosts all until 1970-01-01T00:01:40.000000Z")
+        );
+        assert_eq!(lines.iter().filter(|line| line.outcome == "done").count(), 4);
+    })
+    .await;
+    with_registry(dir.path(), |registry| async move {
+        let good = registry.good_api_tokens();
+        assert_eq!(good.find(&[4; 32], at(9)).unwrap().scope, again("b", 4, None).scope);
+        assert!(good.find(&[2; 32], at(9)).is_none());
+        let all = registry.api_tokens().await.unwrap();
+        let told: Vec<_> = all.iter().map(|token| (token.name.as_str(), token.revoked_at)).collect();
+        assert_eq!(told, [("a", None), ("b", None), ("b", Some(at(3)))]);
+    })
+    .await;
 }

@@ -17,11 +17,13 @@ use hume_core::ErrorClass;
 use hume_core::policy::TaskPatterns;
 use hume_core::scope::{HostPatterns, Role, Scope};
 use hume_proto::web::Refusal;
+use hume_runtime::{clock, tls};
 use serde::{Deserialize, Deserializer, de};
 
 use super::failures::{Failure, Failures};
 use super::{MetricsAccess, WebConfig};
 use crate::metrics::{Metrics, Refused};
+use crate::registry::ApiTokens;
 
 const DIGEST_BYTES: usize = 32;
 
@@ -56,16 +58,7 @@ pub struct TokenDigest([u8; DIGEST_BYTES]);
 impl TokenDigest {
     /// 64 hexadecimal digits.
     fn parse(text: &str) -> Option<TokenDigest> {
-        let digits = text.as_bytes();
-        if digits.len() != 2 * DIGEST_BYTES {
-            return None;
-        }
-        let mut bytes = [0; DIGEST_BYTES];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |digit: u8| char::from(digit).to_digit(16);
-            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
-        }
-        Some(TokenDigest(bytes))
+        tls::sha256_of_hex(text).map(TokenDigest)
     }
 }
 
@@ -124,6 +117,8 @@ pub struct Guard {
 #[derive(Debug)]
 struct Keys {
     configured: Vec<TokenConfig>,
+    /// Made by `humeconfig api-token`: nobody can guess one.
+    made: ApiTokens,
     failures: Failures,
 }
 
@@ -137,8 +132,8 @@ enum NotAdmitted {
 
 impl Guard {
     /// For the network: a token is needed.
-    pub fn with_tokens(config: &WebConfig, metrics: Metrics) -> Guard {
-        let keys = Keys { configured: config.token.clone(), failures: Failures::default() };
+    pub fn with_tokens(config: &WebConfig, made: ApiTokens, metrics: Metrics) -> Guard {
+        let keys = Keys { configured: config.token.clone(), made, failures: Failures::default() };
         Guard { keys: Some(Arc::new(keys)), access: config.metrics, metrics }
     }
 
@@ -157,18 +152,22 @@ impl Guard {
             return Ok(Asker { name: "local".into(), role: Role::Admin, scope: Scope::default() });
         };
         let token = headers.get(AUTHORIZATION).and_then(bearer).ok_or(NotAdmitted::NoToken)?;
+        let shown = digest(&SHA256, token);
+        // Whoever has one of these has not guessed it, whatever others at his address do.
+        if let Some(made) = keys.made.find(shown.as_ref(), clock::now()) {
+            return Ok(Asker { name: made.name.into(), role: made.role, scope: made.scope });
+        }
         if keys.failures.is_over(peer, now) {
             return Err(NotAdmitted::TooMany);
         }
-        keys.find(token).ok_or_else(|| NotAdmitted::Wrong(keys.failures.count(peer, now)))
+        keys.find(shown.as_ref()).ok_or_else(|| NotAdmitted::Wrong(keys.failures.count(peer, now)))
     }
 }
 
 impl Keys {
-    fn find(&self, token: &[u8]) -> Option<Asker> {
-        let shown = digest(&SHA256, token);
+    fn find(&self, shown: &[u8]) -> Option<Asker> {
         // All are compared, so that the time does not tell which one was close.
-        let matching = |one: &&TokenConfig| verify_slices_are_equal(&one.sha256.0, shown.as_ref()).is_ok();
+        let matching = |one: &&TokenConfig| verify_slices_are_equal(&one.sha256.0, shown).is_ok();
         let found: Vec<&TokenConfig> = self.configured.iter().filter(matching).collect();
         found.first().map(|TokenConfig { name, sha256: _, role, tasks, hosts }| Asker {
             name: name.as_str().into(),
@@ -224,11 +223,11 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn guard(token: &str) -> Guard {
-        let sha256 = TokenDigest::parse(&hume_runtime::tls::sha256_hex(token.as_bytes())).unwrap();
+        let sha256 = TokenDigest::parse(&tls::sha256_hex(token.as_bytes())).unwrap();
         let token =
             TokenConfig { name: "ops".to_owned(), sha256, role: Role::Viewer, tasks: None, hosts: None };
         let config = WebConfig { token: vec![token], ..WebConfig::default() };
-        Guard::with_tokens(&config, Metrics::new(Timestamp::EPOCH))
+        Guard::with_tokens(&config, ApiTokens::default(), Metrics::new(Timestamp::EPOCH))
     }
 
     fn admit(guard: &Guard, header: &str) -> Result<Asker, NotAdmitted> {
@@ -252,7 +251,8 @@ mod tests {
 
     #[test]
     fn without_tokens_nobody_is_let_in_and_on_the_socket_everybody() {
-        let nobody = Guard::with_tokens(&WebConfig::default(), Metrics::new(Timestamp::EPOCH));
+        let nobody =
+            Guard::with_tokens(&WebConfig::default(), ApiTokens::default(), Metrics::new(Timestamp::EPOCH));
         assert!(admit(&nobody, "Bearer x").is_err());
         let local = Guard::of_socket(Metrics::new(Timestamp::EPOCH));
         assert_eq!(local.admit(&HeaderMap::new(), PEER, Instant::now()).unwrap().role, Role::Admin);

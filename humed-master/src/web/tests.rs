@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 
 use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
+use crate::registry::ApiTokens;
 use crate::store::{
     Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
     Sighting, SqliteStore,
@@ -110,7 +111,7 @@ async fn site(seen_at: Timestamp) -> Site {
     .unwrap();
     assert_eq!(config.metrics, MetricsAccess::Token);
     Site {
-        tls: router(state.clone(), &Guard::with_tokens(&config, metrics.clone())),
+        tls: router(state.clone(), &Guard::with_tokens(&config, ApiTokens::default(), metrics.clone())),
         socket: router(state, &Guard::of_socket(metrics.clone())),
         store,
         metrics,
