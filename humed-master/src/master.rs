@@ -317,9 +317,15 @@ impl Master {
 
         let doorway = enroll.as_ref().map(|enroll| enroll.doorway.clone());
         let tokens = registry.good_api_tokens().clone();
-        let admin = Admin { registry, store: handle.clone(), doorway };
-        let state =
-            WebState::new(handle, metrics.clone(), config.runs.clone(), &machine_name(), rooms.stop());
+        let admin = Admin { registry: registry.clone(), store: handle.clone(), doorway };
+        let state = WebState::new(
+            handle,
+            registry,
+            metrics.clone(),
+            config.runs.clone(),
+            &machine_name(),
+            rooms.stop(),
+        );
         let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, tokens, metrics.clone()));
         let over_socket = web::router(state, &Guard::of_socket(metrics));
         let (tls_connections, socket_connections) =

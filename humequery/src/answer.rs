@@ -2,7 +2,8 @@
 
 use hume_core::status::Severity;
 use hume_proto::rest::{
-    AgentList, Count, EventList, HostList, LIST_ITEMS_MAX, RunJson, RunList, Source, StatusReport, TaskList,
+    AgentList, AuditList, Count, EventList, HostList, LIST_ITEMS_MAX, RunJson, RunList, Source, StatusReport,
+    TaskList,
 };
 use serde::Serialize;
 
@@ -36,6 +37,8 @@ pub enum Answer {
     Agents(AgentList),
     /// How the daemon is.
     Status(StatusReport),
+    /// Who changed what, newest first.
+    Audit(AuditList),
 }
 
 /// What `--latest --format json` prints.
@@ -70,6 +73,7 @@ impl Answer {
             Answer::Tasks(list) => list.tasks.is_empty(),
             Answer::Hosts(list) => list.hosts.is_empty(),
             Answer::Agents(list) => list.agents.is_empty(),
+            Answer::Audit(list) => list.lines.is_empty(),
             Answer::Count(_) | Answer::Status(_) => false,
         }
     }
@@ -96,7 +100,7 @@ impl Answer {
                 };
                 list.diffs.iter().flat_map(both).collect()
             }
-            Answer::Events(_) | Answer::Fleet(_) | Answer::Count(_) => Vec::new(),
+            Answer::Events(_) | Answer::Fleet(_) | Answer::Count(_) | Answer::Audit(_) => Vec::new(),
         }
     }
 
@@ -115,7 +119,8 @@ impl Answer {
             | Answer::Tasks(_)
             | Answer::Hosts(_)
             | Answer::Agents(_)
-            | Answer::Status(_) => Vec::new(),
+            | Answer::Status(_)
+            | Answer::Audit(_) => Vec::new(),
         }
     }
 
@@ -124,6 +129,7 @@ impl Answer {
         let next = match self {
             Answer::Events(list) => list.next.as_deref(),
             Answer::Runs(list) => list.next.as_deref(),
+            Answer::Audit(list) => list.next.as_deref(),
             Answer::Latest(LatestList { more, .. })
             | Answer::Timeline(TimelineList { more, .. })
             | Answer::Diff(DiffList { more, .. }) => {

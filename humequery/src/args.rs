@@ -96,7 +96,7 @@ const TEMPLATE: &str = "\
     max_term_width = 100,
     disable_help_subcommand = true,
     subcommand_help_heading = "Instead of events",
-    override_usage = "humequery [OPTIONS]\n       humequery status|agents|hosts|tasks [OPTIONS]\n       humequery check -t TASK [OPTIONS]"
+    override_usage = "humequery [OPTIONS]\n       humequery status|agents|hosts|tasks|audit [OPTIONS]\n       humequery check -t TASK [OPTIONS]"
 )]
 pub struct Args {
     /// Which events or runs.
@@ -124,6 +124,8 @@ pub enum Instead {
     Hosts,
     /// Every task on every host, by its latest run
     Tasks,
+    /// Who changed what at the master, and when; for administrators
+    Audit(AuditArgs),
     /// How a task is, as a plugin for Nagios and Icinga says it
     #[command(after_help = check::MORE)]
     Check(CheckArgs),
@@ -158,9 +160,10 @@ pub fn command() -> clap::Command {
     };
     let of_check = |arg: &clap::Arg| arg.clone().value_parser(check::format()).help(check::FORMAT);
     let format = global.iter().filter(|arg| arg.get_id().as_str() == "format").map(of_check);
-    let command = ["status", "agents", "hosts", "tasks"].into_iter().fold(command, |command, word| {
-        command.mut_subcommand(word, |it| it.override_usage(format!("humequery {word} [OPTIONS]")))
-    });
+    let command =
+        ["status", "agents", "hosts", "tasks", "audit"].into_iter().fold(command, |command, word| {
+            command.mut_subcommand(word, |it| it.override_usage(format!("humequery {word} [OPTIONS]")))
+        });
     command
         .mut_subcommand("check", |it| {
             it.args(format).args(hidden(|id| id != "color" && id != "utc")).override_usage(check::USAGE)
@@ -168,6 +171,29 @@ pub fn command() -> clap::Command {
         .mut_subcommand("completions", |it| {
             it.args(hidden(|_| false)).override_usage("humequery completions SHELL")
         })
+}
+
+/// Which lines of the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Group)]
+pub struct AuditArgs {
+    /// At this time or later, as for events: 2h (ago), yesterday, 2026-11-22
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Exactly this actor, such as \"uid 0\"
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Exactly this action, such as revoke
+    #[arg(long)]
+    pub action: Option<String>,
+    /// At most so many lines, the newest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Go on where a page ended
+    #[arg(long)]
+    pub cursor: Option<String>,
 }
 
 /// Which events or runs.

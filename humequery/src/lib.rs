@@ -67,7 +67,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let question = match &args.instead {
         Some(Instead::Completions { shell }) => return completions(*shell),
-        Some(word) => question::instead(word, &args.asked, &args.output),
+        Some(word) => question::instead(word, &args.asked, &args.output, &Zoned::now()),
         None => question::question(&args.asked, &args.output, &Zoned::now()).map(Some),
     };
     match (question, &args.instead) {

@@ -33,6 +33,7 @@ pub fn sentence(question: &Question) -> Option<String> {
         Question::Tasks => return Some("no task has run yet".to_owned()),
         Question::Hosts => return Some("no host has reported yet".to_owned()),
         Question::Agents => return Some("no agent has connected yet".to_owned()),
+        Question::Audit(_) => return Some("the audit log has no such line".to_owned()),
         Question::CountEvents(_) | Question::CountRuns(_) | Question::Follow(_) | Question::Status => {
             return None;
         }
@@ -70,7 +71,9 @@ fn named(question: &Question) -> (Option<&str>, Option<&str>) {
         | Question::Timeline(Whose::Latest(query) | Whose::Run(query), _)
         | Question::Diff(query, _)
         | Question::CountRuns(query) => (query.task.as_deref(), query.host.as_deref()),
-        Question::Tasks | Question::Hosts | Question::Agents | Question::Status => (None, None),
+        Question::Tasks | Question::Hosts | Question::Agents | Question::Status | Question::Audit(_) => {
+            (None, None)
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use hume_core::filter::{EventFilter, KindFilter, RunFilter};
 use hume_core::page::After;
 use hume_core::{BoundError, Tag, Timestamp};
-use hume_proto::rest::{EventQuery, RunQuery};
+use hume_proto::rest::{AuditQuery, EventQuery, RunQuery};
 use jiff::Zoned;
 
 use self::contradiction::{contradiction, given};
-use crate::args::{Asked, FormatName, Instead, Output};
+use crate::args::{Asked, AuditArgs, FormatName, Instead, Output};
 use crate::when::{self, WhenError};
 
 mod contradiction;
@@ -44,6 +44,8 @@ pub enum Question {
     Agents,
     /// How the daemon is.
     Status,
+    /// Who changed what.
+    Audit(AuditQuery),
 }
 
 /// Whose time line is asked for.
@@ -197,12 +199,18 @@ pub fn question(asked: &Asked, output: &Output, now: &Zoned) -> Result<Question,
 ///
 /// # Errors
 /// [`UsageError::NotHere`] for a filter or another flag of listings.
-pub fn instead(word: &Instead, asked: &Asked, output: &Output) -> Result<Option<Question>, UsageError> {
+pub fn instead(
+    word: &Instead,
+    asked: &Asked,
+    output: &Output,
+    now: &Zoned,
+) -> Result<Option<Question>, UsageError> {
     let (word, question) = match word {
         Instead::Status => ("status", Some(Question::Status)),
         Instead::Agents => ("agents", Some(Question::Agents)),
         Instead::Hosts => ("hosts", Some(Question::Hosts)),
         Instead::Tasks => ("tasks", Some(Question::Tasks)),
+        Instead::Audit(audit) => ("audit", Some(Question::Audit(audit_query(audit, now)?))),
         Instead::Check(_) => match output.format {
             FormatName::Table | FormatName::Json => ("check", None),
             FormatName::Ndjson | FormatName::Csv => return Err(UsageError::CheckForm),
@@ -214,6 +222,15 @@ pub fn instead(word: &Instead, asked: &Asked, output: &Output) -> Result<Option<
         Some(flag) => Err(UsageError::NotHere { flag, word }),
         None => Ok(question),
     }
+}
+
+fn audit_query(asked: &AuditArgs, now: &Zoned) -> Result<AuditQuery, UsageError> {
+    let AuditArgs { since, until, actor, action, limit, cursor } = asked.clone();
+    let moment = |flag, text: Option<String>| {
+        Ok::<_, UsageError>(time(flag, text.as_deref(), now)?.map(|at| at.to_string()))
+    };
+    let (since, until) = (moment("--since", since)?, moment("--until", until)?);
+    Ok(AuditQuery { since, until, actor, action, limit, cursor })
 }
 
 fn run_query(asked: &Asked, since: Option<Timestamp>, until: Option<Timestamp>) -> RunQuery {
@@ -271,7 +288,7 @@ mod tests {
         let now = "2026-11-22T12:00:00Z[UTC]".parse().unwrap();
         let args = Args::try_parse_from(format!("humequery {line}").split_whitespace()).unwrap();
         match args.instead {
-            Some(word) => instead(&word, &args.asked, &args.output).map(Option::unwrap),
+            Some(word) => instead(&word, &args.asked, &args.output, &Zoned::now()).map(Option::unwrap),
             None => question(&args.asked, &args.output, &now),
         }
     }

@@ -12,15 +12,18 @@
 //! | `/api/v1/hosts` | | [`HostList`] |
 //! | `/api/v1/agents` | | [`AgentList`] |
 //! | `/api/v1/status` | | [`StatusReport`] |
+//! | `/api/v1/audit` (master) | [`AuditQuery`] | [`AuditList`], newest first |
 //!
 //! Failures are `application/problem+json`: [`Problem`].
 
 use hume_core::{AgentId, ErrorClass, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+mod audit;
 mod event;
 mod query;
 mod run;
+pub use audit::{AuditJson, AuditList, AuditQuery};
 pub use event::{EventJson, ExitJson, epoch_text};
 pub use query::{EventQuery, Following, RunQuery, WAIT_SECONDS_MAX, page_items};
 pub use run::{ByLevel, FirstErrorJson, GapJson, RunContext, RunJson, Summary};

@@ -131,3 +131,44 @@ fn orders_about_tokens_are_for_the_socket_of_this_machine_alone() {
     }
     assert_eq!(order("/admin/v1/api-tokens", &"x".repeat(100_000)), 413);
 }
+
+#[test]
+fn who_changed_what_is_told_to_administrators_in_every_form() {
+    let site = Site::new();
+    let operator = token_file(&site, "ops", &["--role", "operator"]);
+    let admin = token_file(&site, "root", &["--role", "admin"]);
+    api_token(&site, &["new", "ops"]).with_code(75);
+    api_token(&site, &["revoke", "ops"]).ok();
+    let denied = ask(&site, &admin, &["audit", "--cursor", "e1.1"]);
+    denied.with_code(3);
+    assert!(denied.stderr.contains("cursor"), "{}", denied.stderr);
+    ask(&site, &operator, &["audit"]).with_code(3);
+
+    let told = ask(&site, &admin, &["audit", "--format", "json"]).ok().json();
+    let lines = told["lines"].as_array().unwrap();
+    let of = |line: &serde_json::Value| {
+        [&line["action"], &line["subject"], &line["outcome"]].map(|word| word.as_str().unwrap().to_owned())
+    };
+    let taken = "there is one of this name: revoke it first, or choose another name";
+    let expected = [
+        ["api-token revoke", "ops", "done"],
+        ["api-token new", "ops", taken],
+        ["api-token new", "root", "done"],
+        ["api-token new", "ops", "done"],
+    ];
+    assert_eq!(lines.iter().map(of).collect::<Vec<_>>(), expected.map(|words| words.map(str::to_owned)));
+    let uid = format!("uid {}", rustix::process::geteuid().as_raw());
+    assert_eq!((&lines[0]["actor"], &lines[0]["address"]), (&uid.as_str().into(), &"socket".into()));
+    let first = ask(&site, &admin, &["audit", "--limit", "3", "--format", "csv"]);
+    assert_eq!(first.ok().stdout.lines().count(), 4);
+    assert!(first.stderr.contains("there is more"), "{}", first.stderr);
+    let rest = ask(&site, &admin, &["audit", "--cursor", "a2", "--format", "ndjson"]);
+    assert_eq!(rest.ok().stdout.lines().count(), 1);
+    let table =
+        ask(&site, &admin, &["audit", "--action", "api-token revoke", "--actor", &uid, "--since", "1h"]);
+    assert!(table.ok().stdout.contains("api-token revoke"), "{}", table.stdout);
+    assert_eq!(ask(&site, &admin, &["audit", "--until", "1h", "--format", "ndjson"]).ok().stdout, "");
+    // The agent keeps no such log.
+    let agent = site.agent("web1");
+    agent.query(&["audit"]).with_code(3);
+}

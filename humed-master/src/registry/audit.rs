@@ -35,22 +35,54 @@ pub(super) fn append(
     Ok(())
 }
 
-pub(super) fn newest(connection: &Connection, lines_max: usize) -> rusqlite::Result<Vec<AuditLine>> {
+/// Which lines are asked for. Everything that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// Exactly this actor.
+    pub actor: Option<String>,
+    /// Exactly this action.
+    pub action: Option<String>,
+    /// Only lines with a lower number.
+    pub below: Option<u64>,
+}
+
+/// The newest lines that are asked for, the newest first.
+pub(super) fn newest(
+    connection: &Connection,
+    filter: &AuditFilter,
+    lines_max: usize,
+) -> rusqlite::Result<Vec<AuditLine>> {
+    let AuditFilter { since, until, actor, action, below } = filter;
     connection
         .prepare_cached(
             "SELECT number, time_us, actor, address, action, subject, detail, outcome FROM audit \
-             ORDER BY number DESC LIMIT ?1",
+             WHERE (?2 IS NULL OR time_us >= ?2) AND (?3 IS NULL OR time_us < ?3) AND (?4 IS NULL OR actor = ?4) \
+             AND (?5 IS NULL OR action = ?5) AND (?6 IS NULL OR number < ?6) ORDER BY number DESC LIMIT ?1",
         )?
-        .query_map([i64::try_from(lines_max).unwrap_or(i64::MAX)], |row| {
-            Ok(AuditLine {
-                number: row.get::<_, i64>(0)?.unsigned_abs(),
-                time: Timestamp::from_micros(row.get(1)?),
-                actor: Actor { name: row.get(2)?, address: row.get(3)? },
-                action: row.get(4)?,
-                subject: row.get(5)?,
-                detail: row.get(6)?,
-                outcome: row.get(7)?,
-            })
-        })?
+        .query_map(
+            params![
+                i64::try_from(lines_max).unwrap_or(i64::MAX),
+                since.map(Timestamp::as_micros),
+                until.map(Timestamp::as_micros),
+                actor,
+                action,
+                below.map(|below| i64::try_from(below).unwrap_or(i64::MAX))
+            ],
+            |row| {
+                Ok(AuditLine {
+                    number: row.get::<_, i64>(0)?.unsigned_abs(),
+                    time: Timestamp::from_micros(row.get(1)?),
+                    actor: Actor { name: row.get(2)?, address: row.get(3)? },
+                    action: row.get(4)?,
+                    subject: row.get(5)?,
+                    detail: row.get(6)?,
+                    outcome: row.get(7)?,
+                })
+            },
+        )?
         .collect()
 }

@@ -26,6 +26,7 @@ use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::api_tokens::{API_TOKENS_MAX, ApiToken, ApiTokens, NewApiToken};
+pub use self::audit::AuditFilter;
 pub use self::decide::{HostWish, Wish};
 pub use self::desk::RegistryThread;
 use self::desk::{Desk, Work};
@@ -191,11 +192,15 @@ impl Registry {
         .await
     }
 
-    /// The newest lines of the audit log, the newest first.
+    /// The newest lines of the audit log that are asked for, the newest first.
     /// # Errors
     /// [`RegistryError`].
-    pub async fn audit_lines(&self, lines_max: usize) -> Result<Vec<AuditLine>, RegistryError> {
-        self.ask(move |desk| desk.read(|connection| audit::newest(connection, lines_max))).await
+    pub async fn audit_lines(
+        &self,
+        filter: AuditFilter,
+        lines_max: usize,
+    ) -> Result<Vec<AuditLine>, RegistryError> {
+        self.ask(move |desk| desk.read(|connection| audit::newest(connection, &filter, lines_max))).await
     }
 
     /// Has the thread do something, and waits for what comes of it.

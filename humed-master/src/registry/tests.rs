@@ -65,7 +65,7 @@ async fn every_change_and_every_refusal_is_in_the_audit_log() {
     with_registry(dir.path(), |registry| async move {
         registry.change(A, host("web1"), Wish::Revoke, root(), at(1)).await.unwrap();
         registry.change(A, host("web1"), Wish::Suspend, root(), at(2)).await.unwrap_err();
-        let lines = registry.audit_lines(10).await.unwrap();
+        let lines = registry.audit_lines(AuditFilter::default(), 10).await.unwrap();
         let told: Vec<_> = lines.iter().map(|line| (line.number, line.action.as_str())).collect();
         assert_eq!(told, [(2, "suspend"), (1, "revoke")]);
         assert_eq!((lines[1].outcome.as_str(), lines[1].detail.as_str()), ("done", "web1"));
@@ -108,7 +108,7 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
         registry.revoke_api_token("b".to_owned(), root(), at(4)).await.unwrap_err();
         // Its name is free again, and the old one is still told of.
         make(new("b", 4, None), at(5)).await.unwrap();
-        let lines = registry.audit_lines(20).await.unwrap();
+        let lines = registry.audit_lines(AuditFilter::default(), 20).await.unwrap();
         assert_eq!(
             (lines.len(), lines[6].detail.as_str()),
             (7, "viewer tasks [\"BACKUP*\"] hosts all until 1970-01-01T00:01:40.000000Z")
@@ -123,6 +123,31 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
         let all = registry.api_tokens().await.unwrap();
         let told: Vec<_> = all.iter().map(|token| (token.name.as_str(), token.revoked_at)).collect();
         assert_eq!(told, [("a", None), ("b", None), ("b", Some(at(3)))]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_asked_by_time_actor_action_and_page() {
+    let dir = tempfile::tempdir().unwrap();
+    with_registry(dir.path(), |registry| async move {
+        for second in 1..=4 {
+            let (wish, name) =
+                if second % 2 == 0 { (Wish::Approve, "uid 7") } else { (Wish::Suspend, "uid 0") };
+            let actor = Actor { name: name.to_owned(), address: "socket".to_owned() };
+            registry.change(A, host("web1"), wish, actor, at(second)).await.unwrap();
+        }
+        let numbers = async |filter: AuditFilter, lines_max| {
+            let lines = registry.audit_lines(filter, lines_max).await.unwrap();
+            lines.into_iter().map(|line| line.number).collect::<Vec<_>>()
+        };
+        let all = AuditFilter::default;
+        assert_eq!(numbers(all(), 9).await, [4, 3, 2, 1]);
+        assert_eq!(numbers(AuditFilter { below: Some(4), ..all() }, 2).await, [3, 2]);
+        assert_eq!(numbers(AuditFilter { since: Some(at(2)), until: Some(at(4)), ..all() }, 9).await, [3, 2]);
+        assert_eq!(numbers(AuditFilter { actor: Some("uid 7".to_owned()), ..all() }, 9).await, [4, 2]);
+        let suspends = AuditFilter { action: Some("suspend".to_owned()), below: Some(3), ..all() };
+        assert_eq!(numbers(suspends, 9).await, [1]);
     })
     .await;
 }

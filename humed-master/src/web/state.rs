@@ -8,6 +8,7 @@ use hume_runtime::follow::Followers;
 use hume_runtime::task_group::Stop;
 
 use crate::metrics::Metrics;
+use crate::registry::Registry;
 use crate::store::Reader;
 
 /// Those who wait for the next event at the same time.
@@ -20,6 +21,7 @@ pub struct WebState {
     pub(super) metrics: Metrics,
     pub(super) policies: Arc<Policies>,
     pub(super) followers: Followers,
+    pub(super) registry: Registry,
     name: Arc<str>,
 }
 
@@ -27,13 +29,14 @@ impl WebState {
     /// Answers from `store`, as the machine called `name`, and judges runs by `policies`; those who follow wait until `stop`.
     pub fn new(
         store: Arc<dyn Reader>,
+        registry: Registry,
         metrics: Metrics,
         policies: Policies,
         name: &str,
         stop: Stop,
     ) -> WebState {
         let followers = Followers::new(FOLLOWERS_MAX, stop);
-        WebState { store, metrics, policies: Arc::new(policies), followers, name: name.into() }
+        WebState { store, metrics, policies: Arc::new(policies), followers, registry, name: name.into() }
     }
 
     pub(super) fn source(&self) -> Source {

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
-use crate::registry::ApiTokens;
+use crate::registry::{self, ApiTokens, Registry, Strangers};
 use crate::store::{
     Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
     Sighting, SqliteStore,
@@ -95,8 +95,18 @@ async fn site(seen_at: Timestamp) -> Site {
     };
     store.commit(vec![admission]).await.unwrap();
     let stop = Stop::new();
-    let state =
-        WebState::new(Arc::new(store.clone()), metrics.clone(), Policies::default(), "m1", stop.clone());
+    let file = folder.path().join(registry::FILE);
+    let (registry, thread) = Registry::open(&file, Strangers::Welcome).unwrap();
+    let (runtime, end) = (tokio::runtime::Handle::current(), stop.clone());
+    std::thread::spawn(move || thread.run(&runtime, &end));
+    let state = WebState::new(
+        Arc::new(store.clone()),
+        registry,
+        metrics.clone(),
+        Policies::default(),
+        "m1",
+        stop.clone(),
+    );
     let config: WebConfig = hume_runtime::config::parse(
         std::path::Path::new("m.toml"),
         &format!(
@@ -310,6 +320,7 @@ async fn who_may_see_a_part_is_told_of_that_part_alone_in_every_answer() {
     let hosts: HostList = get_as(UPDATES, &site.tls, "/api/v1/hosts").await;
     assert_eq!((hosts.hosts.len(), hosts.hosts[0].tasks, hosts.hosts[0].events), (1, 1, 2));
     // The site is not a viewer's, and an operator of some hosts sees these.
+    assert_eq!(ask(&site.tls, Method::GET, "/api/v1/audit", Some(DB)).await.0, StatusCode::FORBIDDEN);
     for uri in ["/api/v1/agents", "/api/v1/status", "/metrics"] {
         let (status, _, body) = updates(uri).await;
         let problem: Problem = serde_json::from_str(&body).unwrap();

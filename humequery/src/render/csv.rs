@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use csv::Writer;
-use hume_proto::rest::{AgentJson, EventJson, ExitJson, HostJson, RunJson, TaskJson};
+use hume_proto::rest::{AgentJson, AuditJson, EventJson, ExitJson, HostJson, RunJson, TaskJson};
 
 use super::format::Format;
 use super::text::clean;
@@ -49,6 +49,7 @@ impl Format for Csv {
             Answer::Tasks(list) => self.rows(&TASK, list.tasks.iter().map(task), to),
             Answer::Hosts(list) => self.rows(&HOST, list.hosts.iter().map(host), to),
             Answer::Agents(list) => self.rows(&AGENT, list.agents.iter().map(agent), to),
+            Answer::Audit(list) => self.rows(&AUDIT, list.lines.iter().map(audit), to),
             Answer::Status(report) => {
                 let queued: u64 = report.agents.iter().map(|agent| agent.queued_events).sum();
                 let row = [
@@ -349,6 +350,13 @@ fn host(host: &HostJson) -> [String; 6] {
         tasks.to_string(),
         events.to_string(),
     ]
+}
+
+const AUDIT: [&str; 8] = ["number", "time", "actor", "address", "action", "subject", "detail", "outcome"];
+
+fn audit(line: &AuditJson) -> [String; 8] {
+    let AuditJson { number, time, actor, address, action, subject, detail, outcome } = line.clone();
+    [number.to_string(), time.to_string(), actor, address, action, subject, detail, outcome]
 }
 
 const AGENT: [&str; 15] = [

@@ -31,6 +31,7 @@ impl Format for Json {
             Answer::Hosts(list) => object(list, to),
             Answer::Agents(list) => object(list, to),
             Answer::Status(report) => object(report, to),
+            Answer::Audit(list) => object(list, to),
         }
     }
 }

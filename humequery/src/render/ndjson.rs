@@ -31,6 +31,7 @@ impl Format for Ndjson {
             Answer::Hosts(list) => lines(&list.hosts, to),
             Answer::Agents(list) => lines(&list.agents, to),
             Answer::Status(report) => line(report, to),
+            Answer::Audit(list) => lines(&list.lines, to),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use hume_proto::rest::{AgentJson, HostList, Source, SourceKind, StatusReport, TaskList};
+use hume_proto::rest::{AgentJson, AuditJson, HostList, Source, SourceKind, StatusReport, TaskList};
 
 use super::layout::{Column, Grid, Line, hang};
 use super::moment::{Times, bytes, duration};
@@ -96,6 +96,34 @@ pub(super) fn agents(agents: &[AgentJson], view: &View, to: &mut dyn Write) -> i
             Span::plain(agent.version.as_deref().unwrap_or("-")),
         ];
         grid.push(cells, facts(agent, &times));
+    }
+    grid.write(view.width, view.colour, to)
+}
+
+pub(super) fn audit(lines: &[AuditJson], view: &View, to: &mut dyn Write) -> io::Result<()> {
+    let times = Times::new(&view.zone, lines.iter().map(|line| line.time));
+    let columns = vec![
+        Column::left(&times.heading("TIME")),
+        Column::left("ACTOR"),
+        Column::left("FROM"),
+        Column::left("ACTION"),
+        Column::left("SUBJECT"),
+    ];
+    let mut grid = Grid::new(columns, "OUTCOME");
+    for line in lines {
+        let cells = vec![
+            Span::plain(&times.text(line.time)),
+            Span::plain(&line.actor),
+            Span::plain(&line.address),
+            Span::plain(&line.action),
+            Span::plain(&line.subject),
+        ];
+        let is_done = line.outcome == "done";
+        let mut facts = vec![Span::new(if is_done { Ink::Plain } else { Ink::Warning }, &line.outcome)];
+        if !line.detail.is_empty() {
+            facts.push(Span::plain(&line.detail));
+        }
+        grid.push(cells, facts);
     }
     grid.write(view.width, view.colour, to)
 }

@@ -68,6 +68,7 @@ impl Format for Table {
             Answer::Hosts(list) => report::hosts(list, view, to),
             Answer::Agents(list) => report::agents(&list.agents, view, to),
             Answer::Status(status) => report::status(status, view, to),
+            Answer::Audit(list) => report::audit(&list.lines, view, to),
         }
     }
 }

@@ -265,7 +265,7 @@ fn tags(list: &str) -> Result<Vec<Tag>, BoundError> {
     Ok(tags)
 }
 
-fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, BoundError> {
+pub(super) fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, BoundError> {
     text.map(str::parse)
         .transpose()
         .map_err(|_| BoundError::new(field, "must be an RFC 3339 time such as 2026-11-22T10:00:00Z"))

@@ -1,5 +1,6 @@
 //! `/api/v1`: one file per kind of answer.
 
+mod audit;
 mod events;
 mod inventory;
 mod runs;
@@ -20,6 +21,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/hosts", get(inventory::hosts))
         .route("/agents", get(inventory::agents))
         .route("/status", get(inventory::status))
+        .route("/audit", get(audit::list))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
 }
