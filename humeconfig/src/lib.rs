@@ -38,6 +38,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(Command::Init(init)) => init::run(init, out),
         Some(Command::Agent(agent)) => agent::run(agent, out),
         Some(Command::Token(token)) => enrolment::run(token, out),
+        Some(Command::Join(join)) if join.install_systemd => {
+            // Said before the token is used up.
+            systemd::is_possible()?;
+            join::run(join, out)?;
+            systemd::run_agent(out)
+        }
         Some(Command::Join(join)) => join::run(join, out),
         Some(Command::Agents(agents)) => agents::run(agents, out),
         Some(Command::ApiToken(tokens)) => api_token::run(tokens, out),

@@ -82,6 +82,9 @@ pub struct JoinArgs {
     /// machine, in /etc/hume].
     #[arg(long, value_name = "ADIR")]
     pub out: Option<PathBuf>,
+    /// Install the agent's units, user and folders afterwards, and start it.
+    #[arg(long, conflicts_with = "out")]
+    pub install_systemd: bool,
     /// Replace what exists: a new identity, whose spool begins anew; the old files are kept beside the new ones.
     #[arg(long)]
     pub force: bool,

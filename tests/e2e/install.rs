@@ -195,5 +195,8 @@ fn what_is_missing_is_told_before_anything_is_made() {
     if !Path::new("/run/systemd/system").exists() {
         let refused = process::run(process::command("humeconfig").arg("--install-systemd"));
         assert!(refused.with_code(69).stderr.contains("systemd does not run this host"), "{refused:#?}");
+        // Before a token is even looked at.
+        let join = process::run(process::command("humeconfig").args(["join", "x", "--install-systemd"]));
+        assert!(join.with_code(69).stderr.contains("systemd does not run this host"), "{join:#?}");
     }
 }

@@ -130,6 +130,17 @@ pub(crate) fn is_live() -> bool {
     Path::new(LIVE).exists()
 }
 
+/// Nothing, if systemd runs this host.
+pub(crate) fn is_possible() -> Result<(), InstallError> {
+    if is_live() { Ok(()) } else { Err(InstallError::NotLive) }
+}
+
+/// Installs the agent on this host, for one that has just joined.
+pub(crate) fn run_agent(out: &mut dyn Write) -> Result<(), Failure> {
+    let args = InstallArgs { install_systemd: true, root: None };
+    run(&args, Daemon::Agent, None, How { is_dry: false, is_quiet: false }, out)
+}
+
 /// Installs the service of this daemon.
 pub(crate) fn run(
     args: &InstallArgs,
@@ -141,8 +152,8 @@ pub(crate) fn run(
     if config.is_some_and(|config| config != daemon.config()) {
         return Err(InstallError::Config { path: daemon.config() }.into());
     }
-    if args.root.is_none() && !is_live() {
-        return Err(InstallError::NotLive.into());
+    if args.root.is_none() {
+        is_possible()?;
     }
     let root = absolute(args.root.as_deref().unwrap_or(Path::new("/")))?;
     let place = Place { daemon, is_image: args.root.is_some(), root };
