@@ -122,6 +122,7 @@ impl Feeder {
         let visitor = Visitor {
             agent: reporter.agent,
             certificate_expires_at: filling.to,
+            serial: Vec::new(),
             address: "127.0.0.1:1".to_owned(),
         };
         let state = EpochState {

@@ -155,6 +155,15 @@ pub fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     certificates(&read(path)?, &path.display().to_string())
 }
 
+/// The first certificate of a text in PEM.
+pub fn first_of_pem(text: &str) -> Result<CertificateDer<'static>, TlsError> {
+    CertificateDer::from_pem_slice(text.as_bytes()).map_err(|source| TlsError::Pem {
+        what: "certificate",
+        from: "the certificate text".to_owned(),
+        source,
+    })
+}
+
 /// The certificates that are trusted to issue others.
 #[derive(Clone, Debug)]
 pub struct Roots {
@@ -333,6 +342,8 @@ pub struct PeerAgent {
     pub id: Uuid,
     /// When the certificate ends.
     pub not_after: Timestamp,
+    /// Its serial number, without leading zeros.
+    pub serial: Vec<u8>,
 }
 
 /// Reads the one URI `hume://<trust-domain>/agent/<uuid>` of a certificate.
@@ -352,7 +363,10 @@ pub fn agent_of(certificate: &CertificateDer<'_>) -> Result<PeerAgent, TlsError>
     }
     let id = Uuid::try_parse(id).map_err(|_| TlsError::NotAnAgent("its URI does not end in a UUID"))?;
     let not_after = from_seconds(parsed.validity().not_after.timestamp());
-    Ok(PeerAgent { trust_domain: trust_domain.to_owned(), id, not_after })
+    let serial = parsed.raw_serial();
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    let serial = serial[zeros..].to_vec();
+    Ok(PeerAgent { trust_domain: trust_domain.to_owned(), id, not_after, serial })
 }
 
 /// The DNS names and addresses a server certificate is valid for, as text.

@@ -64,7 +64,7 @@ impl Default for CaConfig {
             path: PathBuf::from("/var/lib/humed-master/ca"),
             trust_domain: "hume".to_owned(),
             names: Vec::new(),
-            certificate_life: Duration::from_hours(365 * 24),
+            certificate_life: Duration::from_hours(7 * 24),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Default for CaConfig {
 fn life<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     hume_core::duration::parse(&text).filter(|life| *life >= CERTIFICATE_LIFE_MIN).ok_or_else(|| {
-        de::Error::custom("`certificate_life` must be a duration of a minute or more, such as \"365d\"")
+        de::Error::custom("`certificate_life` must be a duration of a minute or more, such as \"7d\"")
     })
 }
 

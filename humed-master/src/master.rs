@@ -34,8 +34,8 @@ use crate::enroll::{self, Enroll};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::pump::StoreLog;
-use crate::registry::{self, Registry, RegistryThread, Strangers};
-use crate::relay::{self, Relay};
+use crate::registry::{self, Issuer, Registry, RegistryThread, Strangers};
+use crate::relay::{self, Issuing, Relay};
 pub use crate::store::Taken;
 use crate::store::{Keeper, SqliteStore, StoreError, Writer};
 use crate::web::{self, Guard, WebState};
@@ -146,6 +146,7 @@ struct Enrolment {
     port: Port,
     room: Enroll,
     doorway: Doorway,
+    issuer: Issuer,
     shown: watch::Sender<Arc<ServerConfig>>,
 }
 
@@ -165,8 +166,9 @@ impl Enrolment {
         let doorway = certificates::doorway(config, &ca, port.address.port());
         let doorway = doorway.unwrap_or_else(|| unreachable!("the CA that was loaded has a root"));
         let life = config.ca.certificate_life;
+        let issuer = Issuer::new(Arc::clone(&ca), life);
         let room = Enroll::new(registry.clone(), ca, life, relay.port(), metrics.clone());
-        Ok(Enrolment { port, room, doorway, shown })
+        Ok(Enrolment { port, room, doorway, issuer, shown })
     }
 }
 
@@ -289,12 +291,16 @@ impl Master {
         let keeper = Keeper::new(handle.clone(), path, keeping, policies, metrics.clone());
         rooms.spawn("retention", |stop| keeper.run(stop));
         let (sessions, numbers) = (rooms.spawner(relay::SESSIONS_MAX), metrics.clone());
+        let issuing = enroll
+            .as_ref()
+            .map(|enroll| Issuing { registry: registry.clone(), issuer: enroll.issuer.clone() });
         let relay = Relay {
             intake: Intake::new(handle.clone(), handle.clone()),
             accepted: relay_port.accepted,
             trust_domain,
             on_refusal: relay_port.on_refusal,
             agents: registry.view().clone(),
+            issuing,
             sessions: sessions.clone(),
             metrics: metrics.clone(),
         };

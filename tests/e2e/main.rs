@@ -8,6 +8,7 @@
 mod backlog;
 mod backup;
 mod bad_input;
+mod certificates;
 mod chaos;
 mod correlation;
 mod discard;

@@ -266,7 +266,10 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Signed, PkiError> {
         let not_after_s = seconds(now).saturating_add(life_s).min(self.not_after_s);
+        // What lives for minutes does not begin an hour early: half of its life would be over.
+        let early_s = EARLY_SECONDS.min(life_s / 10);
         let mut params = params(now, not_after_s);
+        set_validity(&mut params, seconds(now) - early_s, not_after_s);
         let common_name: String = common_name.chars().take(COMMON_NAME_CHARS_MAX).collect();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names = alternatives;
@@ -280,7 +283,7 @@ impl Authority {
         Ok(Signed {
             certificate_pem: certificate.pem(),
             serial,
-            not_before: from_seconds(seconds(now) - EARLY_SECONDS),
+            not_before: from_seconds(seconds(now) - early_s),
             not_after: from_seconds(not_after_s),
         })
     }
@@ -319,11 +322,15 @@ fn uri(text: String) -> Result<SanType, PkiError> {
 fn params(now: Timestamp, not_after_s: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
+    set_validity(&mut params, seconds(now) - EARLY_SECONDS, not_after_s);
+    params
+}
+
+fn set_validity(params: &mut CertificateParams, from_s: i64, until_s: i64) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let since_epoch = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    params.not_before = epoch + since_epoch(seconds(now) - EARLY_SECONDS);
-    params.not_after = epoch + since_epoch(not_after_s);
-    params
+    params.not_before = epoch + since_epoch(from_s);
+    params.not_after = epoch + since_epoch(until_s);
 }
 
 fn ca_params(

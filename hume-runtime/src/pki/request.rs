@@ -2,6 +2,7 @@
 
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SubjectPublicKeyInfo,
 };
 
 use super::{PkiError, library, new_key};
@@ -43,7 +44,7 @@ impl Request {
 
 /// A public key whose owner has proved that he has the private one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey(pub(super) rcgen::PublicKey);
+pub struct PublicKey(pub(super) SubjectPublicKeyInfo);
 
 impl PublicKey {
     /// Takes the key out of a request in PEM. Whatever else the request asks for is passed over.
@@ -58,7 +59,14 @@ impl PublicKey {
         if PublicKeyData::algorithm(&request.public_key) != &PKCS_ECDSA_P256_SHA256 {
             return Err(PkiError::Request("has a key that is not of P-256"));
         }
-        Ok(PublicKey(request.public_key))
+        PublicKey::of_spki(&request.public_key.subject_public_key_info())
+            .ok_or(PkiError::Request("has a key that is damaged"))
+    }
+
+    /// The key of a `SubjectPublicKeyInfo` in DER, whose owner has proved himself in another way. None if it is not of P-256.
+    pub fn of_spki(der: &[u8]) -> Option<PublicKey> {
+        let key = SubjectPublicKeyInfo::from_der(der).ok()?;
+        (PublicKeyData::algorithm(&key) == &PKCS_ECDSA_P256_SHA256).then_some(PublicKey(key))
     }
 
     /// The key as it stands in certificates (`SubjectPublicKeyInfo`, DER).

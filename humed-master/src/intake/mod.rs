@@ -37,6 +37,8 @@ pub struct Visitor {
     pub agent: AgentId,
     /// When its certificate ends.
     pub certificate_expires_at: Timestamp,
+    /// The serial number of its certificate.
+    pub serial: Vec<u8>,
     /// Where it connects from.
     pub address: String,
 }
@@ -121,7 +123,7 @@ impl Intake {
         hosts: HostPatterns,
         now: Timestamp,
     ) -> Result<Admitted, IntakeError> {
-        let Visitor { agent, certificate_expires_at, address } = visitor;
+        let Visitor { agent, certificate_expires_at, serial: _, address } = visitor;
         let host = HostName::parse(&hello.host)?;
         if !hosts.allow(&host) {
             return Err(IntakeError::OtherHost(host));

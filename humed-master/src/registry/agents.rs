@@ -34,8 +34,12 @@ pub(super) fn standing(connection: &Connection, agent: AgentId) -> rusqlite::Res
 }
 
 fn standing_of(entry: &AgentEntry) -> Standing {
-    let hosts = std::iter::once(&entry.host).chain(&entry.allow_hosts);
-    Standing { state: entry.state, hosts: HostPatterns::from_texts(hosts) }
+    let hosts = if entry.allow_hosts.iter().any(|pattern| pattern == "*") {
+        HostPatterns::any()
+    } else {
+        HostPatterns::from_texts(std::iter::once(&entry.host).chain(&entry.allow_hosts))
+    };
+    Standing { state: entry.state, hosts }
 }
 
 /// Sets for which other hosts an agent may report; enters it as one that may speak if it is not known.

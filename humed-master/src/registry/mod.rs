@@ -10,7 +10,9 @@ mod audit;
 mod certificates;
 mod decide;
 mod desk;
+mod issuer;
 mod join;
+mod renewal;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use std::path::Path;
 
 use hume_core::host_patterns::HostPattern;
 use hume_core::{AgentId, HostName, Timestamp};
+use hume_runtime::pki::PublicKey;
 use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,7 +33,9 @@ pub use self::audit::AuditFilter;
 pub use self::decide::{HostWish, Wish};
 pub use self::desk::RegistryThread;
 use self::desk::{Desk, Work};
+pub use self::issuer::Issuer;
 pub use self::join::{JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
+pub use self::renewal::Renewal;
 pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, NewToken, RegistryError, TokenEntry};
 pub use self::view::{Denial, Strangers, View};
 
@@ -190,6 +195,32 @@ impl Registry {
             })?
         })
         .await
+    }
+
+    /// The next certificate, for this key, of an agent whose session shows a certificate of this serial number.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn renew(
+        &self,
+        (agent, serial): (AgentId, Vec<u8>),
+        key: PublicKey,
+        issuer: Issuer,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Renewal, RegistryError> {
+        self.ask(move |desk| {
+            let renewed =
+                desk.write(|work| renewal::renew(work, (agent, &serial), &key, &issuer, &actor, now))?;
+            renewed.map_err(RegistryError::Authority)
+        })
+        .await
+    }
+
+    /// The agent has the certificate of this serial number: older ones are copies from now on.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn confirm(&self, agent: AgentId, serial: Vec<u8>) -> Result<(), RegistryError> {
+        self.ask(move |desk| desk.write(|work| renewal::confirm(work, agent, &serial))).await
     }
 
     /// The newest lines of the audit log that are asked for, the newest first.

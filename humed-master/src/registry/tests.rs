@@ -33,6 +33,61 @@ async fn with_registry<F: Future<Output = ()>>(dir: &Path, test: impl FnOnce(Reg
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_follow_each_other_and_an_older_one_locks_its_agent_in_the_log() {
+    use hume_core::ErrorClass;
+    use hume_runtime::pki::CaFolder;
+    use hume_runtime::renewal::NewKey;
+
+    let (dir, now) = (tempfile::tempdir().unwrap(), hume_runtime::clock::now());
+    let life = std::time::Duration::from_hours(1);
+    let ca = CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
+    let issuer = Issuer::new(std::sync::Arc::new(ca), life);
+    with_registry(dir.path(), |registry| async move {
+        let key = || PublicKey::of_spki(&NewKey::make().unwrap().public_key()).unwrap();
+        let signed = issuer.sign_agent(A, "web1", &key(), now).unwrap();
+        let joined = signed.serial.to_vec();
+        registry
+            .ask(move |desk| {
+                desk.write(|work| {
+                    agents::set_state(work, A, &host("web1"), AgentState::Active, now)?;
+                    certificates::insert(work.connection(), A, "spki", "issuer", &signed, now)
+                })
+            })
+            .await
+            .unwrap();
+        registry.confirm(A, joined.clone()).await.unwrap();
+        let renew = async |serial: &[u8], minutes: i64| {
+            let at = now.plus_micros(minutes * 60_000_000);
+            registry.renew((A, serial.to_vec()), key(), issuer.clone(), root(), at).await.unwrap()
+        };
+        let serial = |renewal: Renewal| {
+            let Renewal::Issued { chain } = renewal else { panic!("{renewal:?}") };
+            let certificate = hume_runtime::tls::first_of_pem(&chain).unwrap();
+            hume_runtime::tls::agent_of(&certificate).unwrap().serial
+        };
+        let busy = renew(&joined, 1).await;
+        assert!(matches!(busy, Renewal::Refused { class: ErrorClass::Busy, .. }), "{busy:?}");
+        let lost = serial(renew(&joined, 10).await);
+        // The answer was lost, and the certificate before it asks again.
+        let second = serial(renew(&joined, 20).await);
+        assert_ne!(lost, second);
+        registry.confirm(A, second.clone()).await.unwrap();
+        let third = serial(renew(&second, 30).await);
+        registry.confirm(A, third).await.unwrap();
+        let unknown = renew(&[9], 40).await;
+        assert!(matches!(unknown, Renewal::Refused { class: ErrorClass::Denied, .. }), "{unknown:?}");
+        assert_eq!(registry.view().check(A), Ok(()));
+        let copy = renew(&joined, 40).await;
+        assert!(matches!(copy, Renewal::Refused { class: ErrorClass::Denied, .. }), "{copy:?}");
+        assert_eq!(registry.view().check(A), Err(Denial::Suspended));
+        let newest = &registry.audit_lines(AuditFilter::default(), 1).await.unwrap()[0];
+        assert_eq!((newest.action.as_str(), newest.subject.clone()), ("renew", A.to_string()));
+        assert!(newest.outcome.starts_with("locked: "), "{newest:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_agent_is_known_at_once_and_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     with_registry(dir.path(), |registry| async move {

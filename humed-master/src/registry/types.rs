@@ -1,6 +1,7 @@
 //! What the registry keeps, as values.
 
 use hume_core::{AgentId, ErrorClass, Timestamp};
+use hume_runtime::pki::CaFolderError;
 use hume_runtime::sqlite::SqliteError;
 
 /// Whether an agent may speak.
@@ -132,6 +133,9 @@ pub enum RegistryError {
     /// The database could not be kept in shape.
     #[error("the registry cannot be kept in shape")]
     Shape(#[from] SqliteError),
+    /// The CA could not sign.
+    #[error("the CA cannot issue a certificate")]
+    Authority(#[from] CaFolderError),
     /// The master stops.
     #[error("the registry is closed")]
     Stopped,
@@ -142,7 +146,9 @@ impl RegistryError {
     pub fn class(&self) -> ErrorClass {
         match self {
             RegistryError::Refused(_) => ErrorClass::Conflict,
-            RegistryError::Database(_) | RegistryError::Shape(_) => ErrorClass::Internal,
+            RegistryError::Database(_) | RegistryError::Shape(_) | RegistryError::Authority(_) => {
+                ErrorClass::Internal
+            }
             RegistryError::Stopped => ErrorClass::Unavailable,
         }
     }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::clones::{Clones, Standing};
 use super::directory::{Directory, Place};
-use super::session::{Command, Now, Session, Signal};
+use super::renewing::{Issuing, Sent};
+use super::session::{Command, Now, Renewing, Session, Signal};
 use super::turns::Turns;
 use crate::intake::{Intake, Parcel, SessionNo, Visitor};
 use crate::metrics::{Metrics, Refused};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) clones: Clones,
     pub(super) turns: Turns,
     pub(super) agents: View,
+    pub(super) issuing: Option<Issuing>,
     pub(super) stop: Stop,
     pub(super) metrics: Metrics,
 }
@@ -50,6 +52,9 @@ struct Drive {
     superseded: Stop,
     /// The commit or the entrance under way.
     work: Option<Work>,
+    /// The renewal under way, and the certificate that came of one.
+    renewal: Option<Work>,
+    sent: Option<Sent>,
     place: Option<(SessionNo, Place)>,
     /// For which hosts the agent may report, as it was told.
     hosts: HostPatterns,
@@ -69,7 +74,8 @@ pub(super) async fn drive(
     let superseded = Stop::new();
     // Those that are here already and this one.
     let limits = Limits::shared_by(shared.directory.len() + 1);
-    let mut session = Session::new(Instant::now().into_std(), age_max, limits);
+    let renewing = if shared.issuing.is_some() { Renewing::Here } else { Renewing::Elsewhere };
+    let mut session = Session::new(Instant::now().into_std(), age_max, limits, renewing);
     let (mut is_stopping, mut is_superseded) = (false, false);
     let mut drive = Drive {
         shared,
@@ -77,6 +83,8 @@ pub(super) async fn drive(
         answers,
         superseded: superseded.clone(),
         work: None,
+        renewal: None,
+        sent: None,
         place: None,
         hosts: HostPatterns::default(),
         set_aside: None,
@@ -97,6 +105,13 @@ pub(super) async fn drive(
             signal = finished(&mut drive.work) => {
                 drive.work = None;
                 drive.note(&signal);
+                signal
+            }
+            signal = finished(&mut drive.renewal) => {
+                drive.renewal = None;
+                if let Signal::Renewal(answer) = &signal {
+                    drive.sent = Sent::of(answer);
+                }
                 signal
             }
             () = wake(wake_at) => Signal::Wake,
@@ -130,7 +145,13 @@ impl Drive {
                 }
                 let (intake, visitor) = (self.shared.intake.clone(), self.visitor.clone());
                 let hosts = self.shared.agents.hosts(visitor.agent);
+                let issuing = self.shared.issuing.clone();
                 self.work = Some(Box::pin(async move {
+                    if let Some(issuing) = issuing
+                        && let Err(error) = issuing.confirm(visitor.agent, visitor.serial.clone()).await
+                    {
+                        return Signal::NotEntered(error.class(), error.to_string());
+                    }
                     match intake.enter(visitor, hello, hosts, clock::now()).await {
                         Ok(admitted) => Signal::Entered(admitted),
                         Err(error) => Signal::NotEntered(error.class(), error.to_string()),
@@ -169,6 +190,14 @@ impl Drive {
                     return Err(Over(Some("the agent takes no answers any more".to_owned())));
                 }
             }
+            Command::Renew(public_key) => {
+                // It was offered by whoever can do it.
+                let Some(issuing) = self.shared.issuing.clone() else { return Ok(()) };
+                let visitor = self.visitor.clone();
+                self.renewal =
+                    Some(Box::pin(async move { Signal::Renewal(issuing.renew(visitor, public_key).await) }));
+            }
+            Command::Renewed(fingerprint) => self.renewed(&fingerprint).await,
             Command::Seen(beat) => {
                 if self.retold().is_some() {
                     self.superseded.set();
@@ -180,6 +209,19 @@ impl Drive {
             Command::Close(error) => return Err(Over(error)),
         }
         Ok(())
+    }
+
+    /// The agent has the certificate that it was sent: from now on this session counts as one that shows it.
+    async fn renewed(&mut self, fingerprint: &str) {
+        let Some(issuing) = &self.shared.issuing else { return };
+        let Some(sent) = self.sent.take_if(|sent| sent.fingerprint == fingerprint) else { return };
+        let agent = self.visitor.agent;
+        tracing::info!(%agent, fingerprint, "renewed the certificate of an agent");
+        if let Err(error) = issuing.confirm(agent, sent.serial.clone()).await {
+            // The first session that shows it confirms it as well.
+            tracing::warn!(error = &error as &dyn std::error::Error, %agent, "could not note that a certificate is in use");
+        }
+        self.visitor.serial = sent.serial;
     }
 
     /// The agent must hear anew for which hosts it may report, if that has changed.

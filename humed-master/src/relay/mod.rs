@@ -6,6 +6,7 @@ mod clones;
 mod directory;
 mod drive;
 mod peer;
+mod renewing;
 mod session;
 mod turns;
 
@@ -30,6 +31,7 @@ use self::directory::Directory;
 use self::drive::Shared;
 use self::peer::AgentStream;
 pub use self::peer::Peer;
+pub use self::renewing::Issuing;
 use self::turns::Turns;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -77,6 +79,8 @@ pub struct Relay<S = Connection> {
     pub on_refusal: OnRefusal,
     /// Who may speak.
     pub agents: View,
+    /// Where the certificates of agents are renewed; nowhere if they come from another CA.
+    pub issuing: Option<Issuing>,
     /// Runs the sessions.
     pub sessions: Spawner,
     /// Counts.
@@ -88,13 +92,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Relay<S> {
     /// # Errors
     /// If the server itself fails.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Relay { intake, accepted, trust_domain, on_refusal, agents, sessions, metrics } = self;
+        let Relay { intake, accepted, trust_domain, on_refusal, agents, issuing, sessions, metrics } = self;
         let shared = Shared {
             intake,
             directory: Directory::default(),
             clones: Clones::default(),
             turns: Turns::default(),
             agents,
+            issuing,
             stop: stop.clone(),
             metrics,
         };

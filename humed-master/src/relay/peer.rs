@@ -64,7 +64,7 @@ impl<S> AgentStream<S> {
 }
 
 fn visitor(agent: PeerAgent, address: SocketAddr, trust_domain: Option<&str>) -> Result<Visitor, String> {
-    let PeerAgent { trust_domain: domain, id, not_after } = agent;
+    let PeerAgent { trust_domain: domain, id, not_after, serial } = agent;
     match trust_domain {
         Some(ours) if ours != domain => {
             Err(format!("its certificate is of the site `{domain}`, not of `{ours}`"))
@@ -72,6 +72,7 @@ fn visitor(agent: PeerAgent, address: SocketAddr, trust_domain: Option<&str>) ->
         _ => Ok(Visitor {
             agent: AgentId::from(id),
             certificate_expires_at: not_after,
+            serial,
             address: address.to_string(),
         }),
     }
@@ -139,6 +140,7 @@ mod tests {
             trust_domain: "hume".to_owned(),
             id: uuid::Uuid::nil(),
             not_after: Timestamp::EPOCH,
+            serial: vec![1],
         };
         let address = "127.0.0.1:1".parse().unwrap();
         assert!(visitor(agent(), address, Some("hume")).is_ok());

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use hume_core::{Epoch, ErrorClass, Seq, Timestamp};
 use hume_proto::relay::{
-    Ack, AgentFrame, BATCH_BYTES_MAX, EpochCursor, FEATURE_ZSTD, GoAway, GoAwayReason, Heartbeat,
-    HeartbeatReply, Hello, Limits, MasterFrame, PROTOCOL_MAJOR, RenewalRefused, Resync, Throttle, Welcome,
+    Ack, AgentFrame, BATCH_BYTES_MAX, EpochCursor, FEATURE_RENEW, FEATURE_ZSTD, GoAway, GoAwayReason,
+    Heartbeat, HeartbeatReply, Hello, Limits, MasterFrame, PROTOCOL_MAJOR, Renew, RenewalRefused, Resync,
+    Throttle, Welcome,
 };
+use hume_runtime::renewal::Occasion;
 
 use crate::intake::{Admitted, Parcel, Receipt, ReceiptVerdict};
 use crate::registry::Denial;
@@ -44,7 +46,7 @@ const SUSPENDED_RETRY_MS: (u32, u32) = (30_000, 60_000);
 /// An agent that the store could not let in comes back after this time.
 const UNAVAILABLE_RETRY_MS: (u32, u32) = (THROTTLE_MS, 4 * THROTTLE_MS);
 
-/// An agent that wants a certificate of a master that makes none need not ask again within a day.
+/// An agent that gets no certificate for a reason that does not pass by itself need not ask again within a day.
 const NO_RENEWAL_AGAIN_MS: u32 = 86_400_000;
 
 /// The moment of a signal, by both clocks.
@@ -56,6 +58,15 @@ pub(super) struct Now {
     pub(super) wall: Timestamp,
     /// How much each agent may have in flight, as many as there are.
     pub(super) limits: Limits,
+}
+
+/// Whether the master makes the certificates of its agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewing {
+    /// It does.
+    Here,
+    /// They come from another CA.
+    Elsewhere,
 }
 
 /// What happened.
@@ -81,6 +92,8 @@ pub(super) enum Signal {
     Superseded,
     /// Another process has this agent's identity, and it is that one's turn; in words.
     Cloned(String),
+    /// The new certificate is made, or not; the answer to the agent.
+    Renewal(MasterFrame),
     /// What the agent may report for has changed since its Welcome.
     Retold,
     /// The agent may not speak, or not any more.
@@ -100,6 +113,10 @@ pub(super) enum Command {
     Commit(Vec<Parcel>),
     /// Say this to the agent.
     Send(MasterFrame),
+    /// Make a certificate for this key, which was proved; answer with `Renewal`.
+    Renew(Vec<u8>),
+    /// The agent has the new certificate, of this fingerprint.
+    Renewed(String),
     /// Note that the agent lives, and what it says of itself.
     Seen(Option<Heartbeat>),
     /// The session is over; what was wrong, if anything was. Nothing follows.
@@ -152,6 +169,12 @@ pub(super) struct Session {
     resyncing: BTreeMap<Epoch, Instant>,
     /// The store took nothing.
     pause: Option<Pause>,
+    /// Whether certificates are renewed here.
+    renewing: Renewing,
+    /// What a new key must be proved for; none before the Welcome.
+    occasion: Option<Occasion>,
+    /// A certificate is being made.
+    is_renewing: bool,
 }
 
 /// Nothing is read until the store may have room again.
@@ -163,8 +186,8 @@ struct Pause {
 }
 
 impl Session {
-    /// A session that begins now, lasts at most `age_max`, and gives its agent this window.
-    pub(super) fn new(now: Instant, age_max: Duration, limits: Limits) -> Session {
+    /// A session that begins now, lasts at most `age_max`, gives its agent this window, and renews its certificate or not.
+    pub(super) fn new(now: Instant, age_max: Duration, limits: Limits, renewing: Renewing) -> Session {
         Session {
             phase: Phase::Waiting,
             hello_by: now + HELLO_TIME_MAX,
@@ -181,6 +204,9 @@ impl Session {
             ack_from: now,
             resyncing: BTreeMap::new(),
             pause: None,
+            renewing,
+            occasion: None,
+            is_renewing: false,
         }
     }
 
@@ -246,6 +272,12 @@ impl Session {
                 let away = farewell(GoAwayReason::CloneSuspected, CLONE_RETRY_MS, &why);
                 self.close(Some(away), Some(why), &mut commands);
             }
+            Signal::Renewal(answer) => {
+                self.is_renewing = false;
+                if matches!(self.phase, Phase::Open) {
+                    commands.push(Command::Send(answer));
+                }
+            }
             Signal::Retold => {
                 let why = "the hosts that this agent may report for have changed";
                 self.drain(Some(farewell(GoAwayReason::MaxAge, RETOLD_RETRY_MS, why)), None);
@@ -276,11 +308,11 @@ impl Session {
             (Phase::Open, AgentFrame::Gap(gap)) => self.parcel(Parcel::Gap(gap), commands),
             (Phase::Open, AgentFrame::Heartbeat(beat)) => heartbeat(beat, now, commands),
             (Phase::Open, AgentFrame::Goodbye(_)) => self.drain(None, None),
-            (Phase::Open, AgentFrame::Renew(_)) => commands.push(Command::Send(no_renewal())),
+            (Phase::Open, AgentFrame::Renew(renew)) => self.renew(renew, commands),
+            (Phase::Open, AgentFrame::Renewed(fingerprint)) => commands.push(Command::Renewed(fingerprint)),
             (Phase::Open, AgentFrame::Hello(_)) => self.violation("a second Hello came"),
-            // Nothing is read in these phases; and what was renewed was not by this master.
-            (Phase::Open, AgentFrame::Renewed(_))
-            | (Phase::Entering | Phase::Draining(_) | Phase::Closed, _) => {}
+            // Nothing is read in these phases.
+            (Phase::Entering | Phase::Draining(_) | Phase::Closed, _) => {}
         }
     }
 
@@ -304,6 +336,7 @@ impl Session {
 
     fn entered(&mut self, admitted: &Admitted, now: Now, commands: &mut Vec<Command>) {
         self.cursors = admitted.resume.iter().map(|resume| (resume.epoch, resume.cursor)).collect();
+        self.occasion = Some(Occasion { store_id: admitted.store_id, session: admitted.session.0 });
         commands.push(Command::Send(MasterFrame::Welcome(Welcome {
             session: admitted.session.0,
             store_id: admitted.store_id,
@@ -311,10 +344,38 @@ impl Session {
             limits: self.limits,
             heartbeat_ms: HEARTBEAT_MS,
             master_time: now.wall,
-            features: vec![FEATURE_ZSTD.to_owned()],
+            features: self.features(),
             hosts: admitted.hosts.clone(),
         })));
         self.phase = Phase::Open;
+    }
+
+    fn features(&self) -> Vec<String> {
+        let renew = match self.renewing {
+            Renewing::Here => Some(FEATURE_RENEW),
+            Renewing::Elsewhere => None,
+        };
+        [Some(FEATURE_ZSTD), renew].into_iter().flatten().map(str::to_owned).collect()
+    }
+
+    /// A new key wants a certificate: one at a time, and only with a proof for this session.
+    fn renew(&mut self, renew: Renew, commands: &mut Vec<Command>) {
+        let is_proved =
+            self.occasion.is_some_and(|occasion| occasion.proves(&renew.public_key, &renew.proof));
+        match self.renewing {
+            Renewing::Elsewhere => commands.push(no_renewal(
+                ErrorClass::Unavailable,
+                "the certificates of this site are not made by its master: renew them where they were made",
+            )),
+            Renewing::Here if self.is_renewing => self.violation("a second wish for a certificate came"),
+            Renewing::Here if !is_proved => {
+                commands.push(no_renewal(ErrorClass::Invalid, "the proof is not one of that key"));
+            }
+            Renewing::Here => {
+                self.is_renewing = true;
+                commands.push(Command::Renew(renew.public_key));
+            }
+        }
     }
 
     fn parcel(&mut self, parcel: Parcel, commands: &mut Vec<Command>) {
@@ -461,14 +522,9 @@ impl Session {
     }
 }
 
-/// This master's certificates come from another CA. It does not offer to renew them, and says so to whoever asks.
-fn no_renewal() -> MasterFrame {
-    MasterFrame::RenewalRefused(RenewalRefused {
-        class: ErrorClass::Unavailable,
-        detail: "the certificates of this site are not made by its master: renew them where they were made"
-            .to_owned(),
-        again_ms: NO_RENEWAL_AGAIN_MS,
-    })
+fn no_renewal(class: ErrorClass, detail: &str) -> Command {
+    let (detail, again_ms) = (detail.to_owned(), NO_RENEWAL_AGAIN_MS);
+    Command::Send(MasterFrame::RenewalRefused(RenewalRefused { class, detail, again_ms }))
 }
 
 fn heartbeat(beat: Heartbeat, now: Now, commands: &mut Vec<Command>) {

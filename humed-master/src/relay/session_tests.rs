@@ -7,6 +7,7 @@ use hume_proto::event::EventBytes;
 use hume_proto::relay::{
     Batch, ClockSample, Codec, EpochReason, EpochState, Renew, Resume, SpoolStatus, Verdict,
 };
+use hume_runtime::renewal::NewKey;
 use proptest::prelude::*;
 
 use super::*;
@@ -86,14 +87,19 @@ struct Table {
     acked: u64,
     under_way: Option<Vec<Parcel>>,
     said: Vec<MasterFrame>,
+    wished: Vec<Vec<u8>>,
     closed: Option<Closed>,
 }
 
 impl Table {
     fn new() -> Table {
+        Table::with(Renewing::Elsewhere)
+    }
+
+    fn with(renewing: Renewing) -> Table {
         let now = Instant::now();
         Table {
-            session: Session::new(now, Duration::from_hours(1), Limits::default()),
+            session: Session::new(now, Duration::from_hours(1), Limits::default(), renewing),
             now,
             limits: Limits::default(),
             cursor: 0,
@@ -101,13 +107,17 @@ impl Table {
             acked: 0,
             under_way: None,
             said: Vec::new(),
+            wished: Vec::new(),
             closed: None,
         }
     }
 
     /// After Hello and Welcome.
     fn open() -> Table {
-        let mut table = Table::new();
+        Table::opened(Table::new())
+    }
+
+    fn opened(mut table: Table) -> Table {
         table.on(Signal::Frame(hello(PROTOCOL_MAJOR)));
         table.on(Signal::Entered(admitted()));
         table
@@ -150,7 +160,8 @@ impl Table {
                     }
                     self.said.push(frame);
                 }
-                Command::Seen(_) => assert!(self.welcomed),
+                Command::Seen(_) | Command::Renewed(_) => assert!(self.welcomed),
+                Command::Renew(key) => self.wished.push(key),
                 Command::Close(error) => self.closed = Some(Closed(error)),
             }
         }
@@ -612,4 +623,29 @@ fn an_agent_that_may_report_for_other_hosts_than_it_was_told_comes_back_at_once(
     table.on(Signal::Retold);
     let Some(MasterFrame::GoAway(away)) = table.said.last() else { panic!("{:?}", table.said) };
     assert_eq!((away.reason, away.reconnect_max_ms), (GoAwayReason::MaxAge, 500));
+}
+
+#[test]
+fn a_key_that_is_proved_for_this_session_gets_one_certificate_at_a_time() {
+    let mut table = Table::opened(Table::with(Renewing::Here));
+    let Some(MasterFrame::Welcome(welcome)) = table.said.first() else { panic!("{:?}", table.said) };
+    assert!(welcome.features.iter().any(|name| name == FEATURE_RENEW));
+    let occasion = Occasion { store_id: welcome.store_id, session: welcome.session };
+    let key = NewKey::make().unwrap();
+    let wish = |occasion: Occasion| {
+        let proof = key.prove(&occasion).unwrap();
+        Signal::Frame(AgentFrame::Renew(Renew { public_key: key.public_key(), proof }))
+    };
+    // The proof of another session.
+    table.on(wish(Occasion { session: occasion.session + 1, ..occasion }));
+    let Some(MasterFrame::RenewalRefused(refused)) = table.said.last() else { panic!("{:?}", table.said) };
+    assert_eq!((refused.class, table.wished.len()), (ErrorClass::Invalid, 0));
+    table.on(wish(occasion));
+    assert_eq!(table.wished, [key.public_key()]);
+    table.on(Signal::Renewal(MasterFrame::Certificate("chain".to_owned())));
+    assert_eq!(table.said.last(), Some(&MasterFrame::Certificate("chain".to_owned())));
+    table.on(wish(occasion));
+    assert_eq!(table.wished.len(), 2);
+    table.on(wish(occasion));
+    assert!(table.closed.is_some(), "two at once");
 }

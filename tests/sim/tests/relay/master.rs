@@ -73,6 +73,7 @@ impl Master {
             trust_domain: Some(DOMAIN.to_owned()),
             on_refusal: Arc::new(|_| {}),
             agents: View::of_nobody(),
+            issuing: None,
             sessions: tasks.spawner(SESSIONS_MAX),
             metrics,
         };
