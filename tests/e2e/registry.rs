@@ -1,6 +1,6 @@
 //! Who may speak, by the administrator's word: an agent that is suspended or revoked is cut at once and does not come back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hume_tests::process::Output;
 use hume_tests::{SOON, Site, process, wait_until};
@@ -30,10 +30,8 @@ fn a_revoked_agent_is_cut_within_five_seconds_and_cannot_come_back() {
         agent.wait_until_drained(SOON);
     }
     let revoked = agents(&site, &["revoke", "web1"]).ok().stdout.clone();
-    let started = Instant::now();
     assert!(revoked.contains("is revoked, its session is cut"), "{revoked}");
     wait_until("its session is cut", CUT_TIME_MAX, || connection(&site, "web1") == "disconnected");
-    assert!(started.elapsed() < CUT_TIME_MAX + Duration::from_secs(1));
     agent.wait_for_log("this agent is revoked: its host must join again");
 
     // Neither by another start nor by one of the master.
@@ -41,6 +39,9 @@ fn a_revoked_agent_is_cut_within_five_seconds_and_cannot_come_back() {
     assert_eq!(agent.stop(), 0);
     agent.start();
     agent.wait_for_log("no session with the master");
+    // Counted since the start of a master, whom the agent asks again only after a pause.
+    let figures = site.master().metrics();
+    assert!(figures["hume_master_refused_total{reason=\"agent\"}"] > 0);
     assert_eq!(site.master().stop(), 0);
     site.master().start();
     other.hume(&["-t", "B", "-m", "after"]).ok();
@@ -53,8 +54,6 @@ fn a_revoked_agent_is_cut_within_five_seconds_and_cannot_come_back() {
     let refused = agents(&site, &["approve", "web1"]).with_code(75).stderr.clone();
     assert!(refused.contains("which is for good"), "{refused}");
     agents(&site, &["suspend", "nobody"]).with_code(66);
-    let figures = site.master().metrics();
-    assert!(figures["hume_master_refused_total{reason=\"agent\"}"] > 0);
 }
 
 #[test]
