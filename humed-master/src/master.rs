@@ -26,7 +26,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
-use self::certificates::{Certificates, Loaded, OwnCa};
+use self::certificates::{Certificates, Joining, Loaded, OwnCa};
 pub use self::copies::{CopiesError, backup, restore};
 use crate::admin::{self, Admin, Doorway};
 use crate::config::{self, Config};
@@ -147,7 +147,7 @@ struct Enrolment {
     room: Enroll,
     doorway: Doorway,
     issuer: Issuer,
-    shown: watch::Sender<Arc<ServerConfig>>,
+    joining: Joining,
 }
 
 impl Enrolment {
@@ -165,10 +165,10 @@ impl Enrolment {
             Port::open("enroll.listen", config.enroll.listen, wanted, enroll::limits(), metrics).await?;
         let doorway = certificates::doorway(config, &ca, port.address.port());
         let doorway = doorway.unwrap_or_else(|| unreachable!("the CA that was loaded has a root"));
-        let life = config.ca.certificate_life;
-        let issuer = Issuer::new(Arc::clone(&ca), life);
-        let room = Enroll::new(registry.clone(), ca, life, relay.port(), metrics.clone());
-        Ok(Enrolment { port, room, doorway, issuer, shown })
+        let (signing, signs) = watch::channel(ca);
+        let issuer = Issuer::new(signs, config.ca.certificate_life);
+        let room = Enroll::new(registry.clone(), issuer.clone(), relay.port(), metrics.clone());
+        Ok(Enrolment { port, room, doorway, issuer, joining: Joining { signing, shown } })
     }
 }
 
@@ -232,7 +232,11 @@ impl Master {
             config,
             metrics,
             trust_domain,
-            certificates: Certificates { relay, web, enroll: enroll.as_ref().map(|one| one.shown.clone()) },
+            certificates: Certificates {
+                relay,
+                web,
+                joining: enroll.as_ref().map(|one| one.joining.clone()),
+            },
             enroll,
             relay_port,
             web_port,
@@ -453,8 +457,9 @@ fn reload_once(
         Ok(Loaded { relay, web, trust_domain: _, own }) => {
             certificates.relay.send_replace(relay);
             certificates.web.send_replace(web);
-            if let (Some(enroll), Some(own)) = (&certificates.enroll, own) {
-                enroll.send_replace(own.enroll);
+            if let (Some(joining), Some(own)) = (&certificates.joining, own) {
+                joining.signing.send_replace(own.ca);
+                joining.shown.send_replace(own.enroll);
             }
             tracing::info!("reloaded the certificates; open connections keep theirs");
         }

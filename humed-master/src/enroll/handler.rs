@@ -1,7 +1,7 @@
 //! One host's wish to join: checked, given to the registry, answered; whatever goes wrong counts against its address.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -13,7 +13,6 @@ use hume_proto::web::Refusal;
 use hume_runtime::clock;
 use hume_runtime::pki::PublicKey;
 use hume_runtime::pki::join::{CHANNEL_BYTES, is_proof};
-use uuid::Uuid;
 
 use super::Enroll;
 use super::throttle::Turn;
@@ -69,11 +68,9 @@ async fn answer(
         }
     };
     let host = wish.host.clone();
-    let (ca, life) = (Arc::clone(&enroll.ca), enroll.certificate_life);
+    let issuer = enroll.issuer.clone();
     let sign: Sign = Box::new(move |agent: AgentId, host: &HostName, key: &PublicKey| {
-        let agent = Uuid::from_bytes(*agent.as_bytes());
-        let signed = ca.sign_agent(agent, host.as_str(), key, life, clock::now())?;
-        Ok((signed, ca.issuer_fingerprint()))
+        issuer.sign_agent(agent, host.as_str(), key, clock::now())
     });
     let joined = enroll.registry.join(wish, proven, sign, actor.clone(), clock::now()).await;
     let (agent, certificate, certificate_expires_at) = match joined.map_err(|error| refusal(&error))? {
@@ -86,7 +83,7 @@ async fn answer(
             (agent, None, None)
         }
     };
-    let (root, relay_port) = (enroll.ca.root_pem().to_owned(), enroll.relay_port);
+    let (root, relay_port) = (enroll.issuer.root_pem(), enroll.relay_port);
     Ok(JoinAnswer { agent, certificate, certificate_expires_at, root, relay_port })
 }
 

@@ -19,14 +19,13 @@ use hume_core::ErrorClass;
 use hume_proto::join::JOIN_PATH;
 use hume_proto::web::{Refusal, no_store, not_found};
 use hume_runtime::accept::{AcceptLimits, Accepted};
-use hume_runtime::pki::CaFolder;
 use hume_runtime::pki::join::{CHANNEL_BYTES, CHANNEL_LABEL};
 use serde::Deserialize;
 
 use self::handler::Connection;
 use self::throttle::Throttle;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
+use crate::registry::{Issuer, Registry};
 
 /// Connections at the same time.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -67,23 +66,16 @@ pub fn limits() -> AcceptLimits {
 #[derive(Clone)]
 pub struct Enroll {
     registry: Registry,
-    ca: Arc<CaFolder>,
-    certificate_life: Duration,
+    issuer: Issuer,
     relay_port: u16,
     metrics: Metrics,
     throttle: Arc<Mutex<Throttle>>,
 }
 
 impl Enroll {
-    /// Lets hosts join this registry, with certificates of this CA that last so long, for a relay on this port.
-    pub fn new(
-        registry: Registry,
-        ca: Arc<CaFolder>,
-        certificate_life: Duration,
-        relay_port: u16,
-        metrics: Metrics,
-    ) -> Enroll {
-        Enroll { registry, ca, certificate_life, relay_port, metrics, throttle: Arc::default() }
+    /// Lets hosts join this registry, with certificates of this issuer, for a relay on this port.
+    pub fn new(registry: Registry, issuer: Issuer, relay_port: u16, metrics: Metrics) -> Enroll {
+        Enroll { registry, issuer, relay_port, metrics, throttle: Arc::default() }
     }
 }
 

@@ -20,7 +20,16 @@ pub(super) struct Certificates {
     pub(super) relay: watch::Sender<Arc<ServerConfig>>,
     pub(super) web: watch::Sender<Arc<ServerConfig>>,
     /// None where hosts cannot join.
-    pub(super) enroll: Option<watch::Sender<Arc<ServerConfig>>>,
+    pub(super) joining: Option<Joining>,
+}
+
+/// What the master's own CA does, and how to change it while agents are connected.
+#[derive(Clone)]
+pub(super) struct Joining {
+    /// Who signs.
+    pub(super) signing: watch::Sender<Arc<CaFolder>>,
+    /// What the port shows where hosts join.
+    pub(super) shown: watch::Sender<Arc<ServerConfig>>,
 }
 
 /// What the configuration amounts to.

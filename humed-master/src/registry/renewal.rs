@@ -124,12 +124,11 @@ pub(super) fn renew(
     let audit = |work: &Work<'_>, outcome: &str| work.audit(actor, "renew", &subject, &detail, outcome, now);
     match verdict {
         Verdict::Issue => {
-            let signed = match issuer.sign_agent(agent, &entry.host, key, now) {
+            let (signed, name) = match issuer.sign_agent(agent, &entry.host, key, now) {
                 Ok(signed) => signed,
                 Err(error) => return Ok(Err(error)),
             };
-            let (spki, name) = (key.fingerprint(), issuer.name());
-            certificates::insert(work.connection(), agent, &spki, &name, &signed, now)?;
+            certificates::insert(work.connection(), agent, &key.fingerprint(), &name, &signed, now)?;
             audit(work, "done")?;
             Ok(Ok(Renewal::Issued { chain: signed.certificate_pem }))
         }

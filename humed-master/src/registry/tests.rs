@@ -41,10 +41,10 @@ async fn certificates_follow_each_other_and_an_older_one_locks_its_agent_in_the_
     let (dir, now) = (tempfile::tempdir().unwrap(), hume_runtime::clock::now());
     let life = std::time::Duration::from_hours(1);
     let ca = CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
-    let issuer = Issuer::new(std::sync::Arc::new(ca), life);
+    let issuer = Issuer::new(tokio::sync::watch::channel(std::sync::Arc::new(ca)).1, life);
     with_registry(dir.path(), |registry| async move {
         let key = || PublicKey::of_spki(&NewKey::make().unwrap().public_key()).unwrap();
-        let signed = issuer.sign_agent(A, "web1", &key(), now).unwrap();
+        let (signed, _) = issuer.sign_agent(A, "web1", &key(), now).unwrap();
         let joined = signed.serial.to_vec();
         registry
             .ask(move |desk| {
