@@ -400,9 +400,15 @@ pub fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
+/// SHA-256; how tokens of the API are kept.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
 /// SHA-256 in lower-case hex; also how bearer tokens are kept.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+    hex(&sha256(bytes))
 }
 
 /// Bytes in lower-case hex.

@@ -45,7 +45,10 @@ pub fn run(args: &ApiTokenArgs, out: &mut dyn Write) -> Result<(), Failure> {
             if *json {
                 report.json(&listed);
             } else {
-                report.table(&["NAME", "ROLE", "TASKS", "HOSTS", "UNTIL", "MADE", "BY"], rows(&listed));
+                report.table(
+                    &["NAME", "ROLE", "TASKS", "HOSTS", "UNTIL", "LAST USED", "MADE", "BY"],
+                    rows(&listed),
+                );
             }
         }
         ApiTokenOrder::Revoke { name } => {
@@ -74,6 +77,7 @@ fn rows(listed: &AdminApiTokens) -> Vec<Vec<String>> {
             tasks,
             hosts,
             until,
+            token.used_at.map_or_else(|| "never".to_owned(), minute),
             minute(token.made_at),
             token.made_by.clone(),
         ]

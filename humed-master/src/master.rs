@@ -326,7 +326,7 @@ impl Master {
         rooms.spawn("transfers", |stop| room.run(wanted, pumps, stop));
 
         let doorway = enroll.as_ref().map(|enroll| enroll.doorway.clone());
-        let tokens = registry.good_api_tokens().clone();
+        let passes = registry.good_passes().clone();
         let admin = Admin { registry: registry.clone(), store: handle.clone(), doorway };
         let state = WebState::new(
             handle,
@@ -336,7 +336,7 @@ impl Master {
             &machine_name(),
             rooms.stop(),
         );
-        let over_tls = web::router(state.clone(), &Guard::with_tokens(&config.web, tokens, metrics.clone()));
+        let over_tls = web::router(state.clone(), &Guard::of_network(&config.web, passes, metrics.clone()));
         let over_socket = web::router(state, &Guard::of_socket(metrics));
         let (tls_connections, socket_connections) =
             (rooms.spawner(web::CONNECTIONS_MAX), rooms.spawner(web::CONNECTIONS_MAX));

@@ -127,6 +127,8 @@ pub struct AdminApiToken {
     pub made_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it was last used, some minutes more or less; null for never.
+    pub used_at: Option<Timestamp>,
 }
 
 /// Tokens, by name; those that are revoked or have ended are among them.

@@ -83,6 +83,9 @@ fn a_token_sees_its_part_until_it_ends_or_is_revoked_and_no_word_tells_which() {
     api_token(&site, &["revoke", "icinga"]).with_code(75);
 
     let listed = api_token(&site, &["list"]).ok().stdout.clone();
+    let passes = api_token(&site, &["list", "--json"]).ok().json();
+    let used = |token: &serde_json::Value| !token["used_at"].is_null();
+    assert!(passes["tokens"].as_array().unwrap().iter().all(used), "{passes}");
     for words in
         ["icinga  viewer    BACKUP*  all    revoked ", "ops     operator  all      db*    revoked  ", "by"]
     {
@@ -108,6 +111,25 @@ fn an_address_that_guesses_waits_and_a_token_that_nobody_can_guess_does_not() {
     assert!(waits.stderr.contains("too many wrong tokens"), "{}", waits.stderr);
     assert_eq!(count(&site, &made, &[]), 0);
     site.master().wait_for_log("too many wrong tokens");
+}
+
+#[test]
+fn who_guesses_is_in_the_audit_log_and_cannot_fill_it() {
+    let site = Site::new();
+    let wrong = site.folder().path().join("wrong.token");
+    fs::write(&wrong, "hume_guess").unwrap();
+    for _ in 0..12 {
+        ask(&site, &wrong, &["--count"]).with_code(3);
+    }
+    let told = site.master().query_socket(&["audit", "--action", "api", "--format", "json"]).ok().json();
+    let lines = told["lines"].as_array().unwrap();
+    let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert!(
+        matches!(outcomes[..], [last, "a wrong token was shown"] if last.starts_with("too many wrong tokens")),
+        "{outcomes:?}"
+    );
+    assert!(lines.iter().all(|line| line["address"] == "127.0.0.1" && line["actor"] == "a stranger"));
+    assert!(!told.to_string().contains("hume_guess"));
 }
 
 #[test]
@@ -137,12 +159,12 @@ fn who_changed_what_is_told_to_administrators_in_every_form() {
     let site = Site::new();
     let operator = token_file(&site, "ops", &["--role", "operator"]);
     let admin = token_file(&site, "root", &["--role", "admin"]);
+    ask(&site, &operator, &["audit"]).with_code(3);
     api_token(&site, &["new", "ops"]).with_code(75);
     api_token(&site, &["revoke", "ops"]).ok();
     let denied = ask(&site, &admin, &["audit", "--cursor", "e1.1"]);
     denied.with_code(3);
     assert!(denied.stderr.contains("cursor"), "{}", denied.stderr);
-    ask(&site, &operator, &["audit"]).with_code(3);
 
     let told = ask(&site, &admin, &["audit", "--format", "json"]).ok().json();
     let lines = told["lines"].as_array().unwrap();

@@ -3,7 +3,7 @@
 //! Whoever may open the socket may ask (its mode says who); the kernel tells which user that is, and the audit log keeps it.
 
 mod agents;
-mod api_tokens;
+mod passes;
 mod problem;
 mod tokens;
 
@@ -54,8 +54,8 @@ pub fn router(admin: Admin, stream: &UnixStream) -> Router {
         .route("/agents/{name}/{order}", post(agents::order))
         .route("/tokens", get(tokens::list).post(tokens::make))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
-        .route("/api-tokens", get(api_tokens::list).post(api_tokens::make))
-        .route("/api-tokens/{name}/revoke", post(api_tokens::revoke))
+        .route("/api-tokens", get(passes::list).post(passes::make))
+        .route("/api-tokens/{name}/revoke", post(passes::revoke))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(actor))

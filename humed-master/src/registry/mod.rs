@@ -5,13 +5,13 @@
 //! for every session and every commit, whether an agent may speak, is answered from memory (`view.rs`).
 
 mod agents;
-mod api_tokens;
 mod audit;
 mod certificates;
 mod decide;
 mod desk;
 mod issuer;
 mod join;
+mod passes;
 mod renewal;
 mod schema;
 #[cfg(test)]
@@ -28,13 +28,13 @@ use hume_runtime::pki::PublicKey;
 use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::api_tokens::{API_TOKENS_MAX, ApiToken, ApiTokens, NewApiToken};
 pub use self::audit::AuditFilter;
 pub use self::decide::{HostWish, Wish};
 pub use self::desk::RegistryThread;
 use self::desk::{Desk, Work};
 pub use self::issuer::Issuer;
 pub use self::join::{JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
+pub use self::passes::{NewPass, PASSES_MAX, Pass, Passes};
 pub use self::renewal::Renewal;
 pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, NewToken, RegistryError, TokenEntry};
 pub use self::view::{Denial, Strangers, View};
@@ -52,7 +52,7 @@ type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 pub struct Registry {
     jobs: mpsc::Sender<Job>,
     view: View,
-    tokens: ApiTokens,
+    passes: Passes,
 }
 
 impl Registry {
@@ -65,11 +65,11 @@ impl Registry {
         sqlite::migrate(&mut connection, schema::APPLICATION_ID, &schema::MIGRATIONS)?;
         let failed = |source| SqliteError::Step { step: "read", source };
         let view = View::new(strangers, agents::standings(&connection).map_err(failed)?);
-        let tokens = ApiTokens::default();
-        tokens.replace(api_tokens::not_revoked(&connection).map_err(failed)?);
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+        let passes = Passes::new(jobs.clone());
+        passes.replace(passes::not_revoked(&connection).map_err(failed)?);
         let thread = RegistryThread::new(Desk::new(connection, view.clone()), receiver);
-        Ok((Registry { jobs, view, tokens }, thread))
+        Ok((Registry { jobs, view, passes }, thread))
     }
 
     /// Who may speak.
@@ -77,51 +77,46 @@ impl Registry {
         &self.view
     }
 
-    /// Tokens of the API that may be shown.
-    pub fn good_api_tokens(&self) -> &ApiTokens {
-        &self.tokens
+    /// Passes for the API that may be shown.
+    pub fn good_passes(&self) -> &Passes {
+        &self.passes
     }
 
-    /// All tokens of the API that ever were, by name.
+    /// All passes for the API that ever were, by name.
     /// # Errors
     /// [`RegistryError`].
-    pub async fn api_tokens(&self) -> Result<Vec<ApiToken>, RegistryError> {
-        self.ask(|desk| desk.read(api_tokens::all)).await
+    pub async fn passes(&self) -> Result<Vec<Pass>, RegistryError> {
+        self.ask(|desk| desk.read(passes::all)).await
     }
 
-    /// Makes a token of the API.
+    /// Makes a pass for the API.
     /// # Errors
-    /// [`RegistryError::Refused`] for a name that is taken, an end that has come, or too many tokens.
-    pub async fn make_api_token(
-        &self,
-        new: NewApiToken,
-        actor: Actor,
-        now: Timestamp,
-    ) -> Result<ApiToken, RegistryError> {
-        self.change_api_tokens(move |work| api_tokens::make(work, &new, &actor, now)).await
+    /// [`RegistryError::Refused`] for a name that is taken, an end that has come, or too many passes.
+    pub async fn make_pass(&self, new: NewPass, actor: Actor, now: Timestamp) -> Result<Pass, RegistryError> {
+        self.change_passes(move |work| passes::make(work, &new, &actor, now)).await
     }
 
-    /// Makes a token of the API good for nothing, at once.
+    /// Makes a pass for the API good for nothing, at once.
     /// # Errors
-    /// [`RegistryError::Refused`] if there is no such token.
-    pub async fn revoke_api_token(
+    /// [`RegistryError::Refused`] if there is no such pass.
+    pub async fn revoke_pass(
         &self,
         name: String,
         actor: Actor,
         now: Timestamp,
-    ) -> Result<ApiToken, RegistryError> {
-        self.change_api_tokens(move |work| api_tokens::revoke(work, &name, &actor, now)).await
+    ) -> Result<Pass, RegistryError> {
+        self.change_passes(move |work| passes::revoke(work, &name, &actor, now)).await
     }
 
-    async fn change_api_tokens(
+    async fn change_passes(
         &self,
-        work: impl FnOnce(&Work<'_>) -> rusqlite::Result<Result<ApiToken, &'static str>> + Send + 'static,
-    ) -> Result<ApiToken, RegistryError> {
-        let tokens = self.tokens.clone();
+        work: impl FnOnce(&Work<'_>) -> rusqlite::Result<Result<Pass, &'static str>> + Send + 'static,
+    ) -> Result<Pass, RegistryError> {
+        let passes = self.passes.clone();
         self.ask(move |desk| {
-            let token = desk.write(|one| work(one))?;
-            tokens.replace(desk.read(api_tokens::not_revoked)?);
-            token.map_err(|why| RegistryError::Refused(why.to_owned()))
+            let pass = desk.write(|one| work(one))?;
+            passes.replace(desk.read(passes::not_revoked)?);
+            pass.map_err(|why| RegistryError::Refused(why.to_owned()))
         })
         .await
     }

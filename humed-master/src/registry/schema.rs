@@ -3,7 +3,13 @@
 /// `hum` and a number of its own.
 pub(super) const APPLICATION_ID: i32 = 0x6875_6d03;
 
-pub(super) const MIGRATIONS: [&str; 2] = [FIRST, API_TOKENS];
+pub(super) const MIGRATIONS: [&str; 3] = [FIRST, API_TOKENS, LAST_USE];
+
+/// When a token was last used; what it stands for has a wider name.
+const LAST_USE: &str = "
+ALTER TABLE api_token RENAME TO api_pass;
+ALTER TABLE api_pass ADD COLUMN used_us INTEGER;
+";
 
 /// Tokens of people and programs.
 const API_TOKENS: &str = "

@@ -140,7 +140,7 @@ async fn every_change_and_every_refusal_is_in_the_audit_log() {
 async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let scope = Scope { tasks: TaskPatterns::parse(&["BACKUP*"]).ok(), hosts: None };
-    let new = move |name: &str, byte, expires_at| NewApiToken {
+    let new = move |name: &str, byte, expires_at| NewPass {
         name: name.to_owned(),
         sha256: [byte; 32],
         role: Role::Viewer,
@@ -149,18 +149,18 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
     };
     let again = new.clone();
     with_registry(dir.path(), |registry| async move {
-        let make = async |new, now| registry.make_api_token(new, root(), now).await;
+        let make = async |new, now| registry.make_pass(new, root(), now).await;
         make(new("a", 1, Some(at(100))), at(1)).await.unwrap();
         make(new("b", 2, None), at(1)).await.unwrap();
         let refused = make(new("b", 3, None), at(2)).await.unwrap_err();
         assert!(refused.to_string().contains("one of this name"), "{refused}");
         assert!(make(new("c", 3, Some(at(2))), at(2)).await.is_err());
-        let good = registry.good_api_tokens();
+        let good = registry.good_passes();
         assert_eq!(good.find(&[1; 32], at(99)).unwrap().role, Role::Viewer);
         assert_eq!((good.find(&[1; 32], at(100)), good.find(&[3; 32], at(3))), (None, None));
-        registry.revoke_api_token("b".to_owned(), root(), at(3)).await.unwrap();
+        registry.revoke_pass("b".to_owned(), root(), at(3)).await.unwrap();
         assert_eq!(good.find(&[2; 32], at(4)), None);
-        registry.revoke_api_token("b".to_owned(), root(), at(4)).await.unwrap_err();
+        registry.revoke_pass("b".to_owned(), root(), at(4)).await.unwrap_err();
         // Its name is free again, and the old one is still told of.
         make(new("b", 4, None), at(5)).await.unwrap();
         let lines = registry.audit_lines(AuditFilter::default(), 20).await.unwrap();
@@ -172,12 +172,40 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
     })
     .await;
     with_registry(dir.path(), |registry| async move {
-        let good = registry.good_api_tokens();
+        let good = registry.good_passes();
         assert_eq!(good.find(&[4; 32], at(9)).unwrap().scope, again("b", 4, None).scope);
         assert!(good.find(&[2; 32], at(9)).is_none());
-        let all = registry.api_tokens().await.unwrap();
+        let all = registry.passes().await.unwrap();
         let told: Vec<_> = all.iter().map(|token| (token.name.as_str(), token.revoked_at)).collect();
         assert_eq!(told, [("a", None), ("b", None), ("b", Some(at(3)))]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_use_of_a_pass_is_known_to_some_minutes_and_costs_a_write_in_so_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = NewPass {
+        name: "a".to_owned(),
+        sha256: [1; 32],
+        role: Role::Viewer,
+        scope: Scope::default(),
+        expires_at: None,
+    };
+    with_registry(dir.path(), |registry| async move {
+        registry.make_pass(new, root(), at(0)).await.unwrap();
+        let used = async || registry.passes().await.unwrap()[0].used_at;
+        assert_eq!(used().await, None);
+        // A clock that goes back changes nothing.
+        for (second, noted) in [(10, 10), (309, 10), (310, 310), (1, 310), (609, 310), (610, 610)] {
+            registry.good_passes().find(&[1; 32], at(second)).unwrap();
+            assert_eq!(used().await, Some(at(noted)), "{second}");
+        }
+    })
+    .await;
+    with_registry(dir.path(), |registry| async move {
+        registry.good_passes().find(&[1; 32], at(909)).unwrap();
+        assert_eq!(registry.passes().await.unwrap()[0].used_at, Some(at(610)));
     })
     .await;
 }

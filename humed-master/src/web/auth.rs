@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -23,7 +22,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::failures::{Failure, Failures};
 use super::{MetricsAccess, WebConfig};
 use crate::metrics::{Metrics, Refused};
-use crate::registry::ApiTokens;
+use crate::registry::{Actor, Passes};
 
 const DIGEST_BYTES: usize = 32;
 
@@ -118,7 +117,7 @@ pub struct Guard {
 struct Keys {
     configured: Vec<TokenConfig>,
     /// Made by `humeconfig api-token`: nobody can guess one.
-    made: ApiTokens,
+    made: Passes,
     failures: Failures,
 }
 
@@ -132,7 +131,7 @@ enum NotAdmitted {
 
 impl Guard {
     /// For the network: a token is needed.
-    pub fn with_tokens(config: &WebConfig, made: ApiTokens, metrics: Metrics) -> Guard {
+    pub fn of_network(config: &WebConfig, made: Passes, metrics: Metrics) -> Guard {
         let keys = Keys { configured: config.token.clone(), made, failures: Failures::default() };
         Guard { keys: Some(Arc::new(keys)), access: config.metrics, metrics }
     }
@@ -152,15 +151,33 @@ impl Guard {
             return Ok(Asker { name: "local".into(), role: Role::Admin, scope: Scope::default() });
         };
         let token = headers.get(AUTHORIZATION).and_then(bearer).ok_or(NotAdmitted::NoToken)?;
-        let shown = digest(&SHA256, token);
+        let shown = tls::sha256(token);
         // Whoever has one of these has not guessed it, whatever others at his address do.
-        if let Some(made) = keys.made.find(shown.as_ref(), clock::now()) {
+        if let Some(made) = keys.made.find(&shown, clock::now()) {
             return Ok(Asker { name: made.name.into(), role: made.role, scope: made.scope });
         }
         if keys.failures.is_over(peer, now) {
             return Err(NotAdmitted::TooMany);
         }
-        keys.find(shown.as_ref()).ok_or_else(|| NotAdmitted::Wrong(keys.failures.count(peer, now)))
+        keys.find(&shown).ok_or_else(|| NotAdmitted::Wrong(keys.failures.count(peer, now)))
+    }
+
+    /// Logs and audits what is not a repetition.
+    fn tell(&self, why: NotAdmitted, peer: IpAddr, now: Instant) {
+        let outcome = match why {
+            NotAdmitted::Wrong(Failure::First) => "a wrong token was shown",
+            NotAdmitted::Wrong(Failure::Last) => {
+                "too many wrong tokens: none of this address is compared for a minute"
+            }
+            NotAdmitted::NoToken | NotAdmitted::Wrong(Failure::Another) | NotAdmitted::TooMany => return,
+        };
+        tracing::warn!(%peer, "{outcome}");
+        if let Some(keys) = &self.keys
+            && keys.failures.may_audit(now)
+        {
+            let actor = Actor { name: "a stranger".to_owned(), address: peer.to_string() };
+            keys.made.note_refusal(actor, outcome, clock::now());
+        }
     }
 }
 
@@ -193,13 +210,7 @@ pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next
         Err(why) => why,
     };
     guard.metrics.refused(Refused::Token);
-    match why {
-        NotAdmitted::Wrong(Failure::First) => tracing::warn!(%peer, "a wrong token was shown"),
-        NotAdmitted::Wrong(Failure::Last) => {
-            tracing::warn!(%peer, "too many wrong tokens: none of this address is compared for a minute");
-        }
-        NotAdmitted::NoToken | NotAdmitted::Wrong(Failure::Another) | NotAdmitted::TooMany => {}
-    }
+    guard.tell(why, peer, Instant::now());
     if why == NotAdmitted::TooMany {
         let refusal = Refusal::new(ErrorClass::Busy, "too many wrong tokens: try again in a minute", None);
         let mut response = refusal.into_response();
@@ -227,7 +238,7 @@ mod tests {
         let token =
             TokenConfig { name: "ops".to_owned(), sha256, role: Role::Viewer, tasks: None, hosts: None };
         let config = WebConfig { token: vec![token], ..WebConfig::default() };
-        Guard::with_tokens(&config, ApiTokens::default(), Metrics::new(Timestamp::EPOCH))
+        Guard::of_network(&config, Passes::default(), Metrics::new(Timestamp::EPOCH))
     }
 
     fn admit(guard: &Guard, header: &str) -> Result<Asker, NotAdmitted> {
@@ -252,7 +263,7 @@ mod tests {
     #[test]
     fn without_tokens_nobody_is_let_in_and_on_the_socket_everybody() {
         let nobody =
-            Guard::with_tokens(&WebConfig::default(), ApiTokens::default(), Metrics::new(Timestamp::EPOCH));
+            Guard::of_network(&WebConfig::default(), Passes::default(), Metrics::new(Timestamp::EPOCH));
         assert!(admit(&nobody, "Bearer x").is_err());
         let local = Guard::of_socket(Metrics::new(Timestamp::EPOCH));
         assert_eq!(local.admit(&HeaderMap::new(), PEER, Instant::now()).unwrap().role, Role::Admin);

@@ -1,6 +1,7 @@
 //! Wrong tokens by address: after [`FAILURES_PER_MINUTE_MAX`] of them nothing that could be guessed is compared for the rest of the minute.
 //!
-//! At most [`ADDRESSES_MAX`] addresses are told apart; those beyond are counted as one. Pure but for the lock: time is an argument.
+//! At most [`ADDRESSES_MAX`] addresses are told apart; those beyond are counted as one. The audit log has the first of an address and
+//! the one that was too many, [`AUDITED_PER_MINUTE_MAX`] lines in all. Pure but for the lock: time is an argument.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 const FAILURES_PER_MINUTE_MAX: u32 = 10;
 /// Addresses with a wrong token in the last minute.
 const ADDRESSES_MAX: usize = 4096;
+/// Lines of the audit log in a minute.
+const AUDITED_PER_MINUTE_MAX: u32 = 50;
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Since when, and how many.
@@ -33,12 +36,15 @@ pub(super) enum Failure {
 
 /// The addresses with a wrong token in the last minute.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<HashMap<IpAddr, Count>>);
+pub(super) struct Failures {
+    addresses: Mutex<HashMap<IpAddr, Count>>,
+    audited: Mutex<Option<Count>>,
+}
 
 impl Failures {
     /// Whether this address has shown too many.
     pub(super) fn is_over(&self, address: IpAddr, now: Instant) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(address);
         let count = all.get(&key).or_else(|| all.get(&OTHERS).filter(|_| all.len() >= ADDRESSES_MAX));
         count.is_some_and(|count| is_running(count, now) && count.failures >= FAILURES_PER_MINUTE_MAX)
@@ -46,7 +52,7 @@ impl Failures {
 
     /// One more wrong token of this address.
     pub(super) fn count(&self, address: IpAddr, now: Instant) -> Failure {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = key(address);
         if all.len() >= ADDRESSES_MAX && !all.contains_key(&key) {
             all.retain(|_, count| is_running(count, now));
@@ -64,6 +70,17 @@ impl Failures {
             FAILURES_PER_MINUTE_MAX => Failure::Last,
             _ => Failure::Another,
         }
+    }
+
+    /// Whether the audit log may have one more line.
+    pub(super) fn may_audit(&self, now: Instant) -> bool {
+        let mut audited = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = match *audited {
+            Some(count) if is_running(&count, now) => count,
+            Some(_) | None => Count { since: now, failures: 0 },
+        };
+        *audited = Some(Count { failures: count.failures.saturating_add(1), ..count });
+        count.failures < AUDITED_PER_MINUTE_MAX
     }
 }
 
@@ -121,10 +138,17 @@ mod tests {
         for number in 0..u32::try_from(ADDRESSES_MAX).unwrap() + FAILURES_PER_MINUTE_MAX {
             failures.count(IpAddr::V4((0x0a00_0000 + number).into()), now);
         }
-        assert!(failures.0.lock().unwrap().len() <= ADDRESSES_MAX + 1);
+        assert!(failures.addresses.lock().unwrap().len() <= ADDRESSES_MAX + 1);
         assert!(failures.is_over(address("198.51.100.1"), now), "one of those who are too many");
         assert!(!failures.is_over(address("10.0.0.7"), now), "one that is counted apart");
         failures.count(address("198.51.100.1"), now + MINUTE);
         assert!(!failures.is_over(address("198.51.100.1"), now + MINUTE));
+    }
+
+    #[test]
+    fn however_many_addresses_guess_the_audit_log_grows_by_so_many_lines_a_minute() {
+        let (failures, now) = (Failures::default(), Instant::now());
+        let lines = |at| (0..1000).filter(|_| failures.may_audit(at)).count();
+        assert_eq!((lines(now), lines(now + Duration::from_secs(59)), lines(now + MINUTE)), (50, 0, 50));
     }
 }

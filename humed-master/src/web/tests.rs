@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
-use crate::registry::{self, ApiTokens, Registry, Strangers};
+use crate::registry::{self, Passes, Registry, Strangers};
 use crate::store::{
     Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
     Sighting, SqliteStore,
@@ -121,7 +121,7 @@ async fn site(seen_at: Timestamp) -> Site {
     .unwrap();
     assert_eq!(config.metrics, MetricsAccess::Token);
     Site {
-        tls: router(state.clone(), &Guard::with_tokens(&config, ApiTokens::default(), metrics.clone())),
+        tls: router(state.clone(), &Guard::of_network(&config, Passes::default(), metrics.clone())),
         socket: router(state, &Guard::of_socket(metrics.clone())),
         store,
         metrics,

@@ -10,13 +10,13 @@ use hume_runtime::clock;
 
 use super::Admin;
 use super::problem::Trouble;
-use crate::registry::{Actor, ApiToken, NewApiToken};
+use crate::registry::{Actor, NewPass, Pass};
 
 /// Longest name of a token.
 const NAME_BYTES_MAX: usize = 64;
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<AdminApiTokens>, Trouble> {
-    let tokens = admin.registry.api_tokens().await?;
+    let tokens = admin.registry.passes().await?;
     Ok(Json(AdminApiTokens { tokens: tokens.iter().map(shown).collect() }))
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn make(
     Json(wanted): Json<NewAdminApiToken>,
 ) -> Result<Json<AdminApiToken>, Trouble> {
     let new = parsed(wanted).map_err(|why| Trouble::new(ErrorClass::Invalid, why))?;
-    let token = admin.registry.make_api_token(new, actor.clone(), clock::now()).await?;
+    let token = admin.registry.make_pass(new, actor.clone(), clock::now()).await?;
     tracing::info!(
         token = token.name,
         role = token.role.as_str(),
@@ -41,12 +41,12 @@ pub(super) async fn revoke(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<Json<AdminApiToken>, Trouble> {
-    let token = admin.registry.revoke_api_token(name, actor.clone(), clock::now()).await?;
+    let token = admin.registry.revoke_pass(name, actor.clone(), clock::now()).await?;
     tracing::info!(token = token.name, by = actor.name, "revoked a token of the API");
     Ok(Json(shown(&token)))
 }
 
-fn parsed(wanted: NewAdminApiToken) -> Result<NewApiToken, String> {
+fn parsed(wanted: NewAdminApiToken) -> Result<NewPass, String> {
     let NewAdminApiToken { name, sha256, role, tasks, hosts, expires_at } = wanted;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
@@ -59,11 +59,11 @@ fn parsed(wanted: NewAdminApiToken) -> Result<NewApiToken, String> {
         return Err("an admin sees all: patterns are for viewers and operators".to_owned());
     }
     let sha256 = hume_runtime::tls::sha256_of_hex(&sha256).ok_or("sha256 must have 64 hexadecimal digits")?;
-    Ok(NewApiToken { name, sha256, role, scope: Scope { tasks, hosts }, expires_at })
+    Ok(NewPass { name, sha256, role, scope: Scope { tasks, hosts }, expires_at })
 }
 
-fn shown(token: &ApiToken) -> AdminApiToken {
-    let ApiToken { name, role, scope, expires_at, made_by, made_at, revoked_at } = token;
+fn shown(pass: &Pass) -> AdminApiToken {
+    let Pass { name, role, scope, expires_at, made_by, made_at, revoked_at, used_at } = pass;
     AdminApiToken {
         name: name.clone(),
         role: role.as_str().to_owned(),
@@ -73,6 +73,7 @@ fn shown(token: &ApiToken) -> AdminApiToken {
         made_by: made_by.clone(),
         made_at: *made_at,
         revoked_at: *revoked_at,
+        used_at: *used_at,
     }
 }
 
