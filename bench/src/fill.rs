@@ -143,6 +143,8 @@ impl Feeder {
             agent_version: "bench".to_owned(),
             boot: None,
             host: reporter.host.as_str().to_owned(),
+            zone: None,
+            tags: Vec::new(),
             epochs: vec![state],
             clock: ClockSample { wall: filling.from, boottime_us: 0 },
             spool: SpoolStatus::default(),

@@ -217,7 +217,8 @@ impl Agent {
         if let (Some(master), Some(agent)) = (config.master, agent) {
             let (state, metrics) = (&config.spool.dir, Arc::clone(&metrics));
             let uplink = Uplink::new(master, host.clone(), agent, writer, reader, state, metrics)
-                .teaching(hosts.clone());
+                .teaching(hosts.clone())
+                .tagged(config.tags.into());
             tasks.spawn("uplink", |stop| uplink.run(stop));
         } else {
             info!("no [master] in the configuration: this host keeps its events to itself");

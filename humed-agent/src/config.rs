@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hume_core::HostName;
 use hume_core::policy::Policies;
+use hume_core::{BoundError, HostName, Tag};
+use hume_proto::relay::HOST_TAGS_MAX;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
 use hume_transfer::Transfers;
@@ -17,6 +18,8 @@ use crate::{intake, redact, spool, uplink, web};
 pub struct Config {
     /// Name of this host in events; the machine's name when missing.
     pub host: Option<HostName>,
+    /// Tags of this host, by which watches at the master can choose it.
+    pub tags: HostTags,
     /// Where scripts report.
     pub intake: intake::Config,
     /// What is hidden in them.
@@ -33,6 +36,32 @@ pub struct Config {
     pub transfer: Transfers,
     /// What is logged.
     pub log: LogConfig,
+}
+
+/// Tags of a host: at most [`HOST_TAGS_MAX`], each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<Tag>")]
+pub struct HostTags(Vec<Tag>);
+
+impl TryFrom<Vec<Tag>> for HostTags {
+    type Error = BoundError;
+
+    fn try_from(tags: Vec<Tag>) -> Result<HostTags, BoundError> {
+        if tags.len() > HOST_TAGS_MAX {
+            let why = format!("has {} tags; a host has at most {HOST_TAGS_MAX}", tags.len());
+            return Err(BoundError::new("tags", why));
+        }
+        if let Some((_, double)) = tags.iter().enumerate().find(|(at, tag)| tags[..*at].contains(tag)) {
+            return Err(BoundError::new("tags", format!("has `{double}` twice")));
+        }
+        Ok(HostTags(tags))
+    }
+}
+
+impl From<HostTags> for Vec<Tag> {
+    fn from(HostTags(tags): HostTags) -> Vec<Tag> {
+        tags
+    }
 }
 
 impl Config {
@@ -99,7 +128,7 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let Config { host, intake, redact, spool, web, runs, master, transfer, log } =
+        let Config { host, tags, intake, redact, spool, web, runs, master, transfer, log } =
             parse(&uncommented.join("\n")).unwrap();
         // Two have no default, and one is the machine's.
         let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"";
@@ -113,6 +142,7 @@ mod tests {
         let intake = intake::Config { allow: Vec::new(), socket_group: None, auth_token: None, ..intake };
         assert_ne!(runs, Policies::default());
         assert_eq!(runs.of(&task), Policies::default().of(&task));
+        assert_eq!(tags, HostTags::default());
         let rest = Config { intake, redact, spool, web, transfer, log, ..Config::default() };
         assert_eq!(rest, Config::default());
     }
@@ -128,6 +158,22 @@ mod tests {
             .relative_to(Path::new("/etc/hume/agent.toml"));
         assert_eq!(config.intake.socket, Path::new("/etc/hume/run/hume.sock"));
         assert_eq!(config.intake.drop_dir, Path::new("/var/spool/hume/drop"));
+    }
+
+    #[test]
+    fn tags_of_the_host_are_tags_each_once() {
+        let tags = parse("tags = [\"nightly\", \"db\"]").unwrap().tags;
+        assert_eq!(Vec::from(tags).len(), 2);
+        let many: Vec<String> = (0..=HOST_TAGS_MAX).map(|number| format!("\"t{number}\"")).collect();
+        for (text, words) in [
+            ("tags = [\"a\", \"b\", \"a\"]".to_owned(), "has `a` twice"),
+            ("tags = [\"a,b\"]".to_owned(), "tags must not contain a comma"),
+            ("tags = \"a\"".to_owned(), "expected a sequence"),
+            (format!("tags = [{}]", many.join(", ")), "has 33 tags; a host has at most 32"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

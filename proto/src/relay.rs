@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use hume_core::event::TAGS_MAX;
 use hume_core::host_patterns::HostPatterns;
-use hume_core::name::{BootId, Epoch, EventId, Seq};
+use hume_core::name::{BootId, Epoch, EventId, Seq, Tag};
 use hume_core::{ErrorClass, Timestamp};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -44,6 +45,10 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 pub const FEATURES_MAX: usize = 32;
 /// Longest name of a feature, in bytes; longer ones are not read.
 pub const FEATURE_BYTES_MAX: usize = 64;
+/// Longest name of a time zone, in bytes; a longer one is not read.
+pub const ZONE_BYTES_MAX: usize = 64;
+/// Most tags of a host; further ones are not read.
+pub const HOST_TAGS_MAX: usize = TAGS_MAX;
 /// The feature that payloads may be compressed. An agent uses it when the master names it as well.
 pub const FEATURE_ZSTD: &str = "zstd";
 /// Payloads below this many bytes are not compressed.
@@ -108,6 +113,10 @@ pub struct Hello {
     pub boot: Option<BootId>,
     /// The agent's host; checked by the master like any name.
     pub host: String,
+    /// The host's time zone by its IANA name, such as `Europe/Berlin`, if it is known.
+    pub zone: Option<String>,
+    /// The host's tags: at most [`HOST_TAGS_MAX`].
+    pub tags: Vec<Tag>,
     /// Every epoch with something to tell, oldest first.
     pub epochs: Vec<EpochState>,
     /// The agent's clocks.

@@ -169,6 +169,8 @@ impl Member {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: None,
             host: self.host.clone(),
+            zone: None,
+            tags: Vec::new(),
             epochs: vec![state],
             clock: clocks(),
             spool: SpoolStatus::default(),

@@ -12,13 +12,14 @@ mod pace;
 mod renewal;
 mod renewing;
 pub mod session;
+mod zone;
 
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::name::{AgentId, BootId, Epoch, Seq};
+use hume_core::name::{AgentId, BootId, Epoch, Seq, Tag};
 use hume_core::{ErrorClass, HostName, Timestamp};
 use hume_proto::relay::{
     self, AgentFrame, Batch, ClockSample, EPOCHS_MAX, EpochReason, EpochState, FEATURE_ZSTD, FrameError,
@@ -136,6 +137,7 @@ struct Open {
 pub struct Uplink<D = Tcp> {
     config: Config,
     host: HostName,
+    tags: Vec<Tag>,
     agent: AgentId,
     /// Tells this process from a copy of it.
     instance: [u8; 16],
@@ -170,6 +172,7 @@ impl Uplink {
         Uplink {
             config,
             host,
+            tags: Vec::new(),
             agent,
             instance,
             writer,
@@ -188,11 +191,18 @@ impl Uplink {
         Uplink { hosts, ..self }
     }
 
+    /// The same, whose host has these tags.
+    #[must_use]
+    pub fn tagged(self, tags: Vec<Tag>) -> Uplink {
+        Uplink { tags, ..self }
+    }
+
     /// The same over another network.
     pub fn over<D: Dial>(self, dial: D) -> Uplink<D> {
         let Uplink {
             config,
             host,
+            tags,
             agent,
             instance,
             writer,
@@ -207,6 +217,7 @@ impl Uplink {
         Uplink {
             config,
             host,
+            tags,
             agent,
             instance,
             writer,
@@ -322,6 +333,8 @@ impl<D: Dial> Uplink<D> {
             instance: Some(self.instance),
             boot: clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes())),
             host: self.host.as_str().to_owned(),
+            zone: zone::zone(),
+            tags: self.tags.clone(),
             epochs,
             clock: clocks(),
             spool: self.spool_status().await?,

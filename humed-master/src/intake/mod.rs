@@ -13,8 +13,8 @@ use hume_core::{AgentId, BoundError, Epoch, ErrorClass, HostName, Seq, Timestamp
 use hume_proto::relay::{self, EpochState, Heartbeat, Hello, Quarantined, Resume, SpoolStatus};
 
 use crate::store::{
-    CommitOutcome, Cursor, Departure, Entered, Entrance, EpochClaim, EventWriter, QueueStatus, Sessions,
-    Sighting, StoreError,
+    CommitOutcome, Cursor, Departure, Entered, Entrance, EpochClaim, EventWriter, HostWord, QueueStatus,
+    Sessions, Sighting, StoreError,
 };
 
 pub use self::plan::Parcel;
@@ -136,6 +136,12 @@ impl Intake {
             certificate_expires_at,
             epochs: hello.epochs.iter().map(claim).collect(),
             queue: queue_of(hello.spool),
+            about: HostWord { boot: hello.boot, zone: hello.zone, tags: hello.tags },
+            behind_us: if hello.clock.wall == Timestamp::EPOCH {
+                0
+            } else {
+                now.micros_since(hello.clock.wall)
+            },
             at: now,
         };
         let Entered { session, cursors } = self.sessions.enter(entrance).await?;
@@ -179,12 +185,13 @@ impl Intake {
     /// Notes that an agent lives, and what it says of itself.
     pub fn seen(&self, agent: AgentId, session: SessionNo, beat: Option<Heartbeat>, now: Timestamp) {
         let behind_us = beat.as_ref().map(|beat| now.micros_since(beat.clock.wall));
+        let watermark = beat.as_ref().map(|beat| beat.watermark);
         let (tails, queue) = beat.map(|beat| (beat.tails, queue_of(beat.spool))).unzip();
         let tails = tails.unwrap_or_default();
-        self.sessions.seen(Sighting { agent, session, queue, tails, behind_us, at: now });
+        self.sessions.seen(Sighting { agent, session, queue, tails, behind_us, watermark, at: now });
     }
 
-    /// Notes that a session has ended.
+    /// Notes that a session has ended, and whether the agent said goodbye.
     /// # Errors
     /// [`IntakeError::Store`].
     pub async fn leave(
@@ -192,9 +199,10 @@ impl Intake {
         agent: AgentId,
         session: SessionNo,
         error: Option<String>,
+        goodbye: bool,
         now: Timestamp,
     ) -> Result<(), IntakeError> {
-        Ok(self.sessions.leave(Departure { agent, session, error, at: now }).await?)
+        Ok(self.sessions.leave(Departure { agent, session, error, goodbye, at: now }).await?)
     }
 }
 

@@ -60,6 +60,8 @@ struct Drive {
     hosts: HostPatterns,
     /// Why the last event was put into quarantine.
     set_aside: Option<String>,
+    /// The agent said goodbye.
+    goodbye: bool,
 }
 
 /// Runs a session to its end.
@@ -88,6 +90,7 @@ pub(super) async fn drive(
         place: None,
         hosts: HostPatterns::default(),
         set_aside: None,
+        goodbye: false,
     };
     loop {
         let wake_at = session.wake_at();
@@ -206,6 +209,7 @@ impl Drive {
                     self.shared.intake.seen(self.visitor.agent, session, beat, clock::now());
                 }
             }
+            Command::Goodbye => self.goodbye = true,
             Command::Close(error) => return Err(Over(error)),
         }
         Ok(())
@@ -311,7 +315,8 @@ impl Drive {
         }
         let Some((session, place)) = self.place else { return };
         drop(place);
-        if let Err(error) = self.shared.intake.leave(*agent, session, error, clock::now()).await {
+        if let Err(error) = self.shared.intake.leave(*agent, session, error, self.goodbye, clock::now()).await
+        {
             tracing::warn!(error = &error as &dyn std::error::Error, %agent, "could not note the end of a session");
         }
     }

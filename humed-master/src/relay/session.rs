@@ -119,6 +119,8 @@ pub(super) enum Command {
     Renewed(String),
     /// Note that the agent lives, and what it says of itself.
     Seen(Option<Heartbeat>),
+    /// Note that the agent stops on purpose.
+    Goodbye,
     /// The session is over; what was wrong, if anything was. Nothing follows.
     Close(Option<String>),
 }
@@ -307,7 +309,10 @@ impl Session {
             (Phase::Open, AgentFrame::Batch(batch)) => self.parcel(Parcel::Batch(batch), commands),
             (Phase::Open, AgentFrame::Gap(gap)) => self.parcel(Parcel::Gap(gap), commands),
             (Phase::Open, AgentFrame::Heartbeat(beat)) => heartbeat(beat, now, commands),
-            (Phase::Open, AgentFrame::Goodbye(_)) => self.drain(None, None),
+            (Phase::Open, AgentFrame::Goodbye(_)) => {
+                commands.push(Command::Goodbye);
+                self.drain(None, None);
+            }
             (Phase::Open, AgentFrame::Renew(renew)) => self.renew(renew, commands),
             (Phase::Open, AgentFrame::Renewed(fingerprint)) => commands.push(Command::Renewed(fingerprint)),
             (Phase::Open, AgentFrame::Hello(_)) => self.violation("a second Hello came"),

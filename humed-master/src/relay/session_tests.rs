@@ -46,6 +46,8 @@ fn hello(protocol_major: u32) -> AgentFrame {
         agent_version: "9.9.9".to_owned(),
         boot: None,
         host: "web1".to_owned(),
+        zone: None,
+        tags: Vec::new(),
         epochs: vec![state],
         clock: clock(),
         spool: SpoolStatus::default(),
@@ -160,7 +162,7 @@ impl Table {
                     }
                     self.said.push(frame);
                 }
-                Command::Seen(_) | Command::Renewed(_) => assert!(self.welcomed),
+                Command::Seen(_) | Command::Renewed(_) | Command::Goodbye => assert!(self.welcomed),
                 Command::Renew(key) => self.wished.push(key),
                 Command::Close(error) => self.closed = Some(Closed(error)),
             }

@@ -5,6 +5,7 @@
 
 mod folding;
 mod forgetting;
+mod hosts;
 mod reading;
 mod succession;
 
@@ -73,6 +74,8 @@ fn entrance(agent: AgentId, host: &str) -> Entrance {
         certificate_expires_at: at(9_000_000),
         epochs: vec![claim(EPOCH), claim(LATER_EPOCH)],
         queue: QueueStatus { events: 7, since: Some(at(5)), ..QueueStatus::default() },
+        about: hosts::about(),
+        behind_us: 40,
         at: at(1_000),
     }
 }
@@ -212,6 +215,7 @@ pub(super) use forgetting::{
     a_gap_is_never_forgotten, answers_after_the_retention_are_those_over_what_stays,
     the_last_failed_runs_stay_and_so_does_what_is_open, what_is_untold_stays_longer_unless_room_is_wanted,
 };
+pub(super) use hosts::what_an_agent_says_of_its_host_is_kept;
 pub(super) use reading::{
     a_list_without_pages_says_when_it_is_cut, a_run_that_does_not_fit_says_how_many_events_are_left_out,
     following_meets_every_event_once, the_end_of_the_log_grows_with_every_commit_of_events,
@@ -540,6 +544,7 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
             queue: Some(queue.clone()),
             tails: Vec::new(),
             behind_us: None,
+            watermark: None,
             at: at(micros),
         };
         store.seen(sighting(SessionNo(sender.session.0 + 1), 9_000));
@@ -549,7 +554,8 @@ pub(super) fn the_inventory_tells_what_there_is<B: Backend>() {
         assert_eq!((agents[0].seen_at, agents[0].queue.events), (at(5_000), 3));
 
         let error = Some("broken".to_owned());
-        let departure = Departure { agent: agent(AGENT), session: sender.session, error, at: at(6_000) };
+        let departure =
+            Departure { agent: agent(AGENT), session: sender.session, error, goodbye: false, at: at(6_000) };
         store.leave(departure).await.unwrap();
         let agents = store.agents(Scope::default()).await.unwrap().items;
         assert_eq!((agents[0].connected_since, agents[0].left_at), (None, Some(at(6_000))));
@@ -617,6 +623,10 @@ macro_rules! contract {
         #[test]
         fn what_was_committed_survives_a_kill() {
             contract::what_was_committed_survives_a_kill::<$backend>();
+        }
+        #[test]
+        fn what_an_agent_says_of_its_host_is_kept() {
+            contract::what_an_agent_says_of_its_host_is_kept::<$backend>();
         }
         #[test]
         fn the_inventory_tells_what_there_is() {

@@ -25,8 +25,8 @@ pub use sqlite::{
 pub use traits::{BoxFuture, EventReader, EventWriter, Inventory, Reader, Retention, RunReader, Sessions};
 pub use types::{
     Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EpochClaim,
-    EventPage, EventStretch, Gap, HostRecord, QueueStatus, Roll, RunEvents, RunPage, RunRecord, SessionNo,
-    Sighting, StoreSize, TaskRecord,
+    EventPage, EventStretch, Gap, HostRecord, HostWord, QueueStatus, Roll, RunEvents, RunPage, RunRecord,
+    SessionNo, Sighting, StoreSize, TaskRecord,
 };
 
 /// Events answered with one run. Few in tests, so that the suite meets it.

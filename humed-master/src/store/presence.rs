@@ -31,14 +31,31 @@ pub(super) struct Live {
     pub(super) tails: Vec<EpochCursor>,
     /// By how many microseconds its clock is behind this one, by its latest word.
     pub(super) behind_us: i64,
+    /// Its latest claim in this session.
+    pub(super) watermark: Option<Timestamp>,
     written_at: Timestamp,
 }
 
 impl Presence {
     /// A session begins.
-    pub(super) fn enter(&self, agent: AgentId, session: SessionNo, queue: QueueStatus, at: Timestamp) {
-        let live =
-            Live { session, since: at, seen_at: at, queue, tails: Vec::new(), behind_us: 0, written_at: at };
+    pub(super) fn enter(
+        &self,
+        agent: AgentId,
+        session: SessionNo,
+        queue: QueueStatus,
+        behind_us: i64,
+        at: Timestamp,
+    ) {
+        let live = Live {
+            session,
+            since: at,
+            seen_at: at,
+            queue,
+            tails: Vec::new(),
+            behind_us,
+            watermark: None,
+            written_at: at,
+        };
         let mut all = self.all();
         if all.get(&agent).is_none_or(|known| known.session < session) {
             all.insert(agent, live);
@@ -57,12 +74,13 @@ impl Presence {
             live.tails = sighting.tails;
         }
         live.behind_us = sighting.behind_us.unwrap_or(live.behind_us);
+        live.watermark = sighting.watermark.or(live.watermark);
         if sighting.at.micros_since(live.written_at) < WRITE_EVERY_US {
             return None;
         }
         live.written_at = sighting.at;
         let (queue, tails) = (Some(live.queue.clone()), live.tails.clone());
-        Some(Sighting { queue, tails, ..sighting })
+        Some(Sighting { queue, tails, watermark: live.watermark, ..sighting })
     }
 
     /// A session ends; what was last heard of it.
@@ -97,6 +115,7 @@ mod tests {
             queue: None,
             tails: Vec::new(),
             behind_us: None,
+            watermark: None,
             at,
         }
     }
@@ -105,8 +124,8 @@ mod tests {
     fn a_session_that_was_superseded_changes_nothing() {
         let presence = Presence::default();
         let agent = AgentId::from_bytes(AGENT);
-        presence.enter(agent, SessionNo(2), QueueStatus::default(), Timestamp::EPOCH);
-        presence.enter(agent, SessionNo(1), QueueStatus::default(), Timestamp::EPOCH);
+        presence.enter(agent, SessionNo(2), QueueStatus::default(), 0, Timestamp::EPOCH);
+        presence.enter(agent, SessionNo(1), QueueStatus::default(), 0, Timestamp::EPOCH);
         assert_eq!(presence.seen(sighting(1, 5)), None);
         assert_eq!(presence.of(agent).unwrap().seen_at, Timestamp::EPOCH);
         presence.leave(agent, SessionNo(1));
@@ -118,7 +137,7 @@ mod tests {
     #[test]
     fn signs_of_life_reach_the_disk_now_and_then() {
         let presence = Presence::default();
-        presence.enter(AgentId::from_bytes(AGENT), SessionNo(1), QueueStatus::default(), Timestamp::EPOCH);
+        presence.enter(AgentId::from_bytes(AGENT), SessionNo(1), QueueStatus::default(), 0, Timestamp::EPOCH);
         let due = |at| presence.seen(sighting(1, at)).is_some();
         assert!(!due(10) && !due(WRITE_EVERY_US - 1) && due(WRITE_EVERY_US) && !due(WRITE_EVERY_US + 1));
     }

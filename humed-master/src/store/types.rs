@@ -1,5 +1,6 @@
 //! What rooms hand to the store and get back from it.
 
+use hume_core::name::{BootId, Tag};
 use hume_core::page::{EventCursor, Page, RunCursor, Stretch};
 use hume_core::run::RunState;
 use hume_core::{AgentId, Epoch, Event, EventId, HostName, Seq, StoredEvent, TaskName, Timestamp};
@@ -116,8 +117,23 @@ pub struct Entrance {
     pub epochs: Vec<EpochClaim>,
     /// Its queue.
     pub queue: QueueStatus,
+    /// What it says of its host.
+    pub about: HostWord,
+    /// By how many microseconds its clock is behind this one.
+    pub behind_us: i64,
     /// Now.
     pub at: Timestamp,
+}
+
+/// What an agent says of its host when it comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostWord {
+    /// Which boot of the machine this is; another one means that it was off in between.
+    pub boot: Option<BootId>,
+    /// Its time zone by the IANA name, not checked.
+    pub zone: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
 }
 
 /// What an agent says of one of its epochs.
@@ -180,6 +196,9 @@ pub struct Sighting {
     pub tails: Vec<EpochCursor>,
     /// By how many microseconds its clock is behind this one, if it told the time.
     pub behind_us: Option<i64>,
+    /// By the agent's clock: all that happened on the host until then was delivered, if it spoke of that. 1970 means
+    /// that it claims nothing now. May lie before what was claimed earlier.
+    pub watermark: Option<Timestamp>,
     /// Now.
     pub at: Timestamp,
 }
@@ -193,6 +212,8 @@ pub struct Departure {
     pub session: SessionNo,
     /// What was wrong, if anything was.
     pub error: Option<String>,
+    /// The agent said goodbye: it stopped on purpose.
+    pub goodbye: bool,
     /// Now.
     pub at: Timestamp,
 }
@@ -298,6 +319,14 @@ pub struct AgentRecord {
     pub certificate_expires_at: Timestamp,
     /// Its queue, by its latest word.
     pub queue: QueueStatus,
+    /// What it last said of its host.
+    pub about: HostWord,
+    /// When it said goodbye, if that was the last it said.
+    pub goodbye_at: Option<Timestamp>,
+    /// By its clock: all that happened on its host until then was delivered, by its latest word.
+    pub watermark: Option<Timestamp>,
+    /// By how many microseconds its clock is behind this one; zero while it is not connected.
+    pub behind_us: i64,
     /// Events stored of it.
     pub stored_events: u64,
     /// Events of it that never came and never will, by the gaps that stand for them.

@@ -131,6 +131,10 @@ mod tests {
             address: String::new(),
             certificate_expires_at: Timestamp::EPOCH,
             queue: crate::store::QueueStatus::default(),
+            about: crate::store::HostWord::default(),
+            goodbye_at: None,
+            watermark: None,
+            behind_us: 0,
             stored_events: 0,
             missing_events: 0,
         }

@@ -21,8 +21,8 @@ use super::{Guard, MetricsAccess, WebConfig, WebState, router};
 use crate::metrics::Metrics;
 use crate::registry::{self, Passes, Registry, Strangers};
 use crate::store::{
-    Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
-    Sighting, SqliteStore,
+    Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, HostWord, QueueStatus, SessionNo,
+    Sessions as _, Sighting, SqliteStore,
 };
 
 const AGENT: [u8; 16] = [1; 16];
@@ -78,6 +78,8 @@ async fn site(seen_at: Timestamp) -> Site {
         certificate_expires_at: Timestamp::from_micros(1),
         epochs: vec![EpochClaim::fresh(Epoch::from_bytes(EPOCH))],
         queue: QueueStatus::default(),
+        about: HostWord::default(),
+        behind_us: 0,
         at: seen_at,
     };
     let session = store.enter(entrance).await.unwrap().session;
@@ -249,6 +251,7 @@ async fn a_lost_run_is_shown_as_it_is_once_its_agent_is_heard_again() {
         session: site.session,
         queue: None,
         behind_us: None,
+        watermark: None,
         at: clock::now(),
     });
     let heard = latest().await;

@@ -273,6 +273,8 @@ pub(crate) fn hello(last_assigned: u64) -> Hello {
         agent_version: "0.1.0".to_owned(),
         boot: None,
         host: "web1".to_owned(),
+        zone: None,
+        tags: Vec::new(),
         epochs: vec![state],
         clock: clock_sample(),
         spool: SpoolStatus { unacked_events: last_assigned, ..SpoolStatus::default() },

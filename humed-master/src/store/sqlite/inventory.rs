@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hume_core::name::BootId;
 use hume_core::scope::Scope;
 use hume_core::{AgentId, HostName, Timestamp};
 use hume_runtime::sqlite;
@@ -15,7 +16,9 @@ use crate::store::LIST_ITEMS_MAX;
 use crate::store::error::StoreError;
 use crate::store::predicate::{ScopeNumbers, json_of};
 use crate::store::presence::Presence;
-use crate::store::types::{AgentRecord, HostRecord, QueueStatus, Roll, RunEvents, StoreSize, TaskRecord};
+use crate::store::types::{
+    AgentRecord, HostRecord, HostWord, QueueStatus, Roll, RunEvents, StoreSize, TaskRecord,
+};
 
 /// One more than a list holds tells whether there are more.
 const LIMIT: i64 = LIST_ITEMS_MAX as i64 + 1;
@@ -25,7 +28,7 @@ const AGENT_COLUMNS: &str = "agent.id, agent.host, left_us, last_seen_us, versio
      queued_events, queued_since_us, last_error, last_error_us, \
      (SELECT coalesce(sum(stored), 0) FROM epoch WHERE epoch.agent_no = agent.no), refused_events, lost_events, \
      (SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM epoch JOIN gap ON epoch_no = epoch.no \
-      WHERE epoch.agent_no = agent.no AND reason <> 'restamped')";
+      WHERE epoch.agent_no = agent.no AND reason <> 'restamped'), boot_id, zone, tags, goodbye_us, watermark_us";
 
 /// Every task on every host that may be seen, by name.
 pub(super) fn tasks(
@@ -163,10 +166,26 @@ fn agent_record(presence: &Presence, row: &Row<'_>, first: usize) -> Result<Agen
         version: text(row, first + 4)?,
         address: text(row, first + 5)?,
         certificate_expires_at: time(6).map_err(read_failed)?.unwrap_or_default(),
+        about: host_word(row, first + 15)?,
+        goodbye_at: time(18).map_err(read_failed)?,
+        watermark: match live.as_ref().and_then(|live| live.watermark) {
+            Some(watermark) => Some(watermark),
+            None => time(19).map_err(read_failed)?,
+        },
+        behind_us: live.as_ref().map_or(0, |live| live.behind_us),
         queue: live.map_or(queue, |live| live.queue),
         stored_events: count(row, first + 11)?,
         missing_events: count(row, first + 14)?,
     })
+}
+
+/// Reads `boot_id, zone, tags`.
+fn host_word(row: &Row<'_>, first: usize) -> Result<HostWord, StoreError> {
+    let boot: Option<[u8; 16]> = row.get(first).map_err(read_failed)?;
+    let zone = row.get(first + 1).map_err(read_failed)?;
+    let tags = text(row, first + 2)?;
+    let tags = tags.split(',').filter(|tag| !tag.is_empty()).map(|tag| parse("tag", tag));
+    Ok(HostWord { boot: boot.map(BootId::from_bytes), zone, tags: tags.collect::<Result<_, _>>()? })
 }
 
 fn text(row: &Row<'_>, column: usize) -> Result<String, StoreError> {

@@ -50,7 +50,10 @@ use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_init.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../../migrations/sqlite/0002_hosts.sql"),
+];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
 const QUEUE_JOBS_MAX: usize = 256;
@@ -167,8 +170,9 @@ impl Sessions for SqliteStore {
     fn enter(&self, entrance: Entrance) -> BoxFuture<'_, Result<Entered, StoreError>> {
         Box::pin(async move {
             let (agent, queue, at) = (entrance.agent, entrance.queue.clone(), entrance.at);
+            let behind_us = entrance.behind_us;
             let entered = self.ask(|answer| Job::Enter { entrance: Box::new(entrance), answer }).await??;
-            self.presence.enter(agent, entered.session, queue, at);
+            self.presence.enter(agent, entered.session, queue, behind_us, at);
             Ok(entered)
         })
     }
@@ -183,9 +187,7 @@ impl Sessions for SqliteStore {
     fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let live = self.presence.leave(departure.agent, departure.session);
-            let (seen_at, tails) = live.map(|live| (live.seen_at, live.tails)).unzip();
-            let tails = tails.unwrap_or_default();
-            self.ask(|answer| Job::Leave { departure, seen_at, tails, answer }).await?
+            self.ask(|answer| Job::Leave { departure, live: live.map(Box::new), answer }).await?
         })
     }
 }

@@ -18,7 +18,9 @@ use crate::store::contract::{Backend, contract};
 use crate::store::error::StoreError;
 use crate::store::predicate::{Numbers, RunPredicate, ScopeNumbers, Side, Sieve};
 use crate::store::traits::{EventReader as _, EventWriter as _, Inventory as _, Sessions as _};
-use crate::store::types::{Admission, Content, Entrance, Entry, EpochClaim, QueueStatus, SessionNo};
+use crate::store::types::{
+    Admission, Content, Entrance, Entry, EpochClaim, HostWord, QueueStatus, SessionNo,
+};
 
 contract!(Started);
 
@@ -410,6 +412,8 @@ pub(super) fn entrance(agent: [u8; 16]) -> Entrance {
         certificate_expires_at: Timestamp::EPOCH,
         epochs: vec![EpochClaim::fresh(Epoch::from_bytes([3; 16]))],
         queue: QueueStatus::default(),
+        about: HostWord::default(),
+        behind_us: 0,
         at: Timestamp::EPOCH,
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use hume_core::Timestamp;
 use hume_core::page::EventCursor;
-use hume_proto::relay::EpochCursor;
 use hume_runtime::points::{self, Point};
 use hume_runtime::sqlite::{self, Checkpoint, Fault, SqliteError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -22,6 +21,7 @@ use super::pen::write_runs;
 use super::{WAL_BYTES_MAX, events, forget, registry};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
+use crate::store::presence::Live;
 use crate::store::retention::Forgotten;
 use crate::store::types::{Admission, CommitOutcome, Content, Departure, Entered, Entrance, Sighting};
 
@@ -46,8 +46,8 @@ pub(super) enum Job {
     /// See [`Sessions::leave`](crate::store::Sessions::leave).
     Leave {
         departure: Departure,
-        seen_at: Option<Timestamp>,
-        tails: Vec<EpochCursor>,
+        /// What was last heard of the session.
+        live: Option<Box<Live>>,
         answer: oneshot::Sender<Result<(), StoreError>>,
     },
     /// See [`Retention::forget`](crate::store::Retention::forget).
@@ -407,9 +407,9 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
                 Err(error) => refused(answer, error),
             }
         }
-        Job::Leave { departure, seen_at, tails, answer } => {
+        Job::Leave { departure, live, answer } => {
             let left = saved(transaction, cache, |connection, _| {
-                registry::leave(connection, &departure, seen_at, &tails).map_err(failed)
+                registry::leave(connection, &departure, live.as_deref()).map_err(failed)
             });
             match left {
                 Ok(()) => Done::Leave(answer),

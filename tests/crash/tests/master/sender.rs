@@ -12,8 +12,8 @@ use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
 use humed_master::metrics::Metrics;
 use humed_master::store::{
-    Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, QueueStatus, SessionNo, Sessions as _,
-    SqliteStore, StoreError,
+    Admission, Content, Entrance, Entry, EpochClaim, EventWriter as _, HostWord, QueueStatus, SessionNo,
+    Sessions as _, SqliteStore, StoreError,
 };
 use tempfile::TempDir;
 
@@ -218,6 +218,8 @@ pub(crate) fn entrance(agent: AgentId) -> Entrance {
             restamped: Seq::ZERO,
         }],
         queue: QueueStatus::default(),
+        about: HostWord::default(),
+        behind_us: 0,
         at: Timestamp::from_micros(1_000),
     }
 }
