@@ -1,11 +1,19 @@
 //! Serves a router on TLS connections and on a Unix socket; every wait for a client is bounded. Feature `web`.
 //!
 //! Each connection is a child of the task group. At the stop a connection finishes the request at hand; a client that is
-//! too slow for that is cut off.
+//! too slow for that is cut off. Who says through TLS what is no request, or nothing, is told to the one who counts refusals.
 
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -13,10 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use crate::accept::Accepted;
+use crate::accept::{Accepted, OnRefusal, Refusal, RefusalKind};
 use crate::task_group::{Spawner, Stop};
 
-/// A client must have sent the head of its request within this time; an idle connection is closed after it.
+/// A client must have sent the head of its request within this time; an idle connection of HTTP/1 is closed after it.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const STREAMS_MAX: u32 = 32;
@@ -41,6 +49,7 @@ pub async fn serve_tls(
     router_for: impl Fn(&Accepted) -> Router + Send,
     mut accepted: mpsc::Receiver<Accepted>,
     connections: Spawner,
+    on_refusal: OnRefusal,
     stop: Stop,
 ) -> anyhow::Result<()> {
     loop {
@@ -55,9 +64,14 @@ pub async fn serve_tls(
             return Ok(());
         };
         let router = router_for(&accepted);
-        let Accepted { stream, .. } = accepted;
+        let Accepted { stream, peer, certificates: _ } = accepted;
         let version = if stream.alpn() == Some(b"h2") { Version::Http2 } else { Version::Http1 };
-        let connection = connection(router, stream, version, stop.clone());
+        let (on_refusal, stop) = (Arc::clone(&on_refusal), stop.clone());
+        let connection = async move {
+            if let Err(refused) = connection(router, stream, version, stop).await {
+                on_refusal(refused.of(peer));
+            }
+        };
         if let Err(error) = connections.try_spawn("web connection", connection) {
             tracing::debug!(%error, "dropped a connection");
         }
@@ -87,17 +101,49 @@ pub async fn serve_unix(
                 continue;
             }
         };
-        let connection = connection(router_for(&stream), stream, Version::Http1, stop.clone());
+        let (router, stop) = (router_for(&stream), stop.clone());
+        let connection = async move {
+            if let Err(Refused { reason, .. }) = connection(router, stream, Version::Http1, stop).await {
+                tracing::debug!(reason, "a connection ended badly");
+            }
+        };
         if let Err(error) = connections.try_spawn("socket connection", connection) {
             tracing::debug!(%error, "dropped a connection");
         }
     }
 }
 
-async fn connection<I>(router: Router, stream: I, version: Version, stop: Stop)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// Why a connection was refused after its handshake.
+struct Refused {
+    kind: RefusalKind,
+    reason: String,
+}
+
+impl Refused {
+    fn of(self, peer: SocketAddr) -> Refusal {
+        let Refused { kind, reason } = self;
+        Refusal { peer, kind, reason }
+    }
+}
+
+/// Answers, and notes that something was asked.
+struct Asked {
+    answers: TowerToHyperService<Router>,
+    was_asked: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Asked {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.was_asked.store(true, Ordering::Relaxed);
+        self.answers.call(request)
+    }
+}
+
+fn builder(version: Version) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -110,25 +156,67 @@ where
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let builder = match version {
+    match version {
         Version::Http1 => builder.http1_only(),
         Version::Http2 => builder.http2_only(),
-    };
-    let mut connection =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    }
+}
+
+async fn connection<I>(router: Router, stream: I, version: Version, stop: Stop) -> Result<(), Refused>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let was_asked = Arc::new(AtomicBool::new(false));
+    let service = Asked { answers: TowerToHyperService::new(router), was_asked: Arc::clone(&was_asked) };
+    let builder = builder(version);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = nothing_is_asked(&was_asked) => return Err(too_slow()),
         () = stop.wait() => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(FINISH_TIME_MAX, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
+            // Whoever is too slow for the end is no stranger for it.
+            drop(tokio::time::timeout(FINISH_TIME_MAX, connection).await);
+            return Ok(());
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(error, "a connection ended badly");
+    match ended {
+        Ok(()) => Ok(()),
+        Err(error) => refused(&*error, was_asked.load(Ordering::Relaxed)),
     }
+}
+
+/// Completes when the time for the first request is over and none came. HTTP/2 has no such time of its own.
+async fn nothing_is_asked(was_asked: &AtomicBool) {
+    tokio::time::sleep(HEAD_TIME_MAX).await;
+    if was_asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn too_slow() -> Refused {
+    let reason = format!("no request came within {} s", HEAD_TIME_MAX.as_secs());
+    Refused { kind: RefusalKind::Deadline, reason }
+}
+
+/// Whether the end of a connection is one that the other end is to blame for: not if it went away, or was idle after a request.
+fn refused(error: &(dyn Error + 'static), was_asked: bool) -> Result<(), Refused> {
+    let chain = || std::iter::successors(Some(error), |error| (*error).source());
+    let Some(http) = error.downcast_ref::<hyper::Error>() else { return Ok(()) };
+    if http.is_timeout() {
+        return if was_asked { Ok(()) } else { Err(too_slow()) };
+    }
+    let has_gone = http.is_incomplete_message()
+        || http.is_canceled()
+        || http.is_closed()
+        || http.is_shutdown()
+        || http.is_body_write_aborted()
+        || chain().any(<dyn Error>::is::<io::Error>);
+    if has_gone {
+        return Ok(());
+    }
+    let reason = chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    Err(Refused { kind: RefusalKind::NoRequest, reason })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! TLS as hume uses it: keys nobody else can read, TLS 1.3 between agents and master, no resumption there.
+//! TLS as hume uses it: keys nobody else can read, TLS 1.3 at every port of the master, no resumption at the relay.
 //!
 //! A resumed session is not checked against the client's certificate again, so a revoked agent with a ticket would be
-//! let in: the relay gives out no tickets and the client asks for none. The web port also speaks TLS 1.2, for old tools.
+//! let in: the relay gives out no tickets and the client asks for none. Servers of others may speak TLS 1.2.
 
 use std::fmt;
 use std::io::Read;
@@ -231,10 +231,10 @@ pub fn check_client(identity: &Identity, roots: &Roots, now: Timestamp) -> Resul
     verified.map(drop).map_err(TlsError::Unusable)
 }
 
-/// For the web port: TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, no client certificate.
+/// For the web port: TLS 1.3, HTTP/2 and HTTP/1.1, no client certificate.
 pub fn web_server(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13, &TLS12])
+        .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Unusable)?
         .with_no_client_auth()
         .with_single_cert(identity.chain.clone(), identity.key.clone_key())

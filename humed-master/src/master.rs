@@ -220,8 +220,8 @@ impl Master {
         let limits = AcceptLimits { connections_max: relay::SESSIONS_MAX, ..AcceptLimits::default() };
         let relay_port =
             Port::open("relay.listen", config.relay.listen, relay_config, limits, &metrics).await?;
-        let limits = AcceptLimits { connections_max: web::CONNECTIONS_MAX, ..AcceptLimits::default() };
-        let web_port = Port::open("web.listen", config.web.listen, web_config, limits, &metrics).await?;
+        let web_port =
+            Port::open("web.listen", config.web.listen, web_config, web::limits(), &metrics).await?;
         let enroll = match own {
             Some(own) => Some(Enrolment::open(&config, own, &registry, relay_port.address, &metrics).await?),
             None => None,
@@ -342,16 +342,17 @@ impl Master {
             (rooms.spawner(web::CONNECTIONS_MAX), rooms.spawner(web::CONNECTIONS_MAX));
         tracing::info!(address = %web_port.address, "web listening on {}", web_port.address);
         tracing::info!(path = %config.web.socket.display(), "web listening on a socket");
-        rooms.spawn("web accept", |stop| web_port.acceptor.run(stop));
+        let Port { acceptor, accepted, on_refusal, .. } = web_port;
+        rooms.spawn("web accept", |stop| acceptor.run(stop));
         let for_peer = move |accepted: &accept::Accepted| web::for_peer(&over_tls, accepted.peer);
-        rooms.spawn("web", |stop| serve::serve_tls(for_peer, web_port.accepted, tls_connections, stop));
+        rooms.spawn("web", |stop| serve::serve_tls(for_peer, accepted, tls_connections, on_refusal, stop));
         if let Some(Enrolment { port, room, .. }) = enroll {
             tracing::info!(address = %port.address, "hosts join on {}", port.address);
             let connections = rooms.spawner(enroll::CONNECTIONS_MAX);
             rooms.spawn("enroll accept", |stop| port.acceptor.run(stop));
             rooms.spawn("enroll", |stop| {
                 let router = move |accepted: &accept::Accepted| enroll::router(&room, accepted);
-                serve::serve_tls(router, port.accepted, connections, stop)
+                serve::serve_tls(router, port.accepted, connections, port.on_refusal, stop)
             });
         }
         rooms.spawn("web socket", |stop| {
@@ -408,10 +409,11 @@ impl Port {
 
 /// Counts every refusal, and logs what is not a repetition.
 fn on_refusal(port: SocketAddr, metrics: Metrics) -> OnRefusal {
-    let log = Mutex::new(RefusalLog::new());
+    let log = Mutex::new(RefusalLog::default());
     Arc::new(move |refusal| {
         metrics.refused_tls(refusal.kind);
-        let admitted = log.lock().unwrap_or_else(PoisonError::into_inner).admit(&refusal, Instant::now());
+        let key = (refusal.peer.ip(), refusal.kind);
+        let admitted = log.lock().unwrap_or_else(PoisonError::into_inner).admit(key, Instant::now());
         if let Some(left_out) = admitted {
             let (peer, kind) = (refusal.peer, refusal.kind.as_str());
             tracing::warn!(%port, %peer, reason = kind, left_out, "refused a connection: {}", refusal.reason);

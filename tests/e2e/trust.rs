@@ -61,6 +61,7 @@ fn strangers_at_the_relay_are_refused_counted_and_logged_once_and_the_agent_neve
         tls::knock(site.master().grpc(), tls::relay(&ca.certificate, Some(&own), &TLS12)).is_some(),
         "TLS 1.2"
     );
+    wait_until("TLS 1.2 is counted", SOON, || count(&site, "old_tls") == 1);
     assert!(tls::knock(site.master().grpc(), shown(&own)).is_none(), "an agent of this CA is let in");
     let before = count(&site, "not_tls");
     let mut plain = TcpStream::connect(site.master().grpc()).unwrap();
@@ -71,7 +72,7 @@ fn strangers_at_the_relay_are_refused_counted_and_logged_once_and_the_agent_neve
     wait_until("plain text is counted", SOON, || count(&site, "not_tls") == before + 1);
 
     let log = site.master().log();
-    for reason in ["no_certificate", "unknown_issuer", "expired", "bad_certificate", "not_tls"] {
+    for reason in ["no_certificate", "unknown_issuer", "expired", "bad_certificate", "not_tls", "old_tls"] {
         let lines = log.lines().filter(|line| line.contains(&format!("reason=\"{reason}\""))).count();
         assert_eq!(lines, 1, "{reason} is logged once from one address:\n{log}");
     }

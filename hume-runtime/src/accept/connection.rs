@@ -6,19 +6,20 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
+
+use super::places::Place;
 
 /// A TLS stream over TCP. Holds its place among the open connections of the accept loop.
 #[derive(Debug)]
 pub struct Connection {
     stream: TlsStream<TcpStream>,
-    _open: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TlsStream<TcpStream>, open: OwnedSemaphorePermit) -> Connection {
-        Connection { stream, _open: open }
+    pub(super) fn new(stream: TlsStream<TcpStream>, place: Place) -> Connection {
+        Connection { stream, _place: place }
     }
 
     /// The protocol the peer and we agreed on, such as `h2`.

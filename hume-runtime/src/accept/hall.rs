@@ -13,12 +13,13 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor as Greeter;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use super::connection::Connection;
+use super::places::{Place, Places};
 use super::refusal::{Refusal, RefusalKind};
 use super::room::{GuestNo, Room, SHAKE_TIME_MIN, Turn};
 use super::{AcceptLimits, Accepted, OnRefusal};
@@ -41,8 +42,7 @@ pub(super) struct Host {
 pub(super) struct Hall {
     host: Host,
     room: Room,
-    connections_max: usize,
-    connections: Arc<Semaphore>,
+    places: Places,
     guests: HashMap<GuestNo, Here>,
     tasks: JoinSet<()>,
     names: HashMap<Id, GuestNo>,
@@ -55,19 +55,18 @@ struct Here {
     peer: SocketAddr,
     task: AbortHandle,
     /// Lets it begin; with its place among the open connections.
-    turn: Option<oneshot::Sender<OwnedSemaphorePermit>>,
+    turn: Option<oneshot::Sender<Place>>,
 }
 
 impl Hall {
     /// Nobody is here.
     pub(super) fn new(host: Host, limits: AcceptLimits, now: Instant) -> Hall {
         let (speak, spoken) = mpsc::channel(GREETED_MAX);
-        let connections_max = limits.connections_max.clamp(1, Semaphore::MAX_PERMITS);
+        let places = Places::new(&limits);
         Hall {
             host,
             room: Room::new(limits, now),
-            connections_max,
-            connections: Arc::new(Semaphore::new(connections_max)),
+            places,
             guests: HashMap::new(),
             tasks: JoinSet::new(),
             names: HashMap::new(),
@@ -144,14 +143,17 @@ impl Hall {
     }
 
     fn begin(&mut self, guest: GuestNo) {
-        let Ok(open) = Arc::clone(&self.connections).try_acquire_owned() else {
-            let why = format!("{} connections are open", self.connections_max);
-            self.dismiss(guest, RefusalKind::TooMany, &why);
-            return;
+        let Some(Here { peer, .. }) = self.guests.get(&guest) else { return };
+        let place = match self.places.take(peer.ip()) {
+            Ok(place) => place,
+            Err(why) => {
+                self.dismiss(guest, RefusalKind::TooMany, &why);
+                return;
+            }
         };
         // One that has just gone takes nothing any more; the place is free again at once.
         if let Some(turn) = self.guests.get_mut(&guest).and_then(|here| here.turn.take()) {
-            drop(turn.send(open));
+            drop(turn.send(place));
         }
     }
 
@@ -171,16 +173,16 @@ async fn receive(
     stream: TcpStream,
     peer: SocketAddr,
     (guest, speak): (GuestNo, mpsc::Sender<GuestNo>),
-    begin: oneshot::Receiver<OwnedSemaphorePermit>,
+    begin: oneshot::Receiver<Place>,
 ) -> Result<(), Refusal> {
     let words = within(host.deadline, peer, "no first words came", greeting(stream)).await?;
     // When the loop has ended, so has this.
     let _ = speak.send(guest).await;
-    let Ok(open) = begin.await else { return Ok(()) };
+    let Ok(place) = begin.await else { return Ok(()) };
     let config = Arc::clone(&host.config.borrow());
     let done = Box::pin(shake(words, config));
     let (stream, certificates) = within(host.deadline, peer, "the handshake was not done", done).await?;
-    let stream = Connection::new(stream, open);
+    let stream = Connection::new(stream, place);
     // The place is kept until somebody takes the connection: a slow consumer slows the loop.
     let _ = host.accepted.send(Accepted { stream, peer, certificates }).await;
     Ok(())

@@ -9,6 +9,7 @@ mod bucket;
 mod connection;
 mod hall;
 mod pause;
+mod places;
 mod refusal;
 mod room;
 
@@ -50,6 +51,8 @@ pub struct AcceptLimits {
     pub handshake_deadline: Duration,
     /// Open connections, those in their handshake included.
     pub connections_max: usize,
+    /// Of these, from one address (64 bits of IPv6).
+    pub connections_of_address_max: usize,
 }
 
 impl Default for AcceptLimits {
@@ -61,6 +64,7 @@ impl Default for AcceptLimits {
             handshakes_per_second: 300,
             handshake_deadline: Duration::from_secs(10),
             connections_max: 10_000,
+            connections_of_address_max: 10_000,
         }
     }
 }

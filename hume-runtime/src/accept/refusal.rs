@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -35,27 +36,33 @@ pub enum RefusalKind {
     BadCertificate,
     /// It does not speak TLS.
     NotTls,
+    /// It speaks an older TLS than 1.3.
+    OldTls,
     /// It did not finish the handshake in time.
     Deadline,
     /// Too many connections are open.
     TooMany,
     /// It said nothing, or did not finish, and others wanted its place.
     Crowded,
+    /// What came through TLS was no request: not HTTP, beyond its bounds, or nothing at all.
+    NoRequest,
     /// Anything else, such as hanging up.
     Other,
 }
 
 impl RefusalKind {
     /// All kinds.
-    pub const ALL: [RefusalKind; 9] = [
+    pub const ALL: [RefusalKind; 11] = [
         RefusalKind::NoCertificate,
         RefusalKind::UnknownIssuer,
         RefusalKind::Expired,
         RefusalKind::BadCertificate,
         RefusalKind::NotTls,
+        RefusalKind::OldTls,
         RefusalKind::Deadline,
         RefusalKind::TooMany,
         RefusalKind::Crowded,
+        RefusalKind::NoRequest,
         RefusalKind::Other,
     ];
 
@@ -67,9 +74,11 @@ impl RefusalKind {
             RefusalKind::Expired => "expired",
             RefusalKind::BadCertificate => "bad_certificate",
             RefusalKind::NotTls => "not_tls",
+            RefusalKind::OldTls => "old_tls",
             RefusalKind::Deadline => "deadline",
             RefusalKind::TooMany => "too_many",
             RefusalKind::Crowded => "crowded",
+            RefusalKind::NoRequest => "no_request",
             RefusalKind::Other => "other",
         }
     }
@@ -84,11 +93,14 @@ impl Refusal {
 }
 
 fn kind_of(error: &rustls::Error) -> RefusalKind {
-    use rustls::Error as Tls;
+    use rustls::{Error as Tls, PeerIncompatible as Peer};
     match error {
         Tls::NoCertificatesPresented => RefusalKind::NoCertificate,
         Tls::InvalidCertificate(certificate) => kind_of_certificate(certificate),
         Tls::InvalidMessage(_) => RefusalKind::NotTls,
+        Tls::PeerIncompatible(
+            Peer::SupportedVersionsExtensionRequired | Peer::Tls12NotOffered | Peer::Tls12NotOfferedOrEnabled,
+        ) => RefusalKind::OldTls,
         // rustls adds kinds; a new one is "other" until it is named here.
         _ => RefusalKind::Other,
     }
@@ -121,12 +133,18 @@ fn chain(error: &io::Error) -> String {
     text
 }
 
-/// Decides which refusals are logged. Pure: the time is passed in.
-#[derive(Debug, Default)]
-pub struct RefusalLog {
-    seen: HashMap<(IpAddr, RefusalKind), Entry>,
-    /// Refusals of addresses for which there was no room.
+/// Decides which refusals are logged: one of each key, who was refused and why, in a minute. Pure: the time is passed in.
+#[derive(Debug)]
+pub struct RefusalLog<K = (IpAddr, RefusalKind)> {
+    seen: HashMap<K, Entry>,
+    /// Refusals for whose keys there was no room.
     overflow: u64,
+}
+
+impl<K> Default for RefusalLog<K> {
+    fn default() -> RefusalLog<K> {
+        RefusalLog { seen: HashMap::new(), overflow: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -135,32 +153,31 @@ struct Entry {
     left_out: u64,
 }
 
-impl RefusalLog {
-    /// Addresses and kinds remembered at the same time.
+impl RefusalLog<()> {
+    /// Keys remembered at the same time.
     pub const ENTRIES_MAX: usize = 1024;
     /// How long a repeated refusal stays silent.
     pub const SILENCE: Duration = Duration::from_mins(1);
+}
 
-    /// Nothing seen yet.
-    pub fn new() -> RefusalLog {
-        RefusalLog::default()
-    }
+const ENTRIES_MAX: usize = RefusalLog::<()>::ENTRIES_MAX;
+const SILENCE: Duration = RefusalLog::<()>::SILENCE;
 
-    /// `Some(left_out)` if this refusal is to be logged; `left_out` like it, or for want of room, were not.
-    pub fn admit(&mut self, refusal: &Refusal, now: Instant) -> Option<u64> {
-        let key = (refusal.peer.ip(), refusal.kind);
+impl<K: Eq + Hash> RefusalLog<K> {
+    /// `Some(left_out)` if a refusal of this key is to be logged; `left_out` like it, or for want of room, were not.
+    pub fn admit(&mut self, key: K, now: Instant) -> Option<u64> {
         if let Some(entry) = self.seen.get_mut(&key) {
-            if now.saturating_duration_since(entry.logged) < Self::SILENCE {
+            if now.saturating_duration_since(entry.logged) < SILENCE {
                 entry.left_out += 1;
                 return None;
             }
             entry.logged = now;
             return Some(std::mem::take(&mut entry.left_out));
         }
-        if self.seen.len() >= Self::ENTRIES_MAX {
+        if self.seen.len() >= ENTRIES_MAX {
             self.forget_old(now);
         }
-        if self.seen.len() >= Self::ENTRIES_MAX {
+        if self.seen.len() >= ENTRIES_MAX {
             self.overflow += 1;
             return None;
         }
@@ -171,7 +188,7 @@ impl RefusalLog {
     fn forget_old(&mut self, now: Instant) {
         let mut untold = 0;
         self.seen.retain(|_, entry| {
-            let fresh = now.saturating_duration_since(entry.logged) < Self::SILENCE;
+            let fresh = now.saturating_duration_since(entry.logged) < SILENCE;
             if !fresh {
                 untold += entry.left_out;
             }
@@ -185,31 +202,30 @@ impl RefusalLog {
 mod tests {
     use super::*;
 
-    fn refusal(last: u32, kind: RefusalKind) -> Refusal {
-        let peer = SocketAddr::new(IpAddr::V4(last.into()), 4863);
-        Refusal { peer, kind, reason: String::new() }
+    fn refusal(last: u32, kind: RefusalKind) -> (IpAddr, RefusalKind) {
+        (IpAddr::V4(last.into()), kind)
     }
 
     #[test]
     fn an_address_is_logged_once_a_minute_per_kind() {
-        let (mut log, start) = (RefusalLog::new(), Instant::now());
-        assert_eq!(log.admit(&refusal(1, RefusalKind::Expired), start), Some(0));
-        assert_eq!(log.admit(&refusal(1, RefusalKind::Expired), start), None);
-        assert_eq!(log.admit(&refusal(1, RefusalKind::NotTls), start), Some(0));
-        assert_eq!(log.admit(&refusal(2, RefusalKind::Expired), start), Some(0));
-        let later = start + RefusalLog::SILENCE;
-        assert_eq!(log.admit(&refusal(1, RefusalKind::Expired), later), Some(1));
+        let (mut log, start) = (RefusalLog::default(), Instant::now());
+        assert_eq!(log.admit(refusal(1, RefusalKind::Expired), start), Some(0));
+        assert_eq!(log.admit(refusal(1, RefusalKind::Expired), start), None);
+        assert_eq!(log.admit(refusal(1, RefusalKind::NotTls), start), Some(0));
+        assert_eq!(log.admit(refusal(2, RefusalKind::Expired), start), Some(0));
+        let later = start + SILENCE;
+        assert_eq!(log.admit(refusal(1, RefusalKind::Expired), later), Some(1));
     }
 
     #[test]
     fn a_flood_from_many_addresses_is_bounded_and_counted() {
-        let (mut log, start) = (RefusalLog::new(), Instant::now());
+        let (mut log, start) = (RefusalLog::default(), Instant::now());
         let lines =
-            (0..5000).filter(|n| log.admit(&refusal(*n, RefusalKind::NotTls), start).is_some()).count();
-        assert_eq!(lines, RefusalLog::ENTRIES_MAX);
-        let later = start + RefusalLog::SILENCE;
-        let left_out = log.admit(&refusal(9999, RefusalKind::NotTls), later);
-        assert_eq!(left_out, Some(5000 - RefusalLog::ENTRIES_MAX as u64));
+            (0..5000).filter(|n| log.admit(refusal(*n, RefusalKind::NotTls), start).is_some()).count();
+        assert_eq!(lines, ENTRIES_MAX);
+        let later = start + SILENCE;
+        let left_out = log.admit(refusal(9999, RefusalKind::NotTls), later);
+        assert_eq!(left_out, Some(5000 - ENTRIES_MAX as u64));
         assert_eq!(log.seen.len(), 1);
     }
 

@@ -22,10 +22,10 @@ pub(super) struct GuestNo(u64);
 
 /// What one subscriber of a network has: an IPv4 address, or 64 bits of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Origin(IpAddr);
+pub(super) struct Origin(IpAddr);
 
 impl Origin {
-    fn of(address: IpAddr) -> Origin {
+    pub(super) fn of(address: IpAddr) -> Origin {
         match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = address.to_bits() >> 64 << 64;

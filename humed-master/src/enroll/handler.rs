@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::{Extension, Json};
 use hume_core::{AgentId, ErrorClass, HostName};
 use hume_proto::join::{JoinAnswer, JoinRequest};
@@ -14,9 +15,8 @@ use hume_runtime::clock;
 use hume_runtime::pki::PublicKey;
 use hume_runtime::pki::join::{CHANNEL_BYTES, is_proof};
 
-use super::Enroll;
 use super::throttle::Turn;
-use crate::metrics::Refused;
+use super::{BODY_BYTES_MAX, Enroll};
 use crate::registry::{Actor, JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
 
 /// What the handler knows of the connection.
@@ -30,23 +30,21 @@ pub(super) struct Connection {
 pub(super) async fn join(
     State(enroll): State<Enroll>,
     Extension(connection): Extension<Connection>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<JoinAnswer>, Refusal> {
     let address = connection.peer.ip();
     let actor = Actor { name: "a host".to_owned(), address: address.to_string() };
     let turn = enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).turn(address, Instant::now());
     if let Turn::Later { is_news } = turn {
-        enroll.metrics.refused(Refused::Join);
+        (enroll.tell)(address, "it failed too often, and waits");
         if is_news {
-            tracing::warn!(%address, "a host failed to join too often, and waits");
             note(&enroll, actor, String::new(), "failed too often").await;
         }
         return Err(Refusal::new(ErrorClass::Busy, "too many failures: try again in a minute", None));
     }
-    let joined = answer(&enroll, &connection, actor, &body).await;
+    let joined = answer(&enroll, &connection, actor, body.as_deref()).await;
     if let Err(refusal) = &joined {
-        enroll.metrics.refused(Refused::Join);
-        tracing::warn!(%address, reason = refusal.problem().detail, "refused to let a host join");
+        (enroll.tell)(address, &refusal.problem().detail);
         if refusal.problem().code != ErrorClass::Internal.as_str() {
             enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).failed(address, Instant::now());
         }
@@ -58,9 +56,10 @@ async fn answer(
     enroll: &Enroll,
     connection: &Connection,
     actor: Actor,
-    body: &[u8],
+    body: Result<&[u8], &BytesRejection>,
 ) -> Result<JoinAnswer, Refusal> {
-    let (wish, proven) = match read(connection, body) {
+    let too_long = |_: &BytesRejection| format!("the request is not whole, or beyond {BODY_BYTES_MAX} bytes");
+    let (wish, proven) = match body.map_err(too_long).and_then(|body| read(connection, body)) {
         Ok(read) => read,
         Err(why) => {
             note(enroll, actor, String::new(), "the request is wrong").await;

@@ -6,11 +6,11 @@
 mod handler;
 mod throttle;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, OriginalUri, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -18,17 +18,19 @@ use axum::{Extension, Router};
 use hume_core::ErrorClass;
 use hume_proto::join::JOIN_PATH;
 use hume_proto::web::{Refusal, no_store, not_found};
-use hume_runtime::accept::{AcceptLimits, Accepted};
+use hume_runtime::accept::{AcceptLimits, Accepted, RefusalLog};
 use hume_runtime::pki::join::{CHANNEL_BYTES, CHANNEL_LABEL};
 use serde::Deserialize;
 
 use self::handler::Connection;
 use self::throttle::Throttle;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::registry::{Issuer, Registry};
 
 /// Connections at the same time.
 pub const CONNECTIONS_MAX: usize = 64;
+/// Of these, from one address.
+const CONNECTIONS_OF_ADDRESS_MAX: usize = 16;
 /// What a host sends has at most this many bytes.
 const BODY_BYTES_MAX: usize = 32 * 1024;
 /// A request must be whole, and answered, within this time.
@@ -58,6 +60,7 @@ pub fn limits() -> AcceptLimits {
         handshakes_max: CONNECTIONS_MAX,
         handshakes_per_second: ACCEPTS_PER_SECOND,
         connections_max: CONNECTIONS_MAX,
+        connections_of_address_max: CONNECTIONS_OF_ADDRESS_MAX,
         ..AcceptLimits::default()
     }
 }
@@ -68,23 +71,56 @@ pub struct Enroll {
     registry: Registry,
     issuer: Issuer,
     relay_port: u16,
-    metrics: Metrics,
+    tell: Tell,
     throttle: Arc<Mutex<Throttle>>,
 }
+
+/// Gets every refusal: who it is, and why.
+type Tell = Arc<dyn Fn(IpAddr, &str) + Send + Sync>;
 
 impl Enroll {
     /// Lets hosts join this registry, with certificates of this issuer, for a relay on this port.
     pub fn new(registry: Registry, issuer: Issuer, relay_port: u16, metrics: Metrics) -> Enroll {
-        Enroll { registry, issuer, relay_port, metrics, throttle: Arc::default() }
+        Enroll { registry, issuer, relay_port, tell: tell(metrics), throttle: Arc::default() }
     }
 }
 
+/// Counts every refusal, and logs what is not a repetition.
+fn tell(metrics: Metrics) -> Tell {
+    let log = Mutex::new(RefusalLog::default());
+    Arc::new(move |address, reason| {
+        metrics.refused(Refused::Join);
+        let key = (address, reason.to_owned());
+        let admitted = log.lock().unwrap_or_else(PoisonError::into_inner).admit(key, Instant::now());
+        if let Some(left_out) = admitted {
+            tracing::warn!(%address, reason, left_out, "refused to let a host join");
+        }
+    })
+}
+
 /// Whoever is too slow with what it says holds its place no longer than this.
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Refusal::new(ErrorClass::Busy, "the request took too long", None).into_response(),
+async fn in_time(
+    State(tell): State<Tell>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Ok(response) = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
+        return response;
     }
+    let why = "the request took too long";
+    tell(connection.peer.ip(), why);
+    Refusal::new(ErrorClass::Busy, why, None).into_response()
+}
+
+/// There is nothing else here.
+async fn elsewhere(
+    State(enroll): State<Enroll>,
+    Extension(connection): Extension<Connection>,
+    uri: OriginalUri,
+) -> Refusal {
+    (enroll.tell)(connection.peer.ip(), "it asked for something else than to join");
+    not_found(uri).await
 }
 
 /// What can be asked over this connection.
@@ -95,10 +131,11 @@ pub fn router(enroll: &Enroll, accepted: &Accepted) -> Router {
     let channel = tls.export_keying_material(&mut channel, CHANNEL_LABEL, None).is_ok().then_some(channel);
     Router::new()
         .route(JOIN_PATH, post(handler::join))
-        .fallback(not_found)
+        .fallback(elsewhere)
+        .method_not_allowed_fallback(elsewhere)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(no_store))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&enroll.tell), in_time))
         .layer(Extension(Connection { peer: accepted.peer, channel }))
         .with_state(enroll.clone())
 }
@@ -113,13 +150,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_never_ends_is_cut_off_in_time() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&told);
+        let tell: Tell = Arc::new(move |address, why| noted.lock().unwrap().push((address, why.to_owned())));
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
         let router = Router::new()
             .route(JOIN_PATH, post(async |_: Bytes| "never"))
-            .layer(middleware::from_fn(in_time));
+            .layer(middleware::from_fn_with_state(tell, in_time))
+            .layer(Extension(Connection { peer, channel: None }));
         let body = Body::from_stream(tokio_stream::pending::<Result<Bytes, std::io::Error>>());
         let started = tokio::time::Instant::now();
         let answer = router.oneshot(Request::post(JOIN_PATH).body(body).unwrap()).await.unwrap();
         assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(started.elapsed(), REQUEST_TIME_MAX);
+        assert_eq!(*told.lock().unwrap(), [(peer.ip(), "the request took too long".to_owned())]);
     }
 }

@@ -17,6 +17,7 @@ use super::clones::{Clones, Standing};
 use super::directory::{Directory, Place};
 use super::renewing::{Issuing, Sent};
 use super::session::{Command, Now, Renewing, Session, Signal};
+use super::told::Told;
 use super::turns::Turns;
 use crate::intake::{Intake, Parcel, SessionNo, Visitor};
 use crate::metrics::{Metrics, Refused};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) directory: Directory,
     pub(super) clones: Clones,
     pub(super) turns: Turns,
+    pub(super) told: Told,
     pub(super) agents: View,
     pub(super) issuing: Option<Issuing>,
     pub(super) stop: Stop,
@@ -58,8 +60,6 @@ struct Drive {
     place: Option<(SessionNo, Place)>,
     /// For which hosts the agent may report, as it was told.
     hosts: HostPatterns,
-    /// Why the last event was put into quarantine.
-    set_aside: Option<String>,
     /// The agent said goodbye.
     goodbye: bool,
 }
@@ -89,7 +89,6 @@ pub(super) async fn drive(
         sent: None,
         place: None,
         hosts: HostPatterns::default(),
-        set_aside: None,
         goodbye: false,
     };
     loop {
@@ -249,25 +248,30 @@ impl Drive {
         if standing == Standing::Only {
             return None;
         }
-        tracing::error!(%agent, address, host = hello.host, "two processes use one agent's identity; each is heard in turn");
+        let what = "two processes use one agent's identity; each is heard in turn";
+        if let Some(left_out) = self.shared.told.is_news(*agent, what) {
+            tracing::error!(%agent, address, host = hello.host, left_out, "{what}");
+        }
         let why = "another process uses this agent's identity, and it is that one's turn: give one of the two hosts a \
                    certificate and a spool of its own";
         (standing == Standing::OutOfTurn).then(|| why.to_owned())
     }
 
     /// What the administrator should know of a frame.
-    fn tell(&mut self, frame: &MasterFrame) {
+    fn tell(&self, frame: &MasterFrame) {
         match frame {
-            MasterFrame::Quarantined(Quarantined { epoch, seq, detail, .. }) => {
+            MasterFrame::Quarantined(Quarantined { epoch, seq, code, detail }) => {
                 // Of a flood of the same kind one line is enough; all of them are counted.
-                if self.set_aside.as_ref() != Some(detail) {
-                    let agent = self.visitor.agent;
-                    tracing::warn!(%agent, %epoch, %seq, why = detail, "put an event into quarantine");
-                    self.set_aside = Some(detail.clone());
+                let agent = self.visitor.agent;
+                if let Some(left_out) = self.shared.told.is_news(agent, code) {
+                    tracing::warn!(%agent, %epoch, %seq, why = detail, left_out, "put an event into quarantine");
                 }
             }
             MasterFrame::GoAway(away) if away.reason == GoAwayReason::Protocol => {
                 self.shared.metrics.refused(Refused::Protocol);
+            }
+            MasterFrame::GoAway(away) if away.reason == GoAwayReason::CloneSuspected => {
+                self.shared.metrics.refused(Refused::Agent);
             }
             MasterFrame::Welcome(_)
             | MasterFrame::Ack(_)
@@ -309,7 +313,9 @@ impl Drive {
         }
         let Visitor { agent, address, .. } = &self.visitor;
         if let Some(why) = &error {
-            tracing::warn!(%agent, address, why, "session ended");
+            if let Some(left_out) = self.shared.told.is_news(*agent, why) {
+                tracing::warn!(%agent, address, why, left_out, "session ended");
+            }
         } else {
             tracing::info!(%agent, address, "agent disconnected");
         }

@@ -8,6 +8,7 @@ mod drive;
 mod peer;
 mod renewing;
 mod session;
+mod told;
 mod turns;
 
 use std::convert::Infallible;
@@ -29,9 +30,10 @@ use tonic::transport::Server;
 use self::clones::Clones;
 use self::directory::Directory;
 use self::drive::Shared;
-use self::peer::AgentStream;
 pub use self::peer::Peer;
+use self::peer::{AgentStream, Porch};
 pub use self::renewing::Issuing;
+use self::told::Told;
 use self::turns::Turns;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -98,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Relay<S> {
             directory: Directory::default(),
             clones: Clones::default(),
             turns: Turns::default(),
+            told: Told::default(),
             agents,
             issuing,
             stop: stop.clone(),
@@ -105,8 +108,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Relay<S> {
         };
         let cuts = cuts(shared.agents.clone(), shared.directory.clone());
         let handler = Arc::new(Handler { shared, sessions });
+        let porch = Porch::new(Arc::clone(&on_refusal), stop.clone());
         let connections = ReceiverStream::new(accepted).filter_map(move |accepted| {
-            match AgentStream::new(accepted, trust_domain.as_deref()) {
+            match AgentStream::new(accepted, trust_domain.as_deref(), &porch) {
                 Ok(stream) => Some(Ok::<_, std::io::Error>(stream)),
                 Err(refusal) => {
                     on_refusal(refusal);

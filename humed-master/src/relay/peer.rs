@@ -1,17 +1,20 @@
 //! Who is at the other end of a connection: the certificate's word, before a frame is read.
 //!
-//! A connection without a session is cut after [`IDLE_TIME_MAX`], so that open connections cost an attacker something.
+//! A connection without a session is cut after [`IDLE_TIME_MAX`], so that open connections cost an attacker something; one that ends
+//! without ever having had one is told to the one who counts refusals.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hume_core::AgentId;
-use hume_runtime::accept::{Accepted, Refusal, RefusalKind};
+use hume_runtime::accept::{Accepted, OnRefusal, Refusal, RefusalKind};
+use hume_runtime::task_group::Stop;
 use hume_runtime::tls::{self, PeerAgent};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -21,6 +24,8 @@ use crate::intake::Visitor;
 
 /// A connection must have begun a session within this time.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
+/// Connections of one agent: it needs one, and a second while the first one ends.
+const CONNECTIONS_OF_AGENT_MAX: usize = 8;
 
 /// The agent of a connection.
 #[derive(Clone, Debug)]
@@ -42,13 +47,82 @@ pub(super) struct AgentStream<S> {
     connection: S,
     peer: Peer,
     idle: Pin<Box<Sleep>>,
+    ending: Ending,
+}
+
+/// What connections need of the relay: who counts refusals, how many there are of each agent, and when it is over.
+#[derive(Clone)]
+pub(super) struct Porch {
+    on_refusal: OnRefusal,
+    open: Arc<Mutex<HashMap<AgentId, usize>>>,
+    stop: Stop,
+}
+
+impl Porch {
+    pub(super) fn new(on_refusal: OnRefusal, stop: Stop) -> Porch {
+        Porch { on_refusal, open: Arc::default(), stop }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<AgentId, usize>> {
+        // Every statement leaves it whole, so a poisoned lock is still right.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more connection of this agent; why it may not have one, if so.
+    fn enter(&self, agent: AgentId) -> Result<(), String> {
+        let mut open = self.open();
+        let own = open.entry(agent).or_default();
+        if *own >= CONNECTIONS_OF_AGENT_MAX {
+            return Err(format!("{CONNECTIONS_OF_AGENT_MAX} connections of agent {agent} are open"));
+        }
+        *own += 1;
+        Ok(())
+    }
+
+    fn leave(&self, agent: AgentId) {
+        let mut open = self.open();
+        if let Some(own) = open.get_mut(&agent) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&agent);
+            }
+        }
+    }
+}
+
+/// Frees the place of a connection that ends, and tells of one that never was a session.
+struct Ending {
+    porch: Porch,
+    agent: AgentId,
+    address: SocketAddr,
+    has_session: Arc<AtomicBool>,
+    was_idle: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.porch.leave(self.agent);
+        if self.has_session.load(Ordering::Relaxed) || self.porch.stop.is_set() {
+            return;
+        }
+        let (kind, reason) = if self.was_idle {
+            (RefusalKind::Deadline, format!("no session was begun within {} s", IDLE_TIME_MAX.as_secs()))
+        } else {
+            (RefusalKind::NoRequest, "it ended without a session".to_owned())
+        };
+        (self.porch.on_refusal)(Refusal { peer: self.address, kind, reason });
+    }
 }
 
 impl<S> AgentStream<S> {
     /// The agent that the certificate names; it must be of this site, if the CA names one.
     /// # Errors
-    /// [`Refusal`]: the certificate is one of this CA, but names no agent of this site.
-    pub(super) fn new(accepted: Accepted<S>, trust_domain: Option<&str>) -> Result<AgentStream<S>, Refusal> {
+    /// [`Refusal`]: the certificate is one of this CA, but names no agent of this site, or one with too many connections.
+    pub(super) fn new(
+        accepted: Accepted<S>,
+        trust_domain: Option<&str>,
+        porch: &Porch,
+    ) -> Result<AgentStream<S>, Refusal> {
         let Accepted { stream, peer: address, certificates } = accepted;
         let refusal = |kind, reason: String| Refusal { peer: address, kind, reason };
         let certificate = certificates
@@ -59,7 +133,12 @@ impl<S> AgentStream<S> {
         let peer =
             visitor(agent, address, trust_domain).map_err(|why| refusal(RefusalKind::BadCertificate, why))?;
         let peer = Peer { visitor: peer, has_session: Arc::default() };
-        Ok(AgentStream { connection: stream, peer, idle: Box::pin(tokio::time::sleep(IDLE_TIME_MAX)) })
+        let agent = peer.visitor.agent;
+        porch.enter(agent).map_err(|why| refusal(RefusalKind::TooMany, why))?;
+        let has_session = Arc::clone(&peer.has_session);
+        let ending = Ending { porch: porch.clone(), agent, address, has_session, was_idle: false };
+        let idle = Box::pin(tokio::time::sleep(IDLE_TIME_MAX));
+        Ok(AgentStream { connection: stream, peer, idle, ending })
     }
 }
 
@@ -97,6 +176,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for AgentStream<S> {
             && !self.peer.has_session.load(Ordering::Relaxed)
             && self.idle.as_mut().poll(cx).is_ready()
         {
+            self.ending.was_idle = true;
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -16,6 +16,7 @@ use hume_core::ErrorClass;
 use hume_core::policy::TaskPatterns;
 use hume_core::scope::{HostPatterns, Role, Scope};
 use hume_proto::web::Refusal;
+use hume_runtime::accept::RefusalLog;
 use hume_runtime::{clock, tls};
 use serde::{Deserialize, Deserializer, de};
 
@@ -119,6 +120,8 @@ struct Keys {
     /// Made by `humeconfig api-token`: nobody can guess one.
     made: Passes,
     failures: Failures,
+    /// Addresses that asked without a token.
+    tokenless: Mutex<RefusalLog<IpAddr>>,
 }
 
 /// Why somebody is not let in. Which token was close, has ended or never was is not said.
@@ -132,7 +135,8 @@ enum NotAdmitted {
 impl Guard {
     /// For the network: a token is needed.
     pub fn of_network(config: &WebConfig, made: Passes, metrics: Metrics) -> Guard {
-        let keys = Keys { configured: config.token.clone(), made, failures: Failures::default() };
+        let (failures, tokenless) = (Failures::default(), Mutex::default());
+        let keys = Keys { configured: config.token.clone(), made, failures, tokenless };
         Guard { keys: Some(Arc::new(keys)), access: config.metrics, metrics }
     }
 
@@ -169,7 +173,8 @@ impl Guard {
             NotAdmitted::Wrong(Failure::Last) => {
                 "too many wrong tokens: none of this address is compared for a minute"
             }
-            NotAdmitted::NoToken | NotAdmitted::Wrong(Failure::Another) | NotAdmitted::TooMany => return,
+            NotAdmitted::NoToken => return self.tell_tokenless(peer, now),
+            NotAdmitted::Wrong(Failure::Another) | NotAdmitted::TooMany => return,
         };
         tracing::warn!(%peer, "{outcome}");
         if let Some(keys) = &self.keys
@@ -177,6 +182,15 @@ impl Guard {
         {
             let actor = Actor { name: "a stranger".to_owned(), address: peer.to_string() };
             keys.made.note_refusal(actor, outcome, clock::now());
+        }
+    }
+
+    /// Whoever asks without a token changes nothing and guesses nothing: a line a minute.
+    fn tell_tokenless(&self, peer: IpAddr, now: Instant) {
+        let Some(keys) = &self.keys else { return };
+        let is_news = keys.tokenless.lock().unwrap_or_else(PoisonError::into_inner).admit(peer, now);
+        if let Some(left_out) = is_news {
+            tracing::warn!(%peer, left_out, "a question came without a token");
         }
     }
 }

@@ -20,6 +20,7 @@ use axum::middleware;
 use axum::routing::get;
 use axum::{Extension, Router};
 use hume_proto::web::{bound_question, no_store, not_found, wrong_method};
+use hume_runtime::accept::AcceptLimits;
 use serde::Deserialize;
 
 use self::auth::Peer;
@@ -28,6 +29,17 @@ pub use self::state::WebState;
 
 /// Connections at the same time, on each of the two ways in.
 pub const CONNECTIONS_MAX: usize = 512;
+/// Of these over HTTPS, from one address.
+const CONNECTIONS_OF_ADDRESS_MAX: usize = 256;
+
+/// The limits of the port.
+pub fn limits() -> AcceptLimits {
+    AcceptLimits {
+        connections_max: CONNECTIONS_MAX,
+        connections_of_address_max: CONNECTIONS_OF_ADDRESS_MAX,
+        ..AcceptLimits::default()
+    }
+}
 
 /// The section `[web]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

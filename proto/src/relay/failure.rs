@@ -26,6 +26,10 @@ impl From<tonic::Status> for FrameError {
         {
             return FrameError::clone(error);
         }
+        // Nobody sends it: the length in front of a frame is beyond the bound.
+        if status.code() == tonic::Code::OutOfRange {
+            return FrameError::Malformed("it has too many bytes");
+        }
         FrameError::Broken {
             class: crate::status::class_of_grpc(status.code() as i32),
             detail: chain(&status),
