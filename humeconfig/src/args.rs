@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
 use crate::orders::{
-    AGENTS_EXAMPLES, API_TOKEN_EXAMPLES, AgentsArgs, ApiTokenArgs, JOIN_EXAMPLES, JoinArgs, TOKEN_EXAMPLES,
-    TokenArgs,
+    AGENTS_EXAMPLES, API_TOKEN_EXAMPLES, AgentsArgs, ApiTokenArgs, CA_EXAMPLES, CaArgs, JOIN_EXAMPLES,
+    JoinArgs, TOKEN_EXAMPLES, TokenArgs,
 };
 use crate::set::args::SetArgs;
 use crate::wizard::WizardArgs;
@@ -84,7 +84,8 @@ impl Args {
                 | Command::Agents(_)
                 | Command::Token(_)
                 | Command::Join(_)
-                | Command::ApiToken(_),
+                | Command::ApiToken(_)
+                | Command::Ca(_),
             ) => false,
             None => self.set.file.quiet,
         }
@@ -126,6 +127,9 @@ pub enum Command {
     /// Make, list and revoke tokens of the API of the master of this machine.
     #[command(before_help = API_TOKEN_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     ApiToken(ApiTokenArgs),
+    /// Show the CA of the master of this machine, let another one sign, and take the key of the root elsewhere.
+    #[command(before_help = CA_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Ca(CaArgs),
 }
 
 /// `humeconfig init`.

@@ -178,6 +178,22 @@ pub enum Failure {
         /// What was asked for.
         name: String,
     },
+    /// The key of the root would stand on a screen.
+    #[error(
+        "the key of the root is not shown on a terminal unless you ask for it with `-`: name a file, such as `humeconfig ca export-root hume-root.key`"
+    )]
+    KeyOnTerminal,
+    /// The key of the root would be nowhere.
+    #[error(
+        "--remove wants a file that can be read back before the key goes: `humeconfig ca export-root --remove FILE`"
+    )]
+    NoCopy,
+    /// A file is in the way of the key.
+    #[error("{} exists already and holds something else: choose another name, nothing was changed", path.display())]
+    KeyFileExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The steps could not be told; all of them were done.
     #[error("could not write to the standard output, though everything was made")]
     Output(#[source] io::Error),
@@ -190,10 +206,13 @@ impl Failure {
             Failure::Pki(PkiError::Name(_) | PkiError::TrustDomain(_))
             | Failure::Ca(CaFolderError::Pki(PkiError::Name(_) | PkiError::TrustDomain(_)))
             | Failure::OutIsMaster { .. }
+            | Failure::KeyOnTerminal
+            | Failure::NoCopy
             | Failure::NoToken
             | Failure::Machine { .. } => exit::USAGE,
             Failure::SiteExists { .. }
             | Failure::AgentExists { .. }
+            | Failure::KeyFileExists { .. }
             | Failure::Socket(_)
             | Failure::File(_) => exit::CANNOT_CREATE,
             Failure::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -196,3 +196,46 @@ pub enum ApiTokenOrder {
         name: String,
     },
 }
+
+pub(crate) const CA_EXAMPLES: &str = "\
+Examples:
+  humeconfig ca show
+  humeconfig ca export-root --remove /media/safe/hume-root.key
+  humeconfig ca rotate --root-key /media/safe/hume-root.key";
+
+/// `humeconfig ca`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CaArgs {
+    /// Folder of the master: its master.toml says where the socket is.
+    #[arg(long, value_name = "DIR", default_value = "/etc/hume", global = true)]
+    pub dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub order: CaOrder,
+}
+
+/// What to do with the CA.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CaOrder {
+    /// Show root, issuing CA and the master's certificate, and where the key of the root is.
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let another issuing CA take over, at once: sessions go on, and what the one before issued stays good until it ends.
+    Rotate {
+        /// The key of the root, for this order alone, when it is not on the master's machine; - reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+    },
+    /// Write the key of the root to a file, for its owner alone; it is needed for nothing but a rotation.
+    ExportRoot {
+        /// The file, which must not exist, or - for standard output; without it standard output, if that is no terminal.
+        #[arg(value_name = "FILE|-")]
+        file: Option<PathBuf>,
+        /// Take the key from the master's machine, after the file is on disk and was read back.
+        #[arg(long)]
+        remove: bool,
+    },
+}

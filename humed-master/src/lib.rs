@@ -1,9 +1,10 @@
 //! The master: gathers what agents report, keeps it, and answers.
 //!
-//! Rooms import only to the right: master → relay, enroll, web, admin, pump → intake → store, registry; anybody may count in `metrics`.
+//! Rooms import only to the right: master → relay, enroll, web, admin, pump → intake, ca → store, registry; anybody may count in `metrics`.
 
 pub mod admin;
 pub mod args;
+pub mod ca;
 pub mod config;
 pub mod enroll;
 pub mod intake;

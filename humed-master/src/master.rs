@@ -26,9 +26,9 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
-use self::certificates::{Certificates, Joining, Loaded, OwnCa};
 pub use self::copies::{CopiesError, backup, restore};
 use crate::admin::{self, Admin, Doorway};
+use crate::ca::{self, Ca, Custodian, OwnPorts, Ports};
 use crate::config::{self, Config};
 use crate::enroll::{self, Enroll};
 use crate::intake::Intake;
@@ -121,7 +121,7 @@ pub struct Master {
     config: Config,
     metrics: Metrics,
     trust_domain: Option<String>,
-    certificates: Certificates,
+    certificates: ca::Opened,
     enroll: Option<Enrolment>,
     relay_port: Port,
     web_port: Port,
@@ -147,28 +147,26 @@ struct Enrolment {
     room: Enroll,
     doorway: Doorway,
     issuer: Issuer,
-    joining: Joining,
 }
 
 impl Enrolment {
     async fn open(
         config: &Config,
-        own: OwnCa,
+        own: OwnPorts,
         registry: &Registry,
         relay: SocketAddr,
         metrics: &Metrics,
     ) -> Result<Enrolment, MasterError> {
-        let OwnCa { ca, enroll } = own;
+        let OwnPorts { enroll, signing } = own;
+        let ca = Arc::clone(&signing.borrow());
         certificates::publish_root(config, &ca)?;
-        let (shown, wanted) = watch::channel(enroll);
         let port =
-            Port::open("enroll.listen", config.enroll.listen, wanted, enroll::limits(), metrics).await?;
+            Port::open("enroll.listen", config.enroll.listen, enroll, enroll::limits(), metrics).await?;
         let doorway = certificates::doorway(config, &ca, port.address.port());
         let doorway = doorway.unwrap_or_else(|| unreachable!("the CA that was loaded has a root"));
-        let (signing, signs) = watch::channel(ca);
-        let issuer = Issuer::new(signs, config.ca.certificate_life);
+        let issuer = Issuer::new(signing, config.ca.certificate_life);
         let room = Enroll::new(registry.clone(), issuer.clone(), relay.port(), metrics.clone());
-        Ok(Enrolment { port, room, doorway, issuer, joining: Joining { signing, shown } })
+        Ok(Enrolment { port, room, doorway, issuer })
     }
 }
 
@@ -176,7 +174,7 @@ impl Enrolment {
 /// # Errors
 /// [`MasterError::Tls`], [`MasterError::Transfer`].
 pub fn check(config: &Config, file: &Path) -> Result<(), MasterError> {
-    certificates::check(config)?;
+    ca::check(&certificates::settings(config))?;
     socket::check_path(&config.web.socket)?;
     let host = host_name();
     Ok(hume_transfer::command::check(place(config, file, &host))?)
@@ -207,7 +205,8 @@ impl Master {
         let metrics = Metrics::new(clock::now());
         let path = &config.store.path;
         let lock = sqlite::lock(folder_of(path))?;
-        let Loaded { relay, web, trust_domain, own } = certificates::load(&config, clock::now())?;
+        let (certificates, ports) = ca::open(certificates::settings(&config), clock::now())?;
+        let Ports { relay: relay_config, web: web_config, trust_domain, own } = ports;
         let (store, writer) = SqliteStore::open(path, metrics.clone())
             .map_err(|source| MasterError::Store { path: path.clone(), source })?;
         let writer = writer.with_ballast(config.store.ballast_bytes);
@@ -215,8 +214,6 @@ impl Master {
         let registry_file = folder_of(path).join(registry::FILE);
         let (registry, registry_thread) = Registry::open(&registry_file, strangers)
             .map_err(|source| MasterError::Registry { path: registry_file, source })?;
-        let (relay, relay_config) = watch::channel(relay);
-        let (web, web_config) = watch::channel(web);
         let limits = AcceptLimits { connections_max: relay::SESSIONS_MAX, ..AcceptLimits::default() };
         let relay_port =
             Port::open("relay.listen", config.relay.listen, relay_config, limits, &metrics).await?;
@@ -232,11 +229,7 @@ impl Master {
             config,
             metrics,
             trust_domain,
-            certificates: Certificates {
-                relay,
-                web,
-                joining: enroll.as_ref().map(|one| one.joining.clone()),
-            },
+            certificates,
             enroll,
             relay_port,
             web_port,
@@ -327,7 +320,9 @@ impl Master {
 
         let doorway = enroll.as_ref().map(|enroll| enroll.doorway.clone());
         let passes = registry.good_passes().clone();
-        let admin = Admin { registry: registry.clone(), store: handle.clone(), doorway };
+        let (custodian, ca) = Custodian::new(certificates, registry.clone(), metrics.clone());
+        rooms.spawn("certificates", |stop| custodian.run(stop));
+        let admin = Admin { registry: registry.clone(), store: handle.clone(), doorway, ca: ca.clone() };
         let state = WebState::new(
             handle,
             registry,
@@ -361,7 +356,7 @@ impl Master {
             serve::serve_unix(router, socket, socket_connections, stop)
         });
 
-        rooms.spawn("reload", |stop| reload(config_file, config, certificates, transfers, hangups, stop));
+        rooms.spawn("reload", |stop| reload(config_file, config, ca, transfers, hangups, stop));
         rooms.keep_watch(notify::watchdog(move || status(relay::SESSIONS_MAX - sessions.room(), &numbers)));
         notify::ready();
 
@@ -384,7 +379,7 @@ impl Master {
 fn status(sessions: usize, metrics: &Metrics) -> String {
     let mut text =
         format!("{sessions} agents are connected, {} events came since the start", metrics.events());
-    for trouble in [metrics.store_trouble(), metrics.retention_trouble()].into_iter().flatten() {
+    for trouble in metrics.troubles() {
         text = format!("{trouble}; {text}");
     }
     text
@@ -425,7 +420,7 @@ fn on_refusal(port: SocketAddr, metrics: Metrics) -> OnRefusal {
 async fn reload(
     config_file: PathBuf,
     running: Config,
-    certificates: Certificates,
+    ca: Ca,
     transfers: watch::Sender<Transfers>,
     mut hangups: Hangups,
     stop: Stop,
@@ -436,18 +431,13 @@ async fn reload(
             () = hangups.next() => {}
         }
         notify::reloading();
-        reload_once(&config_file, &running, &certificates, &transfers);
+        reload_once(&config_file, &running, &ca, &transfers).await;
         notify::ready();
     }
 }
 
 /// Certificates change, transfers begin anew, the rest is said to need a restart.
-fn reload_once(
-    config_file: &Path,
-    running: &Config,
-    certificates: &Certificates,
-    transfers: &watch::Sender<Transfers>,
-) {
+async fn reload_once(config_file: &Path, running: &Config, ca: &Ca, transfers: &watch::Sender<Transfers>) {
     let new = match config::load(config_file) {
         Ok(new) => new,
         Err(error) => {
@@ -455,16 +445,8 @@ fn reload_once(
             return;
         }
     };
-    match certificates::load(&new, clock::now()) {
-        Ok(Loaded { relay, web, trust_domain: _, own }) => {
-            certificates.relay.send_replace(relay);
-            certificates.web.send_replace(web);
-            if let (Some(joining), Some(own)) = (&certificates.joining, own) {
-                joining.signing.send_replace(own.ca);
-                joining.shown.send_replace(own.enroll);
-            }
-            tracing::info!("reloaded the certificates; open connections keep theirs");
-        }
+    match ca.reload(certificates::settings(&new)).await {
+        Ok(()) => tracing::info!("reloaded the certificates; open connections keep theirs"),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the certificates stay as they were");
         }

@@ -90,6 +90,25 @@ struct Figures {
     store_refuses: Mutex<Option<String>>,
     /// What keeps the retention from what it should do, if anything does.
     retention_trouble: Mutex<Option<String>>,
+    certificates: Family<Certified, Gauge>,
+    /// What somebody should do about the certificates, if anything.
+    certificate_trouble: Mutex<Option<String>>,
+}
+
+/// A certificate of the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// That which everybody trusts.
+    Root,
+    /// Of the CA that signs.
+    Issuing,
+    /// Its own.
+    Master,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Certified {
+    certificate: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -126,6 +145,8 @@ impl Metrics {
             transfers: Board::default(),
             store_refuses: Mutex::default(),
             retention_trouble: Mutex::default(),
+            certificates: Family::default(),
+            certificate_trouble: Mutex::default(),
         };
         // Every series is there from the start, so that the first refusal is an increase.
         let reasons = RefusalKind::ALL.iter().map(|kind| kind.as_str());
@@ -168,6 +189,11 @@ impl Metrics {
             figures.store_bytes.clone(),
         );
         registry.register("hume_master_store_events", "Events in the store", figures.store_events.clone());
+        registry.register(
+            "hume_master_certificate_end_seconds",
+            "When a certificate of the master ends, in seconds since 1970",
+            figures.certificates.clone(),
+        );
         Metrics(Arc::new(Figures { registry, ..figures }))
     }
 
@@ -220,6 +246,27 @@ impl Metrics {
     /// What keeps the retention from what it should do, if anything does.
     pub fn retention_trouble(&self) -> Option<String> {
         self.0.retention_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes when a certificate ends.
+    pub fn certificate_ends(&self, which: Certificate, end: Timestamp) {
+        let certificate = match which {
+            Certificate::Root => "root",
+            Certificate::Issuing => "issuing",
+            Certificate::Master => "master",
+        };
+        self.0.certificates.get_or_create(&Certified { certificate }).set(end.as_micros() / 1_000_000);
+    }
+
+    /// Notes what somebody should do about the certificates, or that nobody must.
+    pub fn certificates_say(&self, what: Option<String>) {
+        *self.0.certificate_trouble.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What somebody should do, in words: about the store, the retention and the certificates.
+    pub fn troubles(&self) -> Vec<String> {
+        let certificates = self.0.certificate_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        [self.store_trouble(), self.retention_trouble(), certificates].into_iter().flatten().collect()
     }
 
     /// How the transfers are.

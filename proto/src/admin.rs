@@ -1,8 +1,8 @@
 //! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
 //!
 //! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host;
-//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`; `GET` and `POST /api-tokens`, `POST /api-tokens/NAME/revoke`. Failures are
-//! those of `/api/v1` ([`crate::rest::Problem`]).
+//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`; `GET` and `POST /api-tokens`, `POST /api-tokens/NAME/revoke`; `GET /ca`,
+//! `POST /ca/rotate`, `POST /ca/root-key`, `POST /ca/root-key/remove`. Failures are those of `/api/v1` ([`crate::rest::Problem`]).
 
 use hume_core::{AgentId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -154,4 +154,63 @@ pub struct NewAdminApiToken {
     pub hosts: Option<Vec<String>>,
     /// When it ends; null for never.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A certificate, as one tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminCertificate {
+    /// SHA-256 of it, in hexadecimal digits.
+    pub fingerprint: String,
+    /// When it begins.
+    pub begins_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+}
+
+/// The master's own CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminCa {
+    /// The site's name in all certificates.
+    pub trust_domain: String,
+    /// The certificate that everybody trusts.
+    pub root: AdminCertificate,
+    /// The same in PEM.
+    pub root_pem: String,
+    /// Whether its key is on this machine.
+    pub root_key_here: bool,
+    /// The CA that signs.
+    pub issuing: AdminCertificate,
+    /// When another one takes over by itself, if the root's key is here.
+    pub rotation_due_at: Timestamp,
+    /// Those that signed before, and have not ended.
+    pub earlier: Vec<AdminCertificate>,
+    /// The master's own certificate.
+    pub master: AdminCertificate,
+    /// What somebody should do, in words.
+    pub trouble: Option<String>,
+}
+
+/// The wish that another issuing CA takes over. It may hold a secret, so it does not print itself.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminRotation {
+    /// Fingerprint of the one that is to go; when another one signs already, nothing happens.
+    pub instead_of: Option<String>,
+    /// The key of the root in PEM, for this order alone; null for the one that is on the master's machine.
+    pub root_key: Option<String>,
+}
+
+/// The key of the root, to be kept elsewhere. It does not print itself.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AdminRootKey {
+    /// In PEM.
+    pub key: String,
+}
+
+/// The wish that the key of the root goes from the master's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminRootKeyRemoval {
+    /// SHA-256 of the copy, as it was read back, in hexadecimal digits.
+    pub copy_sha256: String,
 }

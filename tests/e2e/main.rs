@@ -31,6 +31,7 @@ mod redact;
 mod registry;
 mod revert;
 mod rights;
+mod rotation;
 mod service_manager;
 mod settings;
 mod storm;

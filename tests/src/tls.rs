@@ -145,3 +145,16 @@ pub fn knock(address: SocketAddr, config: Arc<ClientConfig>) -> Option<String> {
         Err(error) => Some(error.to_string()),
     }
 }
+
+/// SHA-256 of the certificate that a port shows to whoever trusts its CA, in hex.
+///
+/// # Errors
+/// Those of the socket and of the handshake.
+pub fn shown_at(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<String> {
+    let mut stream = connect(TcpStream::connect(address)?, config)?;
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
+    Ok(hume_runtime::tls::fingerprint(shown.expect("a server shows a certificate")))
+}

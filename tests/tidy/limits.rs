@@ -75,6 +75,7 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "of them those that follow", "humed-master/src/web/state.rs", "FOLLOWERS_MAX"),
     (LOCAL, "of them those that follow", "humed-agent/src/web/mod.rs", "FOLLOWERS_MAX"),
     (LOCAL, "of them those that follow", "proto/src/rest/query.rs", "WAIT_SECONDS_MAX"),
+    (LOCAL, "between two looks whether a certificate", "humed-master/src/ca/mod.rs", "LOOK_EVERY"),
     (LOCAL, "tokens of the API", "humed-master/src/registry/passes.rs", "PASSES_MAX"),
     (LOCAL, "tokens of the API", "humed-master/src/registry/passes.rs", "USED_EVERY"),
     (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "FAILURES_PER_MINUTE_MAX"),

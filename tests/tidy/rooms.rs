@@ -69,7 +69,7 @@ const MASTER: Table = &[
     ("config", ImportAll),
     ("relay", Import(&["intake", "registry"])),
     ("enroll", Import(&["registry"])),
-    ("admin", Import(&["registry", "store"])),
+    ("admin", Import(&["ca", "registry", "store"])),
     ("watchdog", Import(&["intake", "store"])),
     ("web", Import(&["registry", "store"])),
     ("pump", Import(&["store"])),
@@ -77,6 +77,7 @@ const MASTER: Table = &[
     ("plan", Import(&["store"])),
     ("routes", Import(&["store"])),
     ("store", Import(&[])),
+    ("ca", Import(&["registry"])),
     ("registry", Import(&[])),
     ("metrics", Import(&[])),
 ];

@@ -11,6 +11,8 @@
 //! The folder is for its owner alone (0700, keys 0600). Each file appears whole or not at all; a certificate and its key are in
 //! one file, so that no crash can part them.
 
+mod rotation;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 
-use super::{Authority, PkiError, PublicKey, SERVER_DAYS, Signed};
+use super::{Authority, MASTER_DAYS, PkiError, PublicKey, Signed};
 use crate::files::{self, FileError};
 use crate::secret::SecretText;
 use crate::tls::{self, Identity, Roots, TlsError};
@@ -34,8 +36,6 @@ const KEY_BEGINS: &str = "-----BEGIN PRIVATE KEY-----";
 const FOLDER_MODE: u32 = 0o700;
 const PUBLIC_MODE: u32 = 0o644;
 const SECRET_MODE: u32 = 0o600;
-/// The master's certificate is made anew when less than this is left of its life.
-const MASTER_LEFT_MIN: Duration = Duration::from_hours(24 * SERVER_DAYS as u64 / 2);
 
 /// The CA cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +46,15 @@ pub enum CaFolderError {
         /// The file.
         path: PathBuf,
     },
-    /// A new issuing CA needs the key of the root.
-    #[error("the key of the root is not here: put {} back for as long as this takes", path.display())]
+    /// The key of the root is needed.
+    #[error("the key of the root is not here ({})", path.display())]
     RootKeyAway {
         /// Where it was.
         path: PathBuf,
     },
+    /// A key was given that has nothing to do with this CA.
+    #[error("the key that was given is not that of this CA's root")]
+    NotTheRootKey,
     /// The configuration names another site.
     #[error("the CA in {} is of the site `{found}`, not of `{expected}` (`ca.trust_domain`)", path.display())]
     TrustDomain {
@@ -156,44 +159,6 @@ impl CaFolder {
         Ok(())
     }
 
-    /// A new issuing CA takes the place of the present one, whose certificates stay valid until they end.
-    /// # Errors
-    /// [`CaFolderError::RootKeyAway`]; nothing has changed then.
-    pub fn rotate(&mut self, now: Timestamp) -> Result<(), CaFolderError> {
-        let key = self.path.join(ROOT_KEY);
-        if !key.exists() {
-            return Err(CaFolderError::RootKeyAway { path: key });
-        }
-        let root = load_authority(&self.path.join(ROOT), &key)?;
-        let issuing = root.issue_authority(now)?;
-        let old = self.path.join(format!("issuing.{}.pem", &self.issuer_fingerprint()[..16]));
-        files::write(&old, self.issuing.certificate_pem().as_bytes(), PUBLIC_MODE)?;
-        write_pair(&self.path.join(ISSUING), issuing.certificate_pem(), issuing.key_pem())?;
-        self.issuing = issuing;
-        Ok(())
-    }
-
-    /// Whether the key of the root is here.
-    pub fn has_root_key(&self) -> bool {
-        self.path.join(ROOT_KEY).exists()
-    }
-
-    /// The key of the root, in PEM, to be kept elsewhere.
-    /// # Errors
-    /// [`CaFolderError::RootKeyAway`] if it was taken away already.
-    pub fn root_key(&self) -> Result<SecretText, CaFolderError> {
-        let path = self.path.join(ROOT_KEY);
-        if path.exists() { Ok(tls::load_key(&path)?) } else { Err(CaFolderError::RootKeyAway { path }) }
-    }
-
-    /// Takes the key of the root away: whoever has this machine then can make no other issuing CA.
-    /// # Errors
-    /// [`CaFolderError::File`].
-    pub fn remove_root_key(&self) -> Result<(), CaFolderError> {
-        files::remove(&self.path.join(ROOT_KEY))?;
-        Ok(files::sync_dir(&self.path)?)
-    }
-
     /// The name of the site.
     pub fn trust_domain(&self) -> &str {
         self.issuing.trust_domain()
@@ -204,9 +169,18 @@ impl CaFolder {
         &self.root_pem
     }
 
-    /// When the issuing CA ends.
-    pub fn issuing_not_after(&self) -> Timestamp {
-        self.issuing.not_after()
+    /// The root's certificate.
+    /// # Errors
+    /// [`CaFolderError::Tls`].
+    pub fn root(&self) -> Result<Summary, CaFolderError> {
+        Ok(Summary::of(&tls::first_of_pem(&self.root_pem)?)?)
+    }
+
+    /// The certificate of the CA that issues now.
+    /// # Errors
+    /// [`CaFolderError::Tls`].
+    pub fn issuing(&self) -> Result<Summary, CaFolderError> {
+        Ok(Summary::of(&tls::first_of_pem(self.issuing.certificate_pem())?)?)
     }
 
     /// SHA-256 of the issuing CA's certificate, in lower-case hex.
@@ -253,10 +227,7 @@ impl CaFolder {
         if let Some(identity) = self.usable_master(&path, names, addresses, now) {
             return Ok(identity);
         }
-        let issued = self.issuing.issue_server(names, addresses, now)?;
-        let chain = format!("{}{}", issued.certificate_pem, self.issuing.certificate_pem());
-        write_pair(&path, &chain, &issued.key_pem)?;
-        Ok(Identity::load(&path, &path)?)
+        write_master(&path, &self.issuing, names, addresses, now)
     }
 
     fn usable_master(
@@ -268,15 +239,53 @@ impl CaFolder {
     ) -> Option<Identity> {
         let identity = Identity::load(path, path).ok()?;
         let issuer = identity.chain().get(1)?;
-        let left = tls::not_after(identity.certificate()?)?.micros_since(now);
+        let (begins, ends) = tls::validity_of(identity.certificate()?).ok()?;
         let named = tls::names_of(identity.certificate()?);
         let addresses = addresses.iter().map(IpAddr::to_string);
         let is_named = names.iter().cloned().chain(addresses).all(|name| named.contains(&name));
         let is_ours = tls::fingerprint(issuer) == self.issuer_fingerprint();
-        let lives = left > i64::try_from(MASTER_LEFT_MIN.as_micros()).unwrap_or(i64::MAX)
-            || self.issuing.not_after() <= tls::not_after(identity.certificate()?)?;
-        (is_named && is_ours && lives && left > 0).then_some(identity)
+        let is_young = now.micros_since(begins) < ends.micros_since(now);
+        // No other one would last longer.
+        let is_last = self.issuing.not_after() <= ends;
+        let is_valid = begins <= now && now < ends;
+        (is_named && is_ours && is_valid && (is_young || is_last)).then_some(identity)
     }
+}
+
+/// A certificate, as one tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// SHA-256 of it, in lower-case hex.
+    pub fingerprint: String,
+    /// When it begins.
+    pub not_before: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+impl Summary {
+    /// That of this certificate.
+    /// # Errors
+    /// [`TlsError`] if it is none.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Summary, TlsError> {
+        let (not_before, not_after) = tls::validity_of(certificate)?;
+        Ok(Summary { fingerprint: tls::fingerprint(certificate), not_before, not_after })
+    }
+}
+
+/// Makes a certificate of the master by this CA, with its chain, and puts it in its place.
+fn write_master(
+    path: &Path,
+    issuing: &Authority,
+    names: &[String],
+    addresses: &[IpAddr],
+    now: Timestamp,
+) -> Result<Identity, CaFolderError> {
+    let issued = issuing.issue_server_for(names, addresses, MASTER_DAYS, now)?;
+    let chain = format!("{}{}", issued.certificate_pem, issuing.certificate_pem());
+    let identity = Identity::from_pem(&chain, issued.key_pem.expose())?;
+    write_pair(path, &chain, &issued.key_pem)?;
+    Ok(identity)
 }
 
 fn write_pair(path: &Path, certificates: &str, key: &SecretText) -> Result<(), FileError> {
@@ -354,22 +363,26 @@ mod tests {
     fn what_it_issues_is_trusted_by_the_root_before_and_after_a_rotation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state/ca");
-        let (mut ca, is_new) = CaFolder::load_or_create(&path, "example", clock::now()).unwrap();
+        let (ca, is_new) = CaFolder::load_or_create(&path, "example", clock::now()).unwrap();
         assert!(is_new && ca.has_root_key());
         let (master, agent) = (ca.master(&names(), &[], clock::now()).unwrap(), leaf(&ca));
         let roots = ca.roots().unwrap();
         shake(&master, &agent, &roots).unwrap();
 
         let before = ca.issuer_fingerprint();
-        ca.rotate(clock::now()).unwrap();
-        assert_ne!(ca.issuer_fingerprint(), before);
+        let (rotated, shown) = ca.rotated(None, &names(), &[], clock::now()).unwrap();
+        assert_ne!(rotated.issuer_fingerprint(), before);
         let (ca, is_new) = CaFolder::load_or_create(&path, "example", clock::now()).unwrap();
         assert!(!is_new);
+        assert_eq!(ca.issuer_fingerprint(), rotated.issuer_fingerprint());
         let newer = ca.master(&names(), &[], clock::now()).unwrap();
+        assert_eq!(newer.chain(), shown.chain());
         assert_ne!(newer.chain(), master.chain(), "the master's is of the new one");
         shake(&newer, &agent, &roots).expect("an agent of the old issuing CA");
         shake(&newer, &leaf(&ca), &roots).expect("an agent of the new one");
-        assert!(path.join(format!("issuing.{}.pem", &before[..16])).exists());
+        let earlier: Vec<String> =
+            ca.earlier(clock::now()).unwrap().into_iter().map(|one| one.fingerprint).collect();
+        assert_eq!(earlier, [before]);
     }
 
     #[test]
@@ -388,10 +401,11 @@ mod tests {
         let ca = CaFolder::create(&path, "example", clock::now()).unwrap();
         assert!(ca.root_key().unwrap().expose().contains("PRIVATE KEY"));
         ca.remove_root_key().unwrap();
-        let mut ca = CaFolder::load(&path, "example").unwrap();
+        let ca = CaFolder::load(&path, "example").unwrap();
         assert!(!ca.has_root_key() && ca.root_key().is_err());
         leaf(&ca);
-        assert!(matches!(ca.rotate(clock::now()), Err(CaFolderError::RootKeyAway { .. })));
+        let refused = ca.rotated(None, &names(), &[], clock::now());
+        assert!(matches!(refused, Err(CaFolderError::RootKeyAway { .. })));
     }
 
     #[test]

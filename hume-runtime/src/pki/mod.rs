@@ -23,7 +23,7 @@ use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-pub use self::ca_folder::{CaFolder, CaFolderError};
+pub use self::ca_folder::{CaFolder, CaFolderError, Summary};
 pub use self::request::{PublicKey, Request};
 use crate::files::{self, FileError};
 use crate::secret::SecretText;
@@ -34,8 +34,10 @@ const DAY_SECONDS: i64 = 86_400;
 pub const CA_DAYS: i64 = 3653;
 /// How long an issuing CA below a root lives.
 pub const ISSUING_DAYS: i64 = 730;
-/// How long a server certificate lives.
+/// How long a server certificate of a site made by hand lives.
 pub const SERVER_DAYS: i64 = 825;
+/// How long a certificate lives that the master makes for itself; at half of that it makes the next one.
+pub const MASTER_DAYS: i64 = 90;
 /// How long an agent certificate lives.
 pub const AGENT_DAYS: i64 = 365;
 /// A trust domain may have this many bytes, so that the CA's common name stays within 64.
@@ -209,6 +211,16 @@ impl Authority {
         addresses: &[IpAddr],
         now: Timestamp,
     ) -> Result<Issued, PkiError> {
+        self.issue_server_for(names, addresses, SERVER_DAYS, now)
+    }
+
+    fn issue_server_for(
+        &self,
+        names: &[String],
+        addresses: &[IpAddr],
+        days: i64,
+        now: Timestamp,
+    ) -> Result<Issued, PkiError> {
         let mut alternatives: Vec<SanType> = Vec::new();
         let named = names.iter().map(|name| server_name(name));
         for name in named.chain(addresses.iter().map(|address| Ok(SanType::IpAddress(*address)))) {
@@ -219,7 +231,7 @@ impl Authority {
         }
         let common_name = names.first().map_or("hume master", String::as_str);
         let purpose = ExtendedKeyUsagePurpose::ServerAuth;
-        self.issue(common_name, alternatives, purpose, SERVER_DAYS, now)
+        self.issue(common_name, alternatives, purpose, days, now)
     }
 
     /// A certificate for the agent with this id; `host` is only for people who look at it.

@@ -114,7 +114,7 @@ fn refusal(error: &JoinError) -> Refusal {
 }
 
 async fn note(enroll: &Enroll, actor: Actor, subject: String, outcome: &'static str) {
-    if let Err(error) = enroll.registry.note(actor, "join", subject, outcome, clock::now()).await {
+    if let Err(error) = enroll.registry.note(actor, "join", subject, outcome.to_owned(), clock::now()).await {
         tracing::error!(error = &error as &dyn std::error::Error, "an attempt is not in the audit log");
     }
 }

@@ -1,96 +1,25 @@
-//! What the ports show and whom they believe: the master's own CA, or the files of another one that `[tls]` names.
+//! What the configuration says of certificates, for those who keep them and for the tokens that tell of the master.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use hume_core::Timestamp;
 use hume_runtime::pki::{CaFolder, CaFolderError};
-use hume_runtime::tls::{self, Identity, Roots, TlsError};
 use hume_runtime::{files, pinned};
-use rustls::ServerConfig;
-use tokio::sync::watch;
 
 use super::machine_name;
 use crate::admin::Doorway;
+use crate::ca::{Settings, Source};
 use crate::config::{CaConfig, Config, TlsConfig};
 
-/// What all ports show, and how to change it while they are open.
-pub(super) struct Certificates {
-    pub(super) relay: watch::Sender<Arc<ServerConfig>>,
-    pub(super) web: watch::Sender<Arc<ServerConfig>>,
-    /// None where hosts cannot join.
-    pub(super) joining: Option<Joining>,
-}
-
-/// What the master's own CA does, and how to change it while agents are connected.
-#[derive(Clone)]
-pub(super) struct Joining {
-    /// Who signs.
-    pub(super) signing: watch::Sender<Arc<CaFolder>>,
-    /// What the port shows where hosts join.
-    pub(super) shown: watch::Sender<Arc<ServerConfig>>,
-}
-
-/// What the configuration amounts to.
-pub(super) struct Loaded {
-    pub(super) relay: Arc<ServerConfig>,
-    pub(super) web: Arc<ServerConfig>,
-    pub(super) trust_domain: Option<String>,
-    /// The master's own CA, unless there is another one.
-    pub(super) own: Option<OwnCa>,
-}
-
-/// The master's own CA, in use.
-pub(super) struct OwnCa {
-    pub(super) ca: Arc<CaFolder>,
-    pub(super) enroll: Arc<ServerConfig>,
-}
-
-/// Reads the certificates; makes the master's own CA if there is none yet, and its certificate if it needs another one.
-pub(super) fn load(config: &Config, now: Timestamp) -> Result<Loaded, CaFolderError> {
-    match &config.tls {
-        Some(tls) => Ok(of_another_ca(tls)?),
-        None => own(config, now),
-    }
-}
-
-/// What can be said of the certificates without making any.
-pub(super) fn check(config: &Config) -> Result<(), CaFolderError> {
-    let CaConfig { path, trust_domain, .. } = &config.ca;
-    if let Some(tls) = &config.tls {
-        return Ok(of_another_ca(tls).map(drop)?);
-    }
-    CaFolder::check_names(trust_domain, &names(config))?;
-    // Whoever checks may be another user than the master: nothing is made that the master could not read then.
-    if CaFolder::exists(path) { CaFolder::load(path, trust_domain).map(drop) } else { Ok(()) }
-}
-
-fn of_another_ca(config: &TlsConfig) -> Result<Loaded, TlsError> {
-    let identity = Identity::load(&config.certificate, &config.key)?;
-    let roots = Roots::load(&config.ca)?;
-    Ok(Loaded {
-        relay: tls::relay_server(&identity, &roots)?,
-        web: tls::web_server(&identity)?,
-        trust_domain: roots.trust_domain().map(str::to_owned),
-        own: None,
-    })
-}
-
-fn own(config: &Config, now: Timestamp) -> Result<Loaded, CaFolderError> {
-    let CaConfig { path, trust_domain, .. } = &config.ca;
-    let (ca, is_new) = CaFolder::load_or_create(path, trust_domain, now)?;
-    if is_new {
-        tracing::info!(path = %path.display(), trust_domain, "made the site's CA");
-    }
-    let (identity, roots) = (ca.master(&names(config), &addresses(config), now)?, ca.roots()?);
-    let enroll = pinned::join_server(&identity, ca.root_pem())?;
-    Ok(Loaded {
-        relay: tls::relay_server(&identity, &roots)?,
-        web: tls::web_server(&identity)?,
-        trust_domain: Some(trust_domain.clone()),
-        own: Some(OwnCa { ca: Arc::new(ca), enroll }),
-    })
+pub(super) fn settings(config: &Config) -> Settings {
+    let CaConfig { path, trust_domain, names: _, certificate_life } = &config.ca;
+    let source = match &config.tls {
+        Some(TlsConfig { ca, certificate, key }) => {
+            Source::Another { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() }
+        }
+        None => Source::Own { path: path.clone(), trust_domain: trust_domain.clone() },
+    };
+    Settings { source, names: names(config), addresses: addresses(config), agent_life: *certificate_life }
 }
 
 /// What a token says of a master that hosts reach on this port.

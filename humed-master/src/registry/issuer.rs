@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn the_next_certificate_is_by_the_ca_that_took_over() {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
-        let mut ca = CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
+        let ca = CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
         let same = CaFolder::load(&dir.path().join("ca"), "hume").unwrap();
         let (taking_over, signs) = watch::channel(Arc::new(same));
         let issuer = Issuer::new(signs, Duration::from_hours(1));
@@ -69,7 +69,7 @@ mod tests {
         };
         let before = ca.issuer_fingerprint();
         assert_eq!(of(&issuer), before);
-        ca.rotate(now).unwrap();
+        let (ca, _) = ca.rotated(None, &["localhost".to_owned()], &[], now).unwrap();
         assert_eq!(of(&issuer), before, "nothing changes before it is told");
         let after = ca.issuer_fingerprint();
         taking_over.send_replace(Arc::new(ca));

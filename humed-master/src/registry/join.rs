@@ -201,10 +201,10 @@ impl Registry {
         actor: Actor,
         action: &'static str,
         subject: String,
-        outcome: &'static str,
+        outcome: String,
         now: Timestamp,
     ) -> Result<(), RegistryError> {
-        self.ask(move |desk| desk.write(|work| work.audit(&actor, action, &subject, "", outcome, now))).await
+        self.ask(move |desk| desk.write(|work| work.audit(&actor, action, &subject, "", &outcome, now))).await
     }
 }
 

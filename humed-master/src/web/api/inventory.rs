@@ -71,7 +71,7 @@ pub(super) async fn status(
 
 /// In words what is wrong, or `ready`.
 fn condition(metrics: &Metrics) -> String {
-    let wrong: Vec<String> = metrics.store_trouble().into_iter().chain(metrics.retention_trouble()).collect();
+    let wrong = metrics.troubles();
     if wrong.is_empty() { "ready".to_owned() } else { wrong.join("; ") }
 }
 
