@@ -294,6 +294,15 @@ id_name! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(u64);
 
+impl EventId {
+    /// When it was minted, to the millisecond; none of an id that is not a version 7 UUID and says nothing about it.
+    pub fn minted_at(&self) -> Option<crate::Timestamp> {
+        let millis =
+            self.as_bytes().iter().take(6).fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
+        (self.0.get_version_num() == 7).then(|| crate::Timestamp::from_micros(millis.saturating_mul(1000)))
+    }
+}
+
 impl Seq {
     /// Before the first event of an epoch.
     pub const ZERO: Seq = Seq(0);
@@ -361,6 +370,8 @@ mod tests {
         let late = EventId::mint(Timestamp::from_micros(1_001_000), [0; 10]);
         assert!(early < late);
         assert_eq!(EventId::parse(&early.to_string()).unwrap(), early);
+        assert_eq!(late.minted_at(), Some(Timestamp::from_micros(1_001_000)));
+        assert_eq!(EventId::from_bytes([1; 16]).minted_at(), None);
     }
 
     #[test]

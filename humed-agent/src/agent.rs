@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
+use crate::drops::Drops;
 use crate::hosts::Hosts;
 use crate::intake::{self, EntranceError, Intake, IntakeError};
 use crate::metrics::{Metrics, Uplink as UplinkNow, UplinkState};
@@ -216,9 +217,11 @@ impl Agent {
         };
         if let (Some(master), Some(agent)) = (config.master, agent) {
             let (state, metrics) = (&config.spool.dir, Arc::clone(&metrics));
+            let drops = Drops::at(config.intake.drop_dir.clone());
             let uplink = Uplink::new(master, host.clone(), agent, writer, reader, state, metrics)
                 .teaching(hosts.clone())
-                .tagged(config.tags.into());
+                .tagged(config.tags.into())
+                .minding(drops);
             tasks.spawn("uplink", |stop| uplink.run(stop));
         } else {
             info!("no [master] in the configuration: this host keeps its events to itself");

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`agent`] | wires the rooms, in the order of an event's journey |
 //! | [`intake`] | what is within bounds is handed on, with the kernel's word on who said it |
+//! | [`drops`] | what lies in the drop folder is known, and since when |
 //! | [`hosts`] | for which hosts may be reported |
 //! | [`redact`] | what is said holds no secret that a rule knows |
 //! | [`runs`] | every event gets its run, once |
@@ -22,6 +23,7 @@
 pub mod agent;
 pub mod args;
 pub mod config;
+pub mod drops;
 pub mod hosts;
 pub mod intake;
 pub mod metrics;

@@ -53,6 +53,8 @@ pub struct Uplink {
     pub last_error: Option<(String, Timestamp)>,
     /// When the agent's certificate ends.
     pub certificate_expires_at: Option<Timestamp>,
+    /// The last claim of what is at the master.
+    pub watermark: Option<Timestamp>,
     /// What was last written to the log about it: the same is not written again.
     pub last_logged: Option<String>,
 }
@@ -87,6 +89,7 @@ impl Default for Uplink {
             address: None,
             last_error: None,
             certificate_expires_at: None,
+            watermark: None,
             last_logged: None,
         }
     }

@@ -39,3 +39,4 @@ mod transfers;
 mod trust;
 mod units;
 mod untold;
+mod watermark;

@@ -86,6 +86,8 @@ async fn read(
     let mut lines = Lines::default();
     // From the first byte of a line, however slowly the others come.
     let mut begun_at = None;
+    // Lines that were read and wait for their turn are here already.
+    let mut held: Option<Received> = None;
     loop {
         let is_begun = lines.is_within_a_line();
         begun_at = if is_begun { begun_at.or_else(|| Some(Instant::now())) } else { None };
@@ -115,10 +117,12 @@ async fn read(
                 return;
             }
         };
+        let came = desk.records.receive();
         if lines.has_line(ended) {
             // What fell into the folder before these lines came goes first.
             drops.settle_if_stirred().await;
         }
+        let mut has_taken = false;
         loop {
             let (mut answers, mut submissions) = (Vec::new(), Vec::new());
             let received = desk.records.receive();
@@ -136,7 +140,7 @@ async fn read(
             if answers.is_empty() {
                 break;
             }
-            begun_at = None;
+            (begun_at, has_taken) = (None, true);
             if groups.send(submit(answers, submissions, received, desk)).await.is_err() {
                 return;
             }
@@ -144,6 +148,9 @@ async fn read(
         if ended {
             return;
         }
+        // What is left is the beginning of a line: older than these bytes only if no line ended in them.
+        let since = if has_taken { came } else { held.take().unwrap_or(came) };
+        held = lines.is_within_a_line().then_some(since);
     }
 }
 

@@ -32,6 +32,7 @@ use super::crowd::Crowd;
 use super::entrance::FOLDER_MODE;
 use super::stir::Stir;
 use super::{Desk, NoRoom};
+use crate::drops::{REJECTED, is_ours, named_id};
 use crate::runs::{Answers, Folder, NotTaken, Reporter};
 
 /// Files looked at in one pass; the rest waits for the next.
@@ -48,7 +49,6 @@ const START_PASSES_MAX: usize = 100;
 const REJECTED_FILES_MAX: usize = 1000;
 /// After a failure that is not the file's fault, the folder rests this long.
 const REST: Duration = Duration::from_secs(1);
-const REJECTED: &str = "rejected";
 
 /// The drop folder could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -454,11 +454,6 @@ pub fn dropped(name: &OsStr, bytes: &[u8]) -> Result<Draft, String> {
     Ok(draft)
 }
 
-/// The id in the name `ID.json`.
-fn named_id(name: &OsStr) -> Option<EventId> {
-    EventId::parse(name.to_str()?.strip_suffix(".json")?).ok()
-}
-
 /// A name that anybody may have chosen, for the log: on one line.
 fn printable(name: &OsStr) -> String {
     name.to_string_lossy().escape_debug().to_string()
@@ -509,11 +504,6 @@ fn crowded(folder: &Path) -> io::Result<(Vec<OsString>, BTreeSet<u32>)> {
         }
     }
     Ok(crowd.names(FILES_MAX))
-}
-
-/// What is no dropped file: one that is still being written, or our own folder.
-fn is_ours(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".") || name == REJECTED
 }
 
 /// A dropped file and its owner, without following or blocking, unless it is one that cannot be read.

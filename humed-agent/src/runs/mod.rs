@@ -123,7 +123,7 @@ impl Records {
     pub fn submit(
         &self,
         mut submissions: Vec<Submission>,
-        received: Received,
+        mut received: Received,
     ) -> Result<oneshot::Receiver<Answers>, NotTaken> {
         let busy = || NotTaken::new(ErrorClass::Busy, format!("{WAITING_MAX} events wait already"));
         let count = u32::try_from(submissions.len()).unwrap_or(u32::MAX);
@@ -132,6 +132,10 @@ impl Records {
         for submission in &mut submissions {
             // A clock that is set back meanwhile takes back nothing.
             submission.received.time = submission.received.time.max(received.at());
+        }
+        // Until it is on disk, which then says so itself.
+        if let Some(earliest) = submissions.iter().filter_map(|submission| submission.draft.time).min() {
+            received.happened(earliest);
         }
         match self.waiting.try_send(Waiting { submissions, received, answer, room }) {
             Ok(()) => Ok(answered),

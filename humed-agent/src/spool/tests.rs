@@ -334,7 +334,8 @@ async fn a_claim_lies_before_all_that_the_master_does_not_have() {
     let events = times
         .iter()
         .zip(1..)
-        .map(|(time, number)| Event { received_at: Timestamp::from_micros(*time), ..event(number) });
+        .map(|(time, number)| (Timestamp::from_micros(*time), event(number)))
+        .map(|(time, event)| Event { time, received_at: time, ..event });
     let epoch = open.spool.writer.append(events.collect(), vec![]).await.unwrap().epoch;
     // What the file says of acknowledgements does not matter: this master may have lost some.
     open.spool.writer.acknowledge(epoch, Seq::new(5).unwrap()).unwrap();
@@ -349,6 +350,14 @@ async fn a_claim_lies_before_all_that_the_master_does_not_have() {
     assert_eq!(claim(55, 5).await, 54, "what waits for its commit counts as well");
     let nothing = open.spool.reader.watermark(Timestamp::from_micros(200), vec![]).await.unwrap();
     assert_eq!(nothing.as_micros(), 49, "an epoch that the session does not know is not acknowledged");
+    // It lay in the drop folder for long; another one comes from a clock that is ahead.
+    let event = |number, time| Event {
+        time: Timestamp::from_micros(time),
+        received_at: Timestamp::from_micros(150),
+        ..event(number)
+    };
+    open.spool.writer.append(vec![event(6, 20), event(7, 900)], vec![]).await.unwrap();
+    assert_eq!((claim(200, 5).await, claim(200, 6).await, claim(200, 7).await), (19, 149, 199));
     open.append(10..30).await;
     assert_eq!(claim(200, 5).await, 0, "with too many behind, nothing is claimed");
     open.close().await;

@@ -1,7 +1,8 @@
-//! Up to which moment everything that was received is at the master: what the agent may claim in a heartbeat.
+//! Up to which moment everything that happened is at the master, as far as the spool knows: what the agent may claim in a heartbeat.
 //!
 //! A claim lies before all that waits for its commit, all that waits for its acknowledgement, and all that is received from
-//! now on; it may be too early, never too late. Of each epoch at most [`ROWS_LOOKED_AT_MAX`] rows are read: when more
+//! now on. What was received later than it happened counts from when it happened, by its own word. A claim may be too early,
+//! never too late. Of each epoch at most [`ROWS_LOOKED_AT_MAX`] rows are read: when more
 //! wait, nothing is claimed. A clock that is set back later takes back no claim.
 
 use std::collections::BTreeSet;
@@ -36,6 +37,8 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Received {
     pending: Pending,
+    at: Timestamp,
+    /// What it holds claims back to: when it was received, or happened.
     moment: (Timestamp, u64),
 }
 
@@ -46,10 +49,10 @@ impl Pending {
         waiting.number += 1;
         let moment = (clock::now(), waiting.number);
         waiting.moments.insert(moment);
-        Received { pending: self.clone(), moment }
+        Received { pending: self.clone(), at: moment.0, moment }
     }
 
-    /// All that was received before this moment is on disk. The clock is read under the lock, so that whatever is received
+    /// All that happened before this moment, and was received by now, is on disk. The clock is read under the lock, so that whatever is received
     /// from here on comes later.
     pub fn settled(&self) -> Timestamp {
         let waiting = self.waiting();
@@ -66,7 +69,18 @@ impl Pending {
 impl Received {
     /// When.
     pub fn at(&self) -> Timestamp {
-        self.moment.0
+        self.at
+    }
+
+    /// Some of it happened at this moment, which may lie further back.
+    pub fn happened(&mut self, at: Timestamp) {
+        let (held, number) = self.moment;
+        if at < held {
+            let mut waiting = self.pending.waiting();
+            waiting.moments.remove(&self.moment);
+            self.moment = (at, number);
+            waiting.moments.insert(self.moment);
+        }
     }
 }
 
@@ -109,7 +123,8 @@ enum Beyond {
     TooMany,
 }
 
-/// When the oldest event beyond a place was received. Not that of the lowest place: the clock may have been set back.
+/// When the oldest event beyond a place happened, or was received if its clock was ahead. Not that of the lowest place: the
+/// clock may have been set back, and what lay in the drop folder happened long before.
 fn oldest_beyond(connection: &Connection, epoch_no: i64, cursor: Seq) -> Result<Beyond, SpoolError> {
     let (mut rows, mut oldest) = (0, None);
     let beyond = rows_from(epoch_no, cursor.next());
@@ -118,7 +133,8 @@ fn oldest_beyond(connection: &Connection, epoch_no: i64, cursor: Seq) -> Result<
         rows += if head.marks.is_some() { 0 } else { ROWS_LOOKED_AT_MAX + 1 };
         for mark in head.marks.iter().flatten().filter(|mark| beyond.contains(&mark.row)) {
             rows += 1;
-            oldest = Some(oldest.map_or(mark.received_us, |oldest: i64| oldest.min(mark.received_us)));
+            let since = mark.received_us.min(mark.time_us);
+            oldest = Some(oldest.map_or(since, |oldest: i64| oldest.min(since)));
         }
         let is_enough = rows > ROWS_LOOKED_AT_MAX;
         Ok::<_, rusqlite::Error>(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -144,7 +160,12 @@ mod tests {
             received[done] = None;
             assert_eq!(pending.settled(), moments[oldest]);
         }
-        received[3] = None;
+        let mut received = received.swap_remove(3).unwrap();
+        let long_ago = moments[0].plus_micros(-5);
+        received.happened(long_ago);
+        received.happened(moments[4]);
+        assert_eq!((pending.settled(), received.at()), (long_ago, moments[3]));
+        drop(received);
         let before = clock::now();
         assert!(pending.settled() >= before);
     }

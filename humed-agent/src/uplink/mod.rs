@@ -12,6 +12,7 @@ mod pace;
 mod renewal;
 mod renewing;
 pub mod session;
+mod telling;
 mod zone;
 
 use std::path::Path;
@@ -19,12 +20,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hume_core::name::{AgentId, BootId, Epoch, Seq, Tag};
+use hume_core::name::{AgentId, Epoch, Seq, Tag};
 use hume_core::{ErrorClass, HostName, Timestamp};
 use hume_proto::relay::{
-    self, AgentFrame, Batch, ClockSample, EPOCHS_MAX, EpochReason, EpochState, FEATURE_ZSTD, FrameError,
-    Heartbeat, Hello, MasterFrame, MasterFrames, PROTOCOL_MAJOR, PROTOCOL_MINOR, SpoolStatus, Verdict,
-    Welcome,
+    self, AgentFrame, Batch, EpochReason, EpochState, FrameError, MasterFrame, MasterFrames, Verdict, Welcome,
 };
 use hume_runtime::backoff::Backoff;
 use hume_runtime::clock;
@@ -34,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::drops::Drops;
 use crate::hosts::Hosts;
 use crate::metrics::{Metrics, UplinkState};
 use crate::spool::{SpoolError, SpoolReader, SpoolWriter, Stretch, Tail};
@@ -146,6 +146,8 @@ pub struct Uplink<D = Tcp> {
     identities: Identities,
     master_time: MasterTime,
     hosts: Hosts,
+    /// What is on its way to the spool without the spool knowing of it.
+    drops: Option<Drops>,
     metrics: Arc<Metrics>,
     dial: Arc<D>,
 }
@@ -168,7 +170,7 @@ impl Uplink {
         });
         let (instance, dial) = (hume_runtime::random::bytes(), Arc::new(Tcp));
         let (identities, master_time) = (Identities::new(&config, state), MasterTime::open(state));
-        let hosts = Hosts::alone(host.clone());
+        let (hosts, drops) = (Hosts::alone(host.clone()), None);
         Uplink {
             config,
             host,
@@ -180,6 +182,7 @@ impl Uplink {
             identities,
             master_time,
             hosts,
+            drops,
             metrics,
             dial,
         }
@@ -197,6 +200,12 @@ impl Uplink {
         Uplink { tags, ..self }
     }
 
+    /// The same, which claims nothing beyond what lies in the drop folder.
+    #[must_use]
+    pub fn minding(self, drops: Drops) -> Uplink {
+        Uplink { drops: Some(drops), ..self }
+    }
+
     /// The same over another network.
     pub fn over<D: Dial>(self, dial: D) -> Uplink<D> {
         let Uplink {
@@ -210,6 +219,7 @@ impl Uplink {
             identities,
             master_time,
             hosts,
+            drops,
             metrics,
             dial: _,
         } = self;
@@ -225,6 +235,7 @@ impl Uplink {
             identities,
             master_time,
             hosts,
+            drops,
             metrics,
             dial,
         }
@@ -291,71 +302,6 @@ impl<D: Dial> Uplink<D> {
             uplink.last_logged = Some(text);
         });
         news
-    }
-
-    async fn hello(&self, certificate_expires_at: Timestamp) -> Result<Hello, SpoolError> {
-        let rows = self.reader.epochs().await?;
-        // The newest grows; and where the events of a successor came from, the master must know until it has them.
-        let is_needed = |epoch: Epoch| {
-            rows.last().is_some_and(|newest| newest.epoch == epoch)
-                || rows.iter().any(|next| next.predecessor == Some(epoch) && next.acked < next.restamped)
-        };
-        let mut epochs = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let first_retained = self.reader.first_retained(row.epoch).await?;
-            // Of an old epoch that is at the master and forgotten here there is nothing to say.
-            if first_retained.is_none() && row.acked == row.last() && !is_needed(row.epoch) {
-                continue;
-            }
-            epochs.push(EpochState {
-                epoch: row.epoch,
-                first_retained,
-                acked: row.acked,
-                acked_event: row.acked_event,
-                last_assigned: row.last(),
-                predecessor: row.predecessor,
-                restamped_through: row.restamped,
-                reason: row.reason,
-            });
-        }
-        if epochs.len() > EPOCHS_MAX {
-            // What waits comes first, oldest first; the newest epoch is where the spool grows.
-            let grows = epochs.pop();
-            epochs.sort_by_key(|state| state.acked == state.last_assigned);
-            epochs.truncate(EPOCHS_MAX - 1);
-            epochs.extend(grows);
-        }
-        Ok(Hello {
-            protocol_major: PROTOCOL_MAJOR,
-            protocol_minor: PROTOCOL_MINOR,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: vec![FEATURE_ZSTD.to_owned()],
-            instance: Some(self.instance),
-            boot: clock::boot_id().map(|id| BootId::from_bytes(*id.as_bytes())),
-            host: self.host.as_str().to_owned(),
-            zone: zone::zone(),
-            tags: self.tags.clone(),
-            epochs,
-            clock: clocks(),
-            spool: self.spool_status().await?,
-            certificate_expires_at,
-        })
-    }
-
-    async fn spool_status(&self) -> Result<SpoolStatus, SpoolError> {
-        let figures = self.writer.figures().get();
-        Ok(SpoolStatus {
-            unacked_events: figures.unacked_events,
-            unacked_bytes: figures.unacked_bytes,
-            oldest_unacked: if figures.unacked_events == 0 {
-                None
-            } else {
-                self.reader.oldest_unacked().await?
-            },
-            last_error: self.metrics.uplink().last_error,
-            refused_events: figures.refused,
-            lost_events: figures.evicted + figures.unreadable,
-        })
     }
 
     /// One session, from the connection to its end. Ok when the stop was set.
@@ -610,23 +556,6 @@ impl<D: Dial> Uplink<D> {
         }
     }
 
-    async fn heartbeat(
-        &self,
-        session: &Session,
-        certificate_expires_at: Timestamp,
-    ) -> Result<Heartbeat, SpoolError> {
-        // Before the spool is read: what is on disk by now is found there.
-        let settled = self.writer.pending().settled();
-        let watermark = if self.writer.figures().get().unacked_events == 0 && session.is_drained() {
-            // All that is on disk is at the master: the file need not be asked.
-            settled.plus_micros(-1)
-        } else {
-            self.reader.watermark(settled, session.cursors()).await?
-        };
-        let spool = self.spool_status().await?;
-        Ok(Heartbeat { clock: clocks(), tails: session.tails(), watermark, spool, certificate_expires_at })
-    }
-
     /// Says goodbye and lets the stream end, so that the master can tell a stop from a crash. What it acknowledges
     /// meanwhile need not be sent again at the next start.
     async fn goodbye(&self, open: Open, course: &mut Course) {
@@ -659,10 +588,6 @@ fn go_away(away: relay::GoAway) -> SessionError {
         Duration::from_millis(u64::from(away.reconnect_min_ms)) + Duration::from_secs_f64(spread / 1000.0);
     let detail = if away.detail.is_empty() { away.reason.as_str().to_owned() } else { away.detail };
     SessionError::GoAway { detail, pause }
-}
-
-fn clocks() -> ClockSample {
-    ClockSample { wall: clock::now(), boottime_us: clock::boottime_us() }
 }
 
 fn spread(every: Duration) -> Duration {

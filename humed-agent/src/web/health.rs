@@ -68,6 +68,14 @@ pub(super) async fn numbers(State(shared): State<Shared>) -> Result<Response, Re
     let connected = Gauge::<i64, AtomicI64>::default();
     connected.set(i64::from(metrics.uplink().state == UplinkState::Connected));
     registry.register("hume_agent_uplink_connected", "1 with a session, else 0", connected);
+    if let Some(watermark) = metrics.uplink().watermark {
+        registry.register_with_unit(
+            "hume_agent_watermark_timestamp",
+            "All that happened here until then is at the master, by the last heartbeat; 0 while nothing is claimed",
+            Unit::Seconds,
+            ConstGauge::new(watermark.as_micros().div_euclid(1_000_000)),
+        );
+    }
     gauge(&mut registry, "hume_agent_spool_events", "Events kept", figures.events as f64);
     gauge(
         &mut registry,
