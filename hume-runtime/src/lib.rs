@@ -12,6 +12,7 @@ pub mod config;
 pub mod exit;
 pub mod files;
 pub mod follow;
+pub mod http;
 pub mod limits;
 pub mod log;
 pub mod notify;
@@ -19,6 +20,7 @@ pub mod pinned;
 pub mod pki;
 pub mod points;
 pub mod random;
+pub mod recovery;
 pub mod renewal;
 pub mod secret;
 #[cfg(feature = "web")]

@@ -51,12 +51,15 @@ impl Occasion {
 
     /// Whether `public_key` (`SubjectPublicKeyInfo` in DER) is one of P-256 and signed `proof` for this session.
     pub fn proves(&self, public_key: &[u8], proof: &[u8]) -> bool {
-        let Some(point) = public_key.strip_prefix(&P256_PREFIX) else { return false };
-        point.len() == P256_POINT_BYTES
-            && UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
-                .verify(&self.text(public_key), proof)
-                .is_ok()
+        is_signed(public_key, &self.text(public_key), proof)
     }
+}
+
+/// Whether `public_key` (`SubjectPublicKeyInfo` in DER) is one of P-256 and signed `text`.
+pub(crate) fn is_signed(public_key: &[u8], text: &[u8], signature: &[u8]) -> bool {
+    let Some(point) = public_key.strip_prefix(&P256_PREFIX) else { return false };
+    point.len() == P256_POINT_BYTES
+        && UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(text, signature).is_ok()
 }
 
 /// A key of P-256 that has no certificate yet. Debug does not show it.

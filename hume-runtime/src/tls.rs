@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::Timestamp;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -222,7 +222,14 @@ pub fn relay_server(identity: &Identity, roots: &Roots) -> Result<Arc<ServerConf
 /// [`TlsError::Unusable`] if not.
 pub fn check_client(identity: &Identity, roots: &Roots, now: Timestamp) -> Result<(), TlsError> {
     relay_client(identity, roots, None)?;
-    let (own, others) = identity.chain.split_first().ok_or(TlsError::NotAnAgent("there is none"))?;
+    check_chain(&identity.chain, roots, now)
+}
+
+/// Whether a relay with these roots would let in, at `now`, whoever has the key of the first of these certificates.
+/// # Errors
+/// [`TlsError::Unusable`] if not.
+pub fn check_chain(chain: &[CertificateDer<'_>], roots: &Roots, now: Timestamp) -> Result<(), TlsError> {
+    let (own, others) = chain.split_first().ok_or(TlsError::NotAnAgent("there is none"))?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots.store), provider())
         .build()
         .map_err(TlsError::Verifier)?;
@@ -254,17 +261,35 @@ pub fn relay_client(
     heard: Option<Timestamp>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let issued = identity.certificate().and_then(|own| valid_from(own).ok());
-    let floor = TimeFloor(issued.max(heard).unwrap_or(Timestamp::from_micros(0)));
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(floor))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(TlsError::Unusable)?
-        .with_root_certificates(Arc::clone(&roots.store))
+    let mut config = master_client(roots, issued.max(heard))?
         .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
         .map_err(TlsError::Unusable)?;
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(Arc::new(config))
+}
+
+/// For the enrolment port: the same without a certificate of ours, over HTTP/1.1. The master's is never judged at a time before
+/// `known`.
+pub fn enroll_client(roots: &Roots, known: Option<Timestamp>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = master_client(roots, known)?.with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(Arc::new(config))
+}
+
+/// TLS 1.3 with a master of these roots, judged at a time that is not before `known`.
+fn master_client(
+    roots: &Roots,
+    known: Option<Timestamp>,
+) -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let floor = TimeFloor(known.unwrap_or(Timestamp::EPOCH));
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(floor))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Unusable)?;
+    Ok(builder.with_root_certificates(Arc::clone(&roots.store)))
 }
 
 /// Whom a client of other people's servers trusts.
@@ -331,6 +356,13 @@ pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
 
 fn from_seconds(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds.saturating_mul(1_000_000))
+}
+
+/// The public key of a certificate (`SubjectPublicKeyInfo` in DER).
+/// # Errors
+/// [`TlsError::NotAnAgent`] if it is no X.509 certificate.
+pub fn spki_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, TlsError> {
+    Ok(parse(certificate)?.public_key().raw.to_vec())
 }
 
 /// Who a client certificate says it is. Meaningful only after the handshake has verified the certificate.

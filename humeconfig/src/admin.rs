@@ -8,6 +8,7 @@ use std::time::Duration;
 use hume_core::ErrorClass;
 use hume_proto::rest::Problem;
 use hume_runtime::config;
+use hume_runtime::http::Answer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,7 @@ impl Master {
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<T, Failure> {
         let unreachable = |source| Failure::Unreachable { socket: self.socket.clone(), source };
-        let asked = || -> io::Result<http::Answer> {
+        let asked = || -> io::Result<Answer> {
             let mut stream = UnixStream::connect(&self.socket)?;
             stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
             stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
@@ -87,7 +88,7 @@ impl Master {
 }
 
 /// What a master says no with.
-pub(crate) fn refused(answer: &http::Answer) -> Failure {
+pub(crate) fn refused(answer: &Answer) -> Failure {
     let class = hume_proto::status::class_of_http(answer.status);
     match serde_json::from_slice::<Problem>(&answer.body) {
         Ok(problem) => Failure::Refused { class, detail: problem.detail },

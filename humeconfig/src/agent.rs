@@ -36,6 +36,7 @@ pub fn run(args: &AgentArgs, out: &mut dyn Write) -> Result<(), Failure> {
         id: known_id(&adir, site.authority.trust_domain()).unwrap_or_else(random::uuid),
         server_name: site.server_name(&master),
         master,
+        enroll: None,
     };
     let now = clock::now();
     let issued = site.authority.issue_agent(agent.id, args.host.as_str(), now)?;
@@ -71,6 +72,8 @@ pub fn run(args: &AgentArgs, out: &mut dyn Write) -> Result<(), Failure> {
 pub(crate) struct Agent {
     pub(crate) id: Uuid,
     pub(crate) master: String,
+    /// Where its certificate is recovered when it has ended, if that is not the usual port beside the relay.
+    pub(crate) enroll: Option<String>,
     /// The name to verify, if the master's certificate does not hold the host of `master`.
     pub(crate) server_name: Option<String>,
 }
@@ -183,10 +186,17 @@ server_name = {name}
         }
         None => String::new(),
     };
+    let enroll = match &agent.enroll {
+        Some(address) => {
+            let address = toml_string(address);
+            format!("# Where a certificate that has ended is recovered.\nenroll_address = {address}\n")
+        }
+        None => String::new(),
+    };
     format!(
         r#"[master]
 address = {master}
-{server_name}ca = "pki/ca.pem"
+{enroll}{server_name}ca = "pki/ca.pem"
 certificate = "pki/agent.pem"
 key = "pki/agent.key"
 "#
@@ -268,7 +278,8 @@ mod tests {
     use super::*;
 
     fn agent(server_name: Option<&str>) -> Agent {
-        Agent { id: Uuid::nil(), master: "m:4863".to_owned(), server_name: server_name.map(str::to_owned) }
+        let (master, server_name) = ("m:4863".to_owned(), server_name.map(str::to_owned));
+        Agent { id: Uuid::nil(), master, enroll: None, server_name }
     }
 
     #[test]
@@ -282,6 +293,10 @@ mod tests {
         let table: toml::Table =
             agent_toml("humeconfig agent", "web1", &agent(Some("localhost")), Places::Below).parse().unwrap();
         assert_eq!(table["master"]["server_name"].as_str(), Some("localhost"));
+        assert!(table["master"].get("enroll_address").is_none());
+        let elsewhere = Agent { enroll: Some("m:7".to_owned()), ..agent(None) };
+        let table: toml::Table = master_section(&elsewhere).parse().unwrap();
+        assert_eq!(table["master"]["enroll_address"].as_str(), Some("m:7"));
     }
 
     #[test]

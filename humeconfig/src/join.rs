@@ -13,6 +13,7 @@ use hume_core::HostName;
 use hume_proto::join::{JOIN_PATH, JoinAnswer, JoinRequest};
 use hume_runtime::pki::join::{CHANNEL_BYTES, CHANNEL_LABEL, JoinToken, TOKEN_BYTES_MAX};
 use hume_runtime::pki::{PublicKey, Request};
+use hume_runtime::recovery::has_ended;
 use hume_runtime::secret::SecretText;
 use hume_runtime::tls::{self, Identity, PeerAgent, Roots};
 use hume_runtime::{clock, files, pinned, socket};
@@ -31,6 +32,8 @@ use crate::staging::{IfPresent, Staging};
 
 /// Where an agent of the system has its configuration.
 const SYSTEM: &str = "/etc/hume";
+/// Where an agent looks for the enrolment port unless its configuration says more.
+const ENROLL_PORT: u16 = 4865;
 /// Who runs the agent of the system.
 const SYSTEM_USER: &str = "hume";
 /// Connecting, and each step of talking, may take this long.
@@ -57,6 +60,10 @@ pub fn run(args: &JoinArgs, out: &mut dyn Write) -> Result<(), Failure> {
         files::remove(&key_file)?;
         let mut report = Report::default();
         report.line(format!("joined already: agent {} until {}", peer.id, day(peer.not_after)));
+        if has_ended(peer.not_after, clock::now()) {
+            report.line("note: if its agent has not renewed this certificate, it does so by itself, up to `enroll.grace` of the master after");
+            report.line("the end; with --force the host gets a new identity, and needs an empty spool.dir");
+        }
         return report.write(out);
     }
     let host = match &args.host {
@@ -240,6 +247,8 @@ struct Joined {
     root_pem: String,
     /// Where the relay is.
     master: String,
+    /// Where the master was asked.
+    enroll: String,
 }
 
 impl Joined {
@@ -265,7 +274,8 @@ impl Joined {
         }
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let (key_pem, master) = (request.key_pem.clone(), format!("{host}:{relay_port}"));
-        Ok(Joined { peer, certificate_pem, key_pem, root_pem: root, master })
+        let enroll = address.to_owned();
+        Ok(Joined { peer, certificate_pem, key_pem, root_pem: root, master, enroll })
     }
 
     fn write(
@@ -276,7 +286,9 @@ impl Joined {
         force: bool,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let agent = Agent { id: self.peer.id, master: self.master.clone(), server_name: None };
+        let is_usual = split_address(&self.enroll).is_some_and(|(_, port)| port == ENROLL_PORT);
+        let enroll = (!is_usual).then(|| self.enroll.clone());
+        let agent = Agent { id: self.peer.id, master: self.master.clone(), enroll, server_name: None };
         let staging = Staging::new(dir)?;
         staging.folder("pki", 0o700)?;
         staging.file("pki/ca.pem", &self.root_pem, 0o644)?;

@@ -130,8 +130,9 @@ mod tests {
             .collect();
         let Config { host, tags, intake, redact, spool, web, runs, master, transfer, log } =
             parse(&uncommented.join("\n")).unwrap();
-        // Two have no default, and one is the machine's.
-        let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"";
+        // Three have no default, and one is the machine's.
+        let needed = "[master]\naddress = \"127.0.0.1:4863\"\nserver_name = \"hume.example.net\"\n\
+                      enroll_address = \"hume.example.net:4865\"";
         assert_eq!((host.is_some(), master), (true, parse(needed).unwrap().master));
         let task = hume_core::TaskName::parse("BACKUP_DB").unwrap();
         // Like a section of runs, a reserved task is shown; and what there is none of by default.

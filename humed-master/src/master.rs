@@ -165,7 +165,8 @@ impl Enrolment {
         let doorway = certificates::doorway(config, &ca, port.address.port());
         let doorway = doorway.unwrap_or_else(|| unreachable!("the CA that was loaded has a root"));
         let issuer = Issuer::new(signing, config.ca.certificate_life);
-        let room = Enroll::new(registry.clone(), issuer.clone(), relay.port(), metrics.clone());
+        let (registry, grace) = (registry.clone(), config.enroll.grace);
+        let room = Enroll::new(registry, issuer.clone(), relay.port(), grace, metrics.clone());
         Ok(Enrolment { port, room, doorway, issuer })
     }
 }

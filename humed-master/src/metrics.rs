@@ -28,16 +28,22 @@ pub enum Refused {
     Token,
     /// A host may not join.
     Join,
+    /// An agent may not recover.
+    Recovery,
     /// An agent may not speak, or not any more.
     Agent,
 }
 
 impl Refused {
+    const ALL: [Refused; 5] =
+        [Refused::Protocol, Refused::Token, Refused::Join, Refused::Recovery, Refused::Agent];
+
     fn as_str(self) -> &'static str {
         match self {
             Refused::Protocol => "protocol",
             Refused::Token => "token",
             Refused::Join => "join",
+            Refused::Recovery => "recovery",
             Refused::Agent => "agent",
         }
     }
@@ -79,6 +85,7 @@ struct Figures {
     known: Counter,
     quarantined: Counter,
     forgotten: Counter,
+    recovered: Counter,
     refused: Family<Reason, Counter>,
     commit_seconds: Histogram,
     agents: Family<State, Gauge>,
@@ -136,6 +143,7 @@ impl Metrics {
             known: Counter::default(),
             quarantined: Counter::default(),
             forgotten: Counter::default(),
+            recovered: Counter::default(),
             refused: Family::default(),
             commit_seconds,
             agents: Family::default(),
@@ -150,9 +158,7 @@ impl Metrics {
         };
         // Every series is there from the start, so that the first refusal is an increase.
         let reasons = RefusalKind::ALL.iter().map(|kind| kind.as_str());
-        for reason in reasons
-            .chain([Refused::Protocol, Refused::Token, Refused::Join, Refused::Agent].map(Refused::as_str))
-        {
+        for reason in reasons.chain(Refused::ALL.map(Refused::as_str)) {
             drop(figures.refused.get_or_create(&Reason { reason }));
         }
         let build = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -176,6 +182,11 @@ impl Metrics {
             "hume_master_forgotten_events",
             "Events that the retention let go",
             figures.forgotten.clone(),
+        );
+        registry.register(
+            "hume_master_recovered_agents",
+            "Certificates made for agents whose last one had ended",
+            figures.recovered.clone(),
         );
         registry.register("hume_master_refused", "Connections and requests refused", figures.refused.clone());
         registry.register(
@@ -206,6 +217,11 @@ impl Metrics {
     pub fn ingested(&self, events: u64, quarantined: u64) {
         self.0.ingested.inc_by(events);
         self.0.quarantined.inc_by(quarantined);
+    }
+
+    /// Counts an agent that has a certificate again.
+    pub fn recovered(&self) {
+        self.0.recovered.inc();
     }
 
     /// Events that commits wrote since the start.

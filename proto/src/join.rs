@@ -1,10 +1,13 @@
-//! What a host and the master say when the host joins, on the enrolment port: `POST /join/v1`, JSON over HTTP/1.1 and TLS 1.3.
+//! What a host and the master say on the enrolment port, JSON over HTTP/1.1 and TLS 1.3: `POST /join/v1` when the host joins,
+//! `POST /recover/v1` when its certificate has ended.
 
 use hume_core::{AgentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Where it is asked.
 pub const JOIN_PATH: &str = "/join/v1";
+/// Where an agent asks for a certificate in place of one that has ended.
+pub const RECOVER_PATH: &str = "/recover/v1";
 
 /// What a host asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,4 +36,25 @@ pub struct JoinAnswer {
     pub root: String,
     /// The port of the relay, at the address that was asked.
     pub relay_port: u16,
+}
+
+/// What an agent asks whose certificate has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverRequest {
+    /// The certificate that has ended, then those of its issuers but the root: each in DER, in hex.
+    pub chain: Vec<String>,
+    /// The request for the next one, in PEM: of it only the key is taken.
+    pub request: String,
+    /// The proof of the ended certificate's key for this connection and the next key, in hex.
+    pub proof: String,
+}
+
+/// What it is answered, when it gets one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverAnswer {
+    /// The next certificate with its chain, in PEM.
+    pub certificate: String,
+    /// The master's clock.
+    pub master_time: Timestamp,
 }

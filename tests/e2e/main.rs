@@ -27,6 +27,7 @@ mod outage;
 mod people;
 mod points;
 mod process_limits;
+mod recovery;
 mod redact;
 mod registry;
 mod revert;

@@ -1,4 +1,4 @@
-//! As much HTTP as a test needs: one GET, one answer, over any stream; and what `/metrics` says.
+//! As much HTTP as a test needs: one request, one answer, over any stream; and what `/metrics` says.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -35,10 +35,28 @@ impl HttpAnswer {
 ///
 /// # Errors
 /// Those of the stream, or that it was no answer.
-pub fn get(mut stream: impl Read + Write, path: &str, token: Option<&str>) -> io::Result<HttpAnswer> {
+pub fn get(stream: impl Read + Write, path: &str, token: Option<&str>) -> io::Result<HttpAnswer> {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n");
+    exchange(stream, &request)
+}
+
+/// Sends `body` to `path` and reads the whole answer.
+///
+/// # Errors
+/// Those of the stream, or that it was no answer.
+pub fn post(stream: impl Read + Write, path: &str, body: &str) -> io::Result<HttpAnswer> {
+    let length = body.len();
+    exchange(
+        stream,
+        &format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<HttpAnswer> {
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut bytes = Vec::new();

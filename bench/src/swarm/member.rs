@@ -99,6 +99,7 @@ impl Member {
         let config = Config {
             address: site.grpc().to_string(),
             server_name: None,
+            enroll_address: None,
             ca: site.master_dir().join("pki/ca.pem"),
             certificate: path("agent.pem"),
             key: path("agent.key"),

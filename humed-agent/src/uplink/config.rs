@@ -12,6 +12,9 @@ pub struct Config {
     pub address: String,
     /// The name the master's certificate must have; the host part of `address` when missing.
     pub server_name: Option<String>,
+    /// `HOST:PORT` of the master's enrolment port, where a certificate that has ended is recovered; the host of `address` and port
+    /// 4865 when missing.
+    pub enroll_address: Option<String>,
     /// Certificate of the site's CA.
     #[serde(default = "ca")]
     pub ca: PathBuf,
@@ -31,6 +34,9 @@ pub struct Config {
     #[serde(default = "boot_delay_max_ms")]
     pub boot_delay_max_ms: u64,
 }
+
+/// Where hosts join, unless something else is said.
+const ENROLL_PORT: u16 = 4865;
 
 fn ca() -> PathBuf {
     PathBuf::from("/etc/hume/pki/ca.pem")
@@ -59,9 +65,30 @@ fn boot_delay_max_ms() -> u64 {
 impl Config {
     /// The host part of the address: what stands before the last colon, without brackets.
     pub fn host(&self) -> &str {
-        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
-        host.trim_start_matches('[').trim_end_matches(']')
+        bare(host_of(&self.address))
     }
+
+    /// Where the master's enrolment port is.
+    pub fn enroll_address(&self) -> String {
+        let beside = || format!("{}:{ENROLL_PORT}", host_of(&self.address));
+        self.enroll_address.clone().unwrap_or_else(beside)
+    }
+
+    /// The name by which the master is verified there.
+    pub fn enroll_name(&self) -> String {
+        let named = self.enroll_address.as_deref().map_or(self.host(), |address| bare(host_of(address)));
+        self.server_name.clone().unwrap_or_else(|| named.to_owned())
+    }
+}
+
+/// The host of `HOST:PORT`, as it stands there.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// An IPv6 address without its brackets.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(test)]
@@ -79,8 +106,23 @@ mod tests {
         assert_eq!(of("master.example.net:4863"), "master.example.net");
     }
 
+    #[test]
+    fn the_enrolment_port_is_beside_the_relay_unless_another_place_is_named() {
+        let of = |more: &str| {
+            let config = parse(&format!("address = \"[::1]:1\"\n{more}"));
+            (config.enroll_address(), config.enroll_name())
+        };
+        let texts = |address: &str, name: &str| (address.to_owned(), name.to_owned());
+        assert_eq!(of(""), texts("[::1]:4865", "::1"));
+        assert_eq!(of("enroll_address = \"m.example.net:7\""), texts("m.example.net:7", "m.example.net"));
+        assert_eq!(of("server_name = \"m\""), texts("[::1]:4865", "m"));
+    }
+
     fn toml(address: &str) -> Config {
-        hume_runtime::config::parse(std::path::Path::new("agent.toml"), &format!("address = \"{address}\""))
-            .unwrap()
+        parse(&format!("address = \"{address}\""))
+    }
+
+    fn parse(text: &str) -> Config {
+        hume_runtime::config::parse(std::path::Path::new("agent.toml"), text).unwrap()
     }
 }

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use super::config::Config;
 
 /// The whole of a connection attempt.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
+pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIME_MAX: Duration = Duration::from_secs(20);
 /// Unacknowledged bytes end the connection after this time.
@@ -129,8 +129,13 @@ pub async fn channel(
 
 /// An error with all its causes: a refused handshake hides in the last of them.
 fn chain(error: &dyn std::error::Error) -> String {
+    let text = told(error.source());
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+/// A cause with all that follow it, each said once.
+pub(super) fn told(mut cause: Option<&dyn std::error::Error>) -> String {
     let mut text = String::new();
-    let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
         if !text.ends_with(&more) {
@@ -141,5 +146,5 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    text
 }

@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use hume_core::Timestamp;
 use hume_runtime::files::{self, FileError};
-use hume_runtime::renewal::{self, NewKey};
+use hume_runtime::pki::{PkiError, Request};
+use hume_runtime::renewal;
+use hume_runtime::secret::SecretText;
 use hume_runtime::tls::{self, Identity, PeerAgent, Roots, TlsError};
 use tracing::warn;
 
@@ -22,6 +24,9 @@ const FOLDER: &str = "identity";
 const CURRENT: &str = "current.pem";
 const NEXT: &str = "next.pem";
 const ORIGIN: &str = "descends-from: ";
+/// A key that waits for its certificate.
+const NEXT_KEY: &str = "next.key";
+const FOLLOWS: &str = "follows: ";
 
 /// A pair could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,9 @@ pub(super) enum KeepError {
     /// What came cannot be used, or what is there cannot be read.
     #[error(transparent)]
     Pair(#[from] ConnectError),
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] PkiError),
     /// It is of another agent.
     #[error("the new certificate is of agent {0}, not of this one")]
     OtherAgent(uuid::Uuid),
@@ -63,6 +71,8 @@ pub(super) struct Shown {
     pub(super) agent: PeerAgent,
     /// Its name among certificates.
     pub(super) fingerprint: String,
+    /// When its certificate begins.
+    pub(super) since: Timestamp,
     /// When a new one is due.
     pub(super) renew_at: Timestamp,
     /// Where it comes from.
@@ -77,7 +87,7 @@ impl Shown {
         let (not_before, not_after) = tls::validity_of(certificate)?;
         let seed = u64::from_str_radix(&fingerprint[..16], 16).unwrap_or(0);
         let renew_at = renewal::due(not_before, not_after, seed);
-        Ok(Shown { identity, agent, fingerprint, renew_at, standing })
+        Ok(Shown { identity, agent, fingerprint, since: not_before, renew_at, standing })
     }
 }
 
@@ -95,12 +105,19 @@ pub(super) struct Identities {
     config: Config,
     folder: PathBuf,
     doubt: Mutex<Doubt>,
+    /// The certificate that the master last refused as one that has ended.
+    ended: Mutex<Option<String>>,
 }
 
 impl Identities {
     /// Those of the configuration and of this state folder. Reads nothing yet.
     pub(super) fn new(config: &Config, state: &Path) -> Identities {
-        Identities { config: config.clone(), folder: state.join(FOLDER), doubt: Mutex::default() }
+        Identities {
+            config: config.clone(),
+            folder: state.join(FOLDER),
+            doubt: Mutex::default(),
+            ended: Mutex::default(),
+        }
     }
 
     /// The pair to show at the next connection: the newest, unless the master has just refused it.
@@ -125,8 +142,7 @@ impl Identities {
     ///
     /// # Errors
     /// [`KeepError`]; nothing was changed.
-    pub(super) fn keep(&self, key: &NewKey, chain: &str, now: Timestamp) -> Result<Shown, KeepError> {
-        let key_pem = key.pem();
+    pub(super) fn keep(&self, key_pem: &SecretText, chain: &str, now: Timestamp) -> Result<Shown, KeepError> {
         let shown = Shown::new(Identity::from_pem(chain, key_pem.expose())?, Standing::Next)?;
         tls::check_client(&shown.identity, &Roots::load(&self.config.ca).map_err(ConnectError::from)?, now)?;
         let (files, known) = connect::identity(&self.config)?;
@@ -137,8 +153,39 @@ impl Identities {
         let text = format!("{ORIGIN}{origin}\n{}{chain}", key_pem.expose());
         files::create_dir(&self.folder, 0o700)?;
         files::write(&self.folder.join(NEXT), text.as_bytes(), 0o600)?;
+        // Of no use any more; one that stays is known by the certificate that it was made for.
+        files::remove(&self.folder.join(NEXT_KEY))?;
         *self.doubt() = Doubt::default();
         Ok(shown)
+    }
+
+    /// The key that is to follow this pair's, with a request for its certificate: made once, and on disk when this returns.
+    ///
+    /// # Errors
+    /// [`KeepError`]; nothing was changed.
+    pub(super) fn next_key(&self, shown: &Shown) -> Result<Request, KeepError> {
+        let path = self.folder.join(NEXT_KEY);
+        let begins = format!("{FOLLOWS}{}\n", shown.fingerprint);
+        let before = if path.exists() { Some(tls::load_key(&path)?) } else { None };
+        if let Some(key) = before.as_ref().and_then(|text| text.expose().strip_prefix(&begins))
+            && let Ok(request) = Request::for_key(&SecretText::new(key))
+        {
+            return Ok(request);
+        }
+        let request = Request::create()?;
+        files::create_dir(&self.folder, 0o700)?;
+        files::write(&path, format!("{begins}{}", request.key_pem.expose()).as_bytes(), 0o600)?;
+        Ok(request)
+    }
+
+    /// The master refused this pair as one that has ended.
+    pub(super) fn told_ended(&self, shown: &Shown) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.fingerprint.clone());
+    }
+
+    /// Whether it did.
+    pub(super) fn is_told_ended(&self, shown: &Shown) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(&shown.fingerprint)
     }
 
     /// A session began with this pair.

@@ -135,10 +135,42 @@ fn a_damaged_pair_or_one_that_others_can_read_is_passed_over() {
 fn what_is_no_certificate_for_the_new_key_is_not_kept() {
     let host = Host::new();
     let identities = host.identities();
-    let key = NewKey::make().unwrap();
+    let key = Request::create().unwrap().key_pem;
     let of_another_key = host.authority.issue_agent(host.id, "web1", clock::now()).unwrap();
     for chain in ["", "garbage", host.authority.certificate_pem(), &of_another_key.certificate_pem] {
         assert!(identities.keep(&key, chain, clock::now()).is_err(), "{chain}");
         assert!(!identities.has_next());
     }
+}
+
+#[test]
+fn the_key_that_is_to_follow_is_made_once_for_each_certificate_and_stays_over_a_restart() {
+    let host = Host::new();
+    let identities = host.identities();
+    let shown = identities.present().unwrap();
+    let key = |identities: &Identities, shown: &Shown| {
+        identities.next_key(shown).unwrap().key_pem.expose().to_owned()
+    };
+    let first = key(&identities, &shown);
+    assert_eq!(key(&host.identities(), &shown), first);
+    let path = identities.folder.join(NEXT_KEY);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::write(&path, "torn").unwrap();
+    let second = key(&identities, &shown);
+    assert_ne!(second, first);
+    // Whoever joins again gets another one.
+    host.join();
+    assert_ne!(key(&identities, &identities.present().unwrap()), second);
+}
+
+#[test]
+fn what_the_master_said_of_one_certificate_is_not_said_of_the_next() {
+    let host = Host::new();
+    let identities = host.identities();
+    let shown = identities.present().unwrap();
+    assert!(!identities.is_told_ended(&shown));
+    identities.told_ended(&shown);
+    assert!(identities.is_told_ended(&shown));
+    host.renew(&identities);
+    assert!(!identities.is_told_ended(&identities.present().unwrap()));
 }

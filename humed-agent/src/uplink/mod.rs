@@ -9,6 +9,8 @@ pub mod connect;
 mod identity;
 mod master_time;
 mod pace;
+mod recovering;
+mod recovery;
 mod renewal;
 mod renewing;
 pub mod session;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::name::{AgentId, Epoch, Seq, Tag};
-use hume_core::{ErrorClass, HostName, Timestamp};
+use hume_core::{HostName, Timestamp};
 use hume_proto::relay::{
     self, AgentFrame, Batch, EpochReason, EpochState, FrameError, MasterFrame, MasterFrames, Verdict, Welcome,
 };
@@ -42,8 +44,8 @@ pub use config::Config;
 pub use connect::{ConnectError, Dial, Tcp, identity};
 use identity::{Identities, Shown};
 use master_time::MasterTime;
+use recovering::is_hopeless;
 use renewal::Renewal;
-use renewing::is_about_the_certificate;
 use session::{Broken, Found, Session, Want};
 
 /// A session of this length with an acknowledgement makes the pauses start anew.
@@ -78,6 +80,8 @@ enum SessionError {
     Broken(#[from] Broken),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    #[error("the certificate of this host ended at {at} and was not renewed: {why}")]
+    CertificateEnded { at: Timestamp, why: recovery::Refused },
     #[error("the master did not answer within {} s", WELCOME_TIME_MAX.as_secs())]
     Silent,
     #[error("a new epoch has begun, which the master is told of in a new session")]
@@ -278,10 +282,7 @@ impl<D: Dial> Uplink<D> {
             }
             let pause = match &error {
                 SessionError::GoAway { pause, .. } if !pause.is_zero() => *pause,
-                SessionError::Frame(FrameError::Broken {
-                    class: ErrorClass::Denied | ErrorClass::Conflict,
-                    ..
-                }) => backoff.next_delay().max(longest / HOPELESS_PART),
+                error if is_hopeless(error) => backoff.next_delay().max(longest / HOPELESS_PART),
                 _ => backoff.next_delay(),
             };
             // A master that is away is one line when it goes, not one for each try.
@@ -317,18 +318,6 @@ impl<D: Dial> Uplink<D> {
         }
         self.goodbye(open, course).await;
         Ok(())
-    }
-
-    /// Connects as who we are by now, and says Hello until the Welcome.
-    async fn open(&self) -> Result<Open, SessionError> {
-        let shown = self.identities.present()?;
-        let opened = self.open_as(&shown).await;
-        match &opened {
-            Ok(_) => self.worked(&shown),
-            Err(error) if is_about_the_certificate(error) => self.identities.refused(shown.standing),
-            Err(_) => {}
-        }
-        opened
     }
 
     async fn open_as(&self, shown: &Shown) -> Result<Open, SessionError> {

@@ -55,7 +55,7 @@ impl<D: Dial> Uplink<D> {
             Some(Step::Keep(chain)) => {
                 let Some(key) = open.new_key.take() else { return Ok(()) };
                 // Before the master may count on it, it is on disk.
-                match self.identities.keep(&key, &chain, open.renewal.now()) {
+                match self.identities.keep(&key.pem(), &chain, open.renewal.now()) {
                     Ok(kept) => self.renewed(kept, open).await,
                     Err(error) => {
                         error!(

@@ -1,6 +1,6 @@
 //! One host's wish to join: checked, given to the registry, answered; whatever goes wrong counts against its address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -17,7 +17,11 @@ use hume_runtime::pki::join::{CHANNEL_BYTES, is_proof};
 
 use super::throttle::Turn;
 use super::{BODY_BYTES_MAX, Enroll};
+use crate::metrics::Refused;
 use crate::registry::{Actor, JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
+
+/// What the audit log calls it.
+const ACTION: &str = "join";
 
 /// What the handler knows of the connection.
 #[derive(Clone)]
@@ -34,22 +38,35 @@ pub(super) async fn join(
 ) -> Result<Json<JoinAnswer>, Refusal> {
     let address = connection.peer.ip();
     let actor = Actor { name: "a host".to_owned(), address: address.to_string() };
-    let turn = enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).turn(address, Instant::now());
-    if let Turn::Later { is_news } = turn {
-        (enroll.tell)(address, "it failed too often, and waits");
-        if is_news {
-            note(&enroll, actor, String::new(), "failed too often").await;
-        }
-        return Err(Refusal::new(ErrorClass::Busy, "too many failures: try again in a minute", None));
-    }
+    turn(&enroll, (address, &actor), (ACTION, Refused::Join)).await?;
     let joined = answer(&enroll, &connection, actor, body.as_deref()).await;
     if let Err(refusal) = &joined {
-        (enroll.tell)(address, &refusal.problem().detail);
+        (enroll.tell)(Refused::Join, address, &refusal.problem().detail);
         if refusal.problem().code != ErrorClass::Internal.as_str() {
-            enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).failed(address, Instant::now());
+            failed(&enroll, address);
         }
     }
     joined.map(Json)
+}
+
+/// Whoever failed too often has to wait; that is counted, and told once a minute.
+pub(super) async fn turn(
+    enroll: &Enroll,
+    (address, actor): (IpAddr, &Actor),
+    (action, refused): (&'static str, Refused),
+) -> Result<(), Refusal> {
+    let turn = enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).turn(address, Instant::now());
+    let Turn::Later { is_news } = turn else { return Ok(()) };
+    (enroll.tell)(refused, address, "it failed too often, and waits");
+    if is_news {
+        note(enroll, actor.clone(), action, String::new(), "failed too often").await;
+    }
+    Err(Refusal::new(ErrorClass::Busy, "too many failures: try again in a minute", None))
+}
+
+/// A failure counts against its address.
+pub(super) fn failed(enroll: &Enroll, address: IpAddr) {
+    enroll.throttle.lock().unwrap_or_else(PoisonError::into_inner).failed(address, Instant::now());
 }
 
 async fn answer(
@@ -58,11 +75,10 @@ async fn answer(
     actor: Actor,
     body: Result<&[u8], &BytesRejection>,
 ) -> Result<JoinAnswer, Refusal> {
-    let too_long = |_: &BytesRejection| format!("the request is not whole, or beyond {BODY_BYTES_MAX} bytes");
     let (wish, proven) = match body.map_err(too_long).and_then(|body| read(connection, body)) {
         Ok(read) => read,
         Err(why) => {
-            note(enroll, actor, String::new(), "the request is wrong").await;
+            note(enroll, actor, ACTION, String::new(), "the request is wrong").await;
             return Err(Refusal::new(ErrorClass::Invalid, why, None));
         }
     };
@@ -84,6 +100,10 @@ async fn answer(
     };
     let (root, relay_port) = (enroll.issuer.root_pem(), enroll.relay_port);
     Ok(JoinAnswer { agent, certificate, certificate_expires_at, root, relay_port })
+}
+
+pub(super) fn too_long(_: &BytesRejection) -> String {
+    format!("the request is not whole, or beyond {BODY_BYTES_MAX} bytes")
 }
 
 /// What is asked, and whether the secret is proved.
@@ -113,14 +133,21 @@ fn refusal(error: &JoinError) -> Refusal {
     Refusal::new(class, error.to_string(), None)
 }
 
-async fn note(enroll: &Enroll, actor: Actor, subject: String, outcome: &'static str) {
-    if let Err(error) = enroll.registry.note(actor, "join", subject, outcome.to_owned(), clock::now()).await {
+/// A line of the audit log.
+pub(super) async fn note(
+    enroll: &Enroll,
+    actor: Actor,
+    action: &'static str,
+    subject: String,
+    outcome: impl Into<String>,
+) {
+    if let Err(error) = enroll.registry.note(actor, action, subject, outcome.into(), clock::now()).await {
         tracing::error!(error = &error as &dyn std::error::Error, "an attempt is not in the audit log");
     }
 }
 
 /// The bytes of hexadecimal digits.
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     rest.is_empty()

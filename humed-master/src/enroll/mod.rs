@@ -1,10 +1,13 @@
-//! The port where hosts join (4865): they have no certificate yet, but a token, and prove that without telling it.
+//! The port where hosts join (4865): they have no certificate yet, but a token, and prove that without telling it. And where agents
+//! recover whose certificate has ended while they were away: they prove that they have its key.
 //!
 //! A budget of its own: what happens here costs the relay nothing. Whoever fails too often waits (`throttle.rs`), and every attempt
 //! is in the audit log of the registry, those that had to wait as one line a minute for each address.
 
 mod handler;
+mod recover;
 mod throttle;
+mod told;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +19,15 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
 use hume_core::ErrorClass;
-use hume_proto::join::JOIN_PATH;
+use hume_proto::join::{JOIN_PATH, RECOVER_PATH};
 use hume_proto::web::{Refusal, no_store, not_found};
 use hume_runtime::accept::{AcceptLimits, Accepted, RefusalLog};
 use hume_runtime::pki::join::{CHANNEL_BYTES, CHANNEL_LABEL};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use self::handler::Connection;
 use self::throttle::Throttle;
+use self::told::Told;
 use crate::metrics::{Metrics, Refused};
 use crate::registry::{Issuer, Registry};
 
@@ -44,12 +48,33 @@ const ACCEPTS_PER_SECOND: u32 = 50;
 pub struct EnrollConfig {
     /// Where hosts join.
     pub listen: SocketAddr,
+    /// For so long after its end a certificate can be recovered; zero for never.
+    #[serde(deserialize_with = "grace")]
+    pub grace: Duration,
 }
 
 impl Default for EnrollConfig {
     fn default() -> EnrollConfig {
-        EnrollConfig { listen: SocketAddr::from(([127, 0, 0, 1], 4865)) }
+        let grace = Duration::from_hours(30 * 24);
+        EnrollConfig { listen: SocketAddr::from(([127, 0, 0, 1], 4865)), grace }
     }
+}
+
+/// A duration, or 0.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Grace {
+    Number(i64),
+    Text(String),
+}
+
+fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let read = match Grace::deserialize(from) {
+        Ok(Grace::Number(0)) => Some(Duration::ZERO),
+        Ok(Grace::Text(text)) => hume_core::duration::parse(&text),
+        Ok(Grace::Number(_)) | Err(_) => None,
+    };
+    read.ok_or_else(|| de::Error::custom("`grace` must be a duration such as \"30d\", or 0 for none"))
 }
 
 /// The limits of the port.
@@ -71,29 +96,42 @@ pub struct Enroll {
     registry: Registry,
     issuer: Issuer,
     relay_port: u16,
+    metrics: Metrics,
     tell: Tell,
+    grace: Duration,
     throttle: Arc<Mutex<Throttle>>,
+    told: Arc<Mutex<Told>>,
 }
 
-/// Gets every refusal: who it is, and why.
-type Tell = Arc<dyn Fn(IpAddr, &str) + Send + Sync>;
+/// Gets every refusal: of what, who it is, and why.
+type Tell = Arc<dyn Fn(Refused, IpAddr, &str) + Send + Sync>;
 
 impl Enroll {
-    /// Lets hosts join this registry, with certificates of this issuer, for a relay on this port.
-    pub fn new(registry: Registry, issuer: Issuer, relay_port: u16, metrics: Metrics) -> Enroll {
-        Enroll { registry, issuer, relay_port, tell: tell(metrics), throttle: Arc::default() }
+    /// Lets hosts join this registry, with certificates of this issuer, for a relay on this port, and lets agents recover within this
+    /// time of grace.
+    pub fn new(
+        registry: Registry,
+        issuer: Issuer,
+        relay_port: u16,
+        grace: Duration,
+        metrics: Metrics,
+    ) -> Enroll {
+        let tell = tell(metrics.clone());
+        let (throttle, told) = (Arc::default(), Arc::default());
+        Enroll { registry, issuer, relay_port, metrics, tell, grace, throttle, told }
     }
 }
 
 /// Counts every refusal, and logs what is not a repetition.
 fn tell(metrics: Metrics) -> Tell {
     let log = Mutex::new(RefusalLog::default());
-    Arc::new(move |address, reason| {
-        metrics.refused(Refused::Join);
+    Arc::new(move |refused, address, reason| {
+        metrics.refused(refused);
         let key = (address, reason.to_owned());
         let admitted = log.lock().unwrap_or_else(PoisonError::into_inner).admit(key, Instant::now());
         if let Some(left_out) = admitted {
-            tracing::warn!(%address, reason, left_out, "refused to let a host join");
+            let what = if refused == Refused::Recovery { "recover an agent" } else { "let a host join" };
+            tracing::warn!(%address, reason, left_out, "refused to {what}");
         }
     })
 }
@@ -109,7 +147,7 @@ async fn in_time(
         return response;
     }
     let why = "the request took too long";
-    tell(connection.peer.ip(), why);
+    tell(Refused::Join, connection.peer.ip(), why);
     Refusal::new(ErrorClass::Busy, why, None).into_response()
 }
 
@@ -119,7 +157,7 @@ async fn elsewhere(
     Extension(connection): Extension<Connection>,
     uri: OriginalUri,
 ) -> Refusal {
-    (enroll.tell)(connection.peer.ip(), "it asked for something else than to join");
+    (enroll.tell)(Refused::Join, connection.peer.ip(), "it asked for something else than to join");
     not_found(uri).await
 }
 
@@ -131,6 +169,7 @@ pub fn router(enroll: &Enroll, accepted: &Accepted) -> Router {
     let channel = tls.export_keying_material(&mut channel, CHANNEL_LABEL, None).is_ok().then_some(channel);
     Router::new()
         .route(JOIN_PATH, post(handler::join))
+        .route(RECOVER_PATH, post(recover::recover))
         .fallback(elsewhere)
         .method_not_allowed_fallback(elsewhere)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -148,11 +187,27 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_grace_is_a_duration_or_nothing() {
+        let of = |value: &str| {
+            let text = format!("grace = {value}");
+            hume_runtime::config::parse::<EnrollConfig>("master.toml".as_ref(), &text).map(|one| one.grace)
+        };
+        assert_eq!(of("\"45d\"").unwrap(), Duration::from_hours(45 * 24));
+        assert_eq!((of("0").unwrap(), of("\"0s\"").unwrap()), (Duration::ZERO, Duration::ZERO));
+        for wrong in ["30", "\"30\"", "\"never\"", "true", "-1"] {
+            let error = of(wrong).unwrap_err().to_string();
+            assert!(error.contains("`grace` must be a duration"), "{wrong}: {error}");
+        }
+        assert_eq!(EnrollConfig::default().grace, Duration::from_hours(30 * 24));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_that_never_ends_is_cut_off_in_time() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&told);
-        let tell: Tell = Arc::new(move |address, why| noted.lock().unwrap().push((address, why.to_owned())));
+        let tell: Tell =
+            Arc::new(move |_, address, why| noted.lock().unwrap().push((address, why.to_owned())));
         let peer = SocketAddr::from(([192, 0, 2, 1], 1));
         let router = Router::new()
             .route(JOIN_PATH, post(async |_: Bytes| "never"))

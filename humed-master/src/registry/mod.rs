@@ -12,6 +12,7 @@ mod desk;
 mod issuer;
 mod join;
 mod passes;
+mod recovery;
 mod renewal;
 mod schema;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod types;
 mod view;
 
 use std::path::Path;
+use std::time::Duration;
 
 use hume_core::host_patterns::HostPattern;
 use hume_core::{AgentId, HostName, Timestamp};
@@ -207,6 +209,26 @@ impl Registry {
             let renewed =
                 desk.write(|work| renewal::renew(work, (agent, &serial), &key, &issuer, &actor, now))?;
             renewed.map_err(RegistryError::Authority)
+        })
+        .await
+    }
+
+    /// The next certificate, for this key, of an agent that proved to have the key of a certificate which ended no longer ago than
+    /// `grace`.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn recover(
+        &self,
+        shown: hume_runtime::recovery::Proven,
+        key: PublicKey,
+        (issuer, grace): (Issuer, Duration),
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Renewal, RegistryError> {
+        self.ask(move |desk| {
+            let recovered =
+                desk.write(|work| recovery::recover(work, &shown, &key, (&issuer, grace), &actor, now))?;
+            recovered.map_err(RegistryError::Authority)
         })
         .await
     }

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use hume_core::{AgentId, ErrorClass, HostName, Timestamp};
-use hume_runtime::pki::{CaFolderError, PublicKey};
+use hume_runtime::pki::{CaFolderError, PkiError, PublicKey};
+use hume_runtime::recovery::has_ended;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::desk::Work;
 use super::issuer::Issuer;
-use super::types::{Actor, AgentState};
+use super::types::{Actor, AgentEntry, AgentState};
 use super::{agents, certificates, decide};
 
 /// Two certificates of one agent are this part of their life apart at least.
@@ -107,7 +108,6 @@ pub(super) fn renew(
     actor: &Actor,
     now: Timestamp,
 ) -> rusqlite::Result<Result<Renewal, CaFolderError>> {
-    let subject = agent.to_string();
     let Some(entry) = agents::one(work.connection(), agent)? else {
         return Ok(Ok(denied("the agent is not known here: let its host join with a token")));
     };
@@ -118,50 +118,90 @@ pub(super) fn renew(
         since_last: since_last(work, agent, now)?,
         life: issuer.life(),
     };
-    let verdict = decide(known);
-    let detail =
-        format!("generation {}, the last confirmed is {}", known.shown.unwrap_or_default(), known.confirmed);
-    let audit = |work: &Work<'_>, outcome: &str| work.audit(actor, "renew", &subject, &detail, outcome, now);
-    match verdict {
-        Verdict::Issue => {
-            let (signed, name) = match issuer.sign_agent(agent, &entry.host, key, now) {
-                Ok(signed) => signed,
-                Err(error) => return Ok(Err(error)),
-            };
-            certificates::insert(work.connection(), agent, &key.fingerprint(), &name, &signed, now)?;
-            audit(work, "done")?;
-            Ok(Ok(Renewal::Issued { chain: signed.certificate_pem }))
-        }
-        Verdict::Lock => {
-            let wish = decide::Wish::Suspend;
-            let after = decide::change(Some(entry.state), wish).unwrap_or(AgentState::Suspended);
-            if let Ok(host) = HostName::parse(&entry.host) {
-                agents::set_state(work, agent, &host, after, now)?;
+    let wish = Wish { action: "renew", entry: &entry, key, issuer, actor };
+    wish.carry_out(work, known, decide(known), now)
+}
+
+/// A wish of an agent for its next certificate.
+pub(super) struct Wish<'a> {
+    /// What the audit log calls it.
+    pub(super) action: &'static str,
+    pub(super) entry: &'a AgentEntry,
+    pub(super) key: &'a PublicKey,
+    pub(super) issuer: &'a Issuer,
+    pub(super) actor: &'a Actor,
+}
+
+impl Wish<'_> {
+    /// Does what was decided.
+    pub(super) fn carry_out(
+        &self,
+        work: &mut Work<'_>,
+        known: Known,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> rusqlite::Result<Result<Renewal, CaFolderError>> {
+        let Wish { action: _, entry, key, issuer, actor } = *self;
+        let agent = entry.agent;
+        match verdict {
+            Verdict::Issue => {
+                let (signed, name) = match issuer.sign_agent(agent, &entry.host, key, now) {
+                    Ok(signed) => signed,
+                    Err(error) => return Ok(Err(error)),
+                };
+                if has_ended(signed.not_after, now) {
+                    return Ok(Err(
+                        PkiError::Authority("has ended: the site needs another issuing CA").into()
+                    ));
+                }
+                certificates::insert(work.connection(), agent, &key.fingerprint(), &name, &signed, now)?;
+                self.audit(work, known, "done", now)?;
+                Ok(Ok(Renewal::Issued { chain: signed.certificate_pem }))
             }
-            let why =
-                "locked: an older certificate than the last one asks, so somebody has a copy of its key";
-            audit(work, why)?;
-            tracing::error!(%agent, host = entry.host, address = actor.address, detail, "{why}");
-            Ok(Ok(denied(why)))
+            Verdict::Lock => {
+                let after =
+                    decide::change(Some(entry.state), decide::Wish::Suspend).unwrap_or(AgentState::Suspended);
+                if let Ok(host) = HostName::parse(&entry.host) {
+                    agents::set_state(work, agent, &host, after, now)?;
+                }
+                let why =
+                    "locked: an older certificate than the last one asks, so somebody has a copy of its key";
+                self.audit(work, known, why, now)?;
+                tracing::error!(%agent, host = entry.host, address = actor.address, "{why}");
+                Ok(Ok(denied(why)))
+            }
+            Verdict::Deny(why) => {
+                self.audit(work, known, why, now)?;
+                Ok(Ok(denied(why)))
+            }
+            Verdict::Wait(again) => {
+                let why = "the last certificate was issued just now".to_owned();
+                Ok(Ok(Renewal::Refused { class: ErrorClass::Busy, why, again }))
+            }
         }
-        Verdict::Deny(why) => {
-            audit(work, why)?;
-            Ok(Ok(denied(why)))
-        }
-        Verdict::Wait(again) => {
-            let why = "the last certificate was issued just now".to_owned();
-            Ok(Ok(Renewal::Refused { class: ErrorClass::Busy, why, again }))
-        }
+    }
+
+    /// What became of it, for the audit log.
+    pub(super) fn audit(
+        &self,
+        work: &Work<'_>,
+        known: Known,
+        outcome: &str,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let (shown, confirmed) = (known.shown.unwrap_or_default(), known.confirmed);
+        let detail = format!("generation {shown}, the last confirmed is {confirmed}");
+        work.audit(self.actor, self.action, &self.entry.agent.to_string(), &detail, outcome, now)
     }
 }
 
-fn confirmed(work: &Work<'_>, agent: AgentId) -> rusqlite::Result<i64> {
+pub(super) fn confirmed(work: &Work<'_>, agent: AgentId) -> rusqlite::Result<i64> {
     work.connection()
         .prepare_cached("SELECT confirmed FROM agent WHERE id = ?1")?
         .query_row([agent.as_bytes()], |row| row.get(0))
 }
 
-fn since_last(work: &Work<'_>, agent: AgentId, now: Timestamp) -> rusqlite::Result<Duration> {
+pub(super) fn since_last(work: &Work<'_>, agent: AgentId, now: Timestamp) -> rusqlite::Result<Duration> {
     let last: Option<i64> = work
         .connection()
         .prepare_cached("SELECT max(issued_us) FROM certificate WHERE agent = ?1")?
@@ -171,7 +211,7 @@ fn since_last(work: &Work<'_>, agent: AgentId, now: Timestamp) -> rusqlite::Resu
     Ok(u64::try_from(since_us).map_or(Duration::MAX, Duration::from_micros))
 }
 
-fn denied(why: &str) -> Renewal {
+pub(super) fn denied(why: &str) -> Renewal {
     Renewal::Refused { class: ErrorClass::Denied, why: why.to_owned(), again: Duration::from_hours(1) }
 }
 

@@ -29,7 +29,7 @@ async fn with_registry<F: Future<Output = ()>>(dir: &Path, test: impl FnOnce(Reg
     let mut tasks = TaskGroup::new();
     let runtime = tokio::runtime::Handle::current();
     tasks.spawn_thread("registry", move |stop| thread.run(&runtime, &stop)).unwrap();
-    tasks.run(test(registry), std::time::Duration::from_secs(10)).await.unwrap();
+    tasks.run(test(registry), Duration::from_secs(10)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +39,7 @@ async fn certificates_follow_each_other_and_an_older_one_locks_its_agent_in_the_
     use hume_runtime::renewal::NewKey;
 
     let (dir, now) = (tempfile::tempdir().unwrap(), hume_runtime::clock::now());
-    let life = std::time::Duration::from_hours(1);
+    let life = Duration::from_hours(1);
     let ca = CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
     let issuer = Issuer::new(tokio::sync::watch::channel(std::sync::Arc::new(ca)).1, life);
     with_registry(dir.path(), |registry| async move {
@@ -83,6 +83,73 @@ async fn certificates_follow_each_other_and_an_older_one_locks_its_agent_in_the_
         let newest = &registry.audit_lines(AuditFilter::default(), 1).await.unwrap()[0];
         assert_eq!((newest.action.as_str(), newest.subject.clone()), ("renew", A.to_string()));
         assert!(newest.outcome.starts_with("locked: "), "{newest:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ended_is_followed_by_one_however_often_it_is_asked_for_and_a_copy_locks() {
+    use hume_core::ErrorClass;
+    use hume_runtime::pki::CaFolder;
+    use hume_runtime::recovery::Proven;
+    use hume_runtime::renewal::NewKey;
+    use hume_runtime::tls;
+
+    const LIFE: Duration = Duration::from_hours(1);
+    const GRACE: Duration = Duration::from_hours(10);
+    let (dir, start) = (tempfile::tempdir().unwrap(), hume_runtime::clock::now());
+    let ca = CaFolder::create(&dir.path().join("ca"), "hume", start).unwrap();
+    let issuer = Issuer::new(tokio::sync::watch::channel(std::sync::Arc::new(ca)).1, LIFE);
+    with_registry(dir.path(), |registry| async move {
+        let key = || PublicKey::of_spki(&NewKey::make().unwrap().public_key()).unwrap();
+        let shown = |pem: &str| {
+            let certificate = tls::first_of_pem(pem).unwrap();
+            let agent = tls::agent_of(&certificate).unwrap();
+            let (since, _) = tls::validity_of(&certificate).unwrap();
+            Proven { agent, since, fingerprint: tls::fingerprint(&certificate) }
+        };
+        let old = key();
+        let (signed, _) = issuer.sign_agent(A, "web1", &old, start).unwrap();
+        let first = shown(&signed.certificate_pem);
+        // Of the same CA, agent, key and time, and yet not the one that was issued.
+        let forged = shown(&issuer.sign_agent(A, "web1", &old, start).unwrap().0.certificate_pem);
+        let forged = Proven { agent: first.agent.clone(), ..forged };
+        registry
+            .ask(move |desk| {
+                desk.write(|work| {
+                    agents::set_state(work, A, &host("web1"), AgentState::Active, start)?;
+                    certificates::insert(work.connection(), A, "spki", "issuer", &signed, start)
+                })
+            })
+            .await
+            .unwrap();
+        registry.confirm(A, first.agent.serial.clone()).await.unwrap();
+        let recover = async |shown: &Proven, key: &PublicKey, minutes: i64| {
+            let (shown, at) = (shown.clone(), start.plus_micros(minutes * 60_000_000));
+            registry.recover(shown, key.clone(), (issuer.clone(), GRACE), root(), at).await.unwrap()
+        };
+        let class = |renewal: Renewal| match renewal {
+            Renewal::Issued { .. } => None,
+            Renewal::Refused { class, .. } => Some(class),
+        };
+        let (next, his) = (key(), key());
+        assert_eq!(class(recover(&first, &next, 59).await), Some(ErrorClass::Conflict), "it lives");
+        assert_eq!(class(recover(&first, &next, 11 * 60 + 2).await), Some(ErrorClass::Denied), "too late");
+        assert_eq!(class(recover(&forged, &next, 120).await), Some(ErrorClass::Denied), "a stolen CA");
+        let issued = recover(&first, &next, 120).await;
+        assert_eq!(class(issued.clone()), None);
+        assert_eq!(recover(&first, &next, 121).await, issued, "the answer was lost");
+        assert_eq!(class(recover(&first, &his, 121).await), Some(ErrorClass::Busy), "a copy of the host");
+        let Renewal::Issued { chain } = issued else { panic!("it was issued") };
+        registry.confirm(A, shown(&chain).agent.serial).await.unwrap();
+        assert_eq!(registry.view().check(A), Ok(()));
+        assert_eq!(class(recover(&first, &his, 130).await), Some(ErrorClass::Denied));
+        assert_eq!(registry.view().check(A), Err(Denial::Suspended));
+        let lines = registry.audit_lines(AuditFilter::default(), 10).await.unwrap();
+        let outcomes: Vec<&str> = lines.iter().map(|line| line.outcome.as_str()).collect();
+        assert!(outcomes[0].starts_with("locked: "), "{outcomes:?}");
+        assert_eq!(outcomes[1..], ["answered again", "done"]);
+        assert!(lines.iter().all(|line| line.action == "recover" && line.subject == A.to_string()));
     })
     .await;
 }

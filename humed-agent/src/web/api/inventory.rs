@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use hume_core::HostName;
 use hume_core::filter::{EventFilter, Latest, RunFilter};
 use hume_core::page::PAGE_ITEMS_MAX;
 use hume_core::run::RunState;
+use hume_core::{HostName, Timestamp};
 use hume_proto::rest::{AgentJson, AgentList, HostJson, HostList, StatusReport, TaskJson, TaskList};
 use hume_proto::web::{Nothing, Params, Refusal};
 use hume_runtime::clock;
+use hume_runtime::recovery::has_ended;
 
 use super::super::state::{Caller, Shared};
 use super::{now, runs};
@@ -123,7 +124,7 @@ pub(super) async fn status(
         source: shared.source(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: shared.started_at,
-        state: condition(&figures, &shared.metrics.uplink()),
+        state: condition(&figures, &shared.metrics.uplink(), clock::now()),
         events: figures.events,
         store_bytes: figures.file_bytes,
         agents: vec![own(&shared).await?],
@@ -132,7 +133,7 @@ pub(super) async fn status(
 }
 
 /// `ready`, or what is wrong.
-fn condition(figures: &FigureValues, uplink: &Uplink) -> String {
+fn condition(figures: &FigureValues, uplink: &Uplink, now: Timestamp) -> String {
     let mut wrong = Vec::new();
     if let Some(Trouble { cause, since }) = figures.trouble {
         wrong.push(format!("the disk of the spool fails since {since}, new events are refused: {cause}"));
@@ -157,6 +158,9 @@ fn condition(figures: &FigureValues, uplink: &Uplink) -> String {
         UplinkState::Alone | UplinkState::Connected => {}
         UplinkState::Disconnected => {
             wrong.push(format!("no connection to the master since {}", uplink.since));
+            if let Some(ended) = uplink.certificate_expires_at.filter(|end| has_ended(*end, now)) {
+                wrong.push(format!("the certificate of this host ended at {ended}"));
+            }
         }
     }
     if wrong.is_empty() { "ready".to_owned() } else { wrong.join("; ") }
@@ -164,8 +168,6 @@ fn condition(figures: &FigureValues, uplink: &Uplink) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hume_core::Timestamp;
-
     use super::*;
 
     #[test]
@@ -173,15 +175,21 @@ mod tests {
         let figures = |full| FigureValues { full, ..FigureValues::default() };
         let uplink = |state| Uplink { state, since: Timestamp::EPOCH, ..Uplink::default() };
         for state in [UplinkState::Alone, UplinkState::Connected] {
-            assert_eq!(condition(&figures(false), &uplink(state)), "ready");
+            assert_eq!(condition(&figures(false), &uplink(state), Timestamp::EPOCH), "ready");
         }
         assert_eq!(
-            condition(&figures(true), &uplink(UplinkState::Disconnected)),
+            condition(&figures(true), &uplink(UplinkState::Disconnected), Timestamp::EPOCH),
             "the spool is full, new events are refused; no connection to the master since 1970-01-01T00:00:00.000000Z"
         );
+        let end = Timestamp::from_micros(1_000_000);
+        let ended = Uplink { certificate_expires_at: Some(end), ..uplink(UplinkState::Disconnected) };
+        let words = "no connection to the master since 1970-01-01T00:00:00.000000Z; \
+             the certificate of this host ended at 1970-01-01T00:00:01.000000Z";
+        assert_eq!(condition(&figures(false), &ended, end.plus_micros(1_000_000)), words);
+        assert_eq!(condition(&figures(false), &ended, end), words.split("; ").next().unwrap());
         let reserved = FigureValues { reserved: true, ..figures(false) };
         let words = "the spool is nearly full, what is left is for root";
-        assert_eq!(condition(&reserved, &uplink(UplinkState::Alone)), words);
+        assert_eq!(condition(&reserved, &uplink(UplinkState::Alone), Timestamp::EPOCH), words);
         let trouble = Some(Trouble { cause: "disk I/O error", since: Timestamp::EPOCH });
         let bad = FigureValues {
             trouble,
@@ -192,7 +200,7 @@ mod tests {
             ..figures(false)
         };
         assert_eq!(
-            condition(&bad, &uplink(UplinkState::Alone)),
+            condition(&bad, &uplink(UplinkState::Alone), Timestamp::EPOCH),
             "the disk of the spool fails since 1970-01-01T00:00:00.000000Z, new events are refused: disk I/O error; \
              the disk of the spool is full, new events are refused; 2 damaged spools lie beside the one in use; \
              since the start 7 events were saved from them and 3 were lost"
