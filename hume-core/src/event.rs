@@ -4,12 +4,16 @@
 //! answers. The bounds stand here and are enforced by [`Draft::check`] and [`Event::check`] and nowhere else; `fit` cuts to
 //! the same ones.
 
+mod finding;
+
 use crate::error::BoundError;
 use crate::level::Level;
 use crate::name::{AgentId, BootId, Epoch, EventId, FlagName, HostName, RunId, RunKey, Seq, Tag, TaskName};
 use crate::policy::Overlap;
 use crate::process::Chain;
 use crate::time::Timestamp;
+
+pub use self::finding::{End, Finding};
 
 /// Most tags of one event.
 pub const TAGS_MAX: usize = 32;
@@ -181,55 +185,6 @@ impl EventFlag {
     /// The flag with this word.
     pub fn from_word(word: &str) -> Option<EventFlag> {
         EventFlag::ALL.into_iter().find(|flag| flag.as_str() == word)
-    }
-}
-
-/// What nobody reported, but ended a run all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Finding {
-    /// The same owner started the task again: aborted.
-    Superseded,
-    /// The owner was gone without a stop: aborted.
-    ProcessGone,
-    /// The machine was started anew: aborted.
-    Reboot,
-    /// An implicit run to which nothing was added for the idle gap: closed.
-    Idle,
-    /// An implicit run whose job ended: closed.
-    JobEnded,
-    /// An implicit run whose owner then started one in words: closed.
-    Started,
-}
-
-impl Finding {
-    /// All findings.
-    pub const ALL: [Finding; 6] = [
-        Finding::Superseded,
-        Finding::ProcessGone,
-        Finding::Reboot,
-        Finding::Idle,
-        Finding::JobEnded,
-        Finding::Started,
-    ];
-
-    /// The word used as `reason` in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Finding::Superseded => "superseded",
-            Finding::ProcessGone => "process_gone",
-            Finding::Reboot => "reboot",
-            Finding::Idle => "idle",
-            Finding::JobEnded => "job_ended",
-            Finding::Started => "started",
-        }
-    }
-
-    /// True when the run was cut short; false when it merely came to its end.
-    pub fn is_abort(self) -> bool {
-        match self {
-            Finding::Superseded | Finding::ProcessGone | Finding::Reboot => true,
-            Finding::Idle | Finding::JobEnded | Finding::Started => false,
-        }
     }
 }
 

@@ -8,7 +8,7 @@ mod packed;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    BootClock, Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Position, StoredEvent,
+    BootClock, Command, Correlation, End, Event, EventFlag, EventKind, Exit, Finding, Position, StoredEvent,
 };
 use crate::level::{LEVEL_COUNT, Level};
 use crate::name::{AgentId, Epoch, EventId, HostName, RunId, Seq, TaskName};
@@ -259,8 +259,10 @@ impl RunState {
         let moment = Moment { time: said.time.max(self.started.time), ..said };
         self.extend_span(*position);
         if event.kind != EventKind::Reported {
-            if let Some(finding) = event.finding {
-                self.conclude(finding, moment, event.not_before);
+            // What the clock found out about a run does not end it.
+            let finding = event.finding.filter(|_| event.kind == EventKind::Run);
+            if let Some((finding, end)) = finding.and_then(|finding| Some((finding, finding.end()?))) {
+                self.conclude((finding, end), moment, event.not_before);
             }
             return;
         }
@@ -324,20 +326,25 @@ impl RunState {
         }
     }
 
-    fn conclude(&mut self, finding: Finding, moment: Moment, not_before: Option<Timestamp>) {
+    fn conclude(&mut self, (finding, end): (Finding, End), moment: Moment, not_before: Option<Timestamp>) {
         if self.ended.is_some() {
             return;
         }
-        // Nothing happened after the latest event: a run that merely came to its end ended there.
-        let end = if finding.is_abort() { moment } else { self.latest };
-        self.resume(end);
-        self.ended = Some(end);
-        if finding.is_abort() {
-            self.aborted = Some(finding.as_str().to_owned());
-            self.ended_after = not_before;
-        } else {
-            self.closed = Some(finding.as_str().to_owned());
-        }
+        let word = finding.as_str().to_owned();
+        let ended = match end {
+            End::CutShort => {
+                self.aborted = Some(word);
+                self.ended_after = not_before;
+                moment
+            }
+            // Nothing happened after the latest event: a run that merely came to its end ended there.
+            End::Closed => {
+                self.closed = Some(word);
+                self.latest
+            }
+        };
+        self.resume(ended);
+        self.ended = Some(ended);
     }
 
     fn resume(&mut self, moment: Moment) {

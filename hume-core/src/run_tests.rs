@@ -5,7 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::event::{
-    BootClock, Command, Correlation, Event, EventFlag, EventKind, Exit, Finding, Process, RunRef, StoredEvent,
+    BootClock, Command, Correlation, End, Event, EventFlag, EventKind, Exit, Finding, Process, RunRef,
+    StoredEvent,
 };
 use crate::name::{BootId, Epoch, EventId, HostName, RunId, Seq, TaskName};
 use crate::policy::{Policies, RunPolicy};
@@ -603,13 +604,25 @@ fn only_the_verdict_that_a_process_is_gone_is_withdrawn() {
     for found in Finding::ALL {
         let run =
             fold(&[event(0, 1, Level::Info, START), finding(5, 2, found), event(6, 3, Level::Info, None)]);
-        let expected = if found == Finding::ProcessGone {
+        let expected = if found == Finding::ProcessGone || found.end().is_none() {
             (Phase::Running, None)
         } else {
             (Phase::Ended, Some(found.as_str()))
         };
         assert_eq!((run.phase(), run.reason()), expected, "{}", found.as_str());
-        assert_eq!(run.is_aborted(), found.is_abort() && found != Finding::ProcessGone);
+        assert_eq!(run.is_aborted(), found.end() == Some(End::CutShort) && found != Finding::ProcessGone);
+    }
+}
+
+#[test]
+fn what_the_clock_or_the_master_found_does_not_end_a_run() {
+    for found in Finding::ALL {
+        for kind in [EventKind::Watchdog, EventKind::Host, EventKind::System] {
+            let mut told = finding(5, 2, found);
+            told.event.kind = kind;
+            let run = fold(&[event(0, 1, Level::Info, START), told]);
+            assert_eq!((run.phase(), run.reason()), (Phase::Running, None), "{}", found.as_str());
+        }
     }
 }
 

@@ -23,6 +23,25 @@ pub enum Ending {
     Aborted,
 }
 
+impl Ending {
+    /// All of them.
+    pub const ALL: [Ending; 3] = [Ending::Good, Ending::Failed, Ending::Aborted];
+
+    /// The word used in stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ending::Good => "good",
+            Ending::Failed => "failed",
+            Ending::Aborted => "aborted",
+        }
+    }
+
+    /// The one with this word.
+    pub fn from_word(word: &str) -> Option<Ending> {
+        Ending::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+}
+
 /// A run as slots see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunSeen {
@@ -55,8 +74,18 @@ impl RunSeen {
         }
     }
 
+    /// The same run by another clock, which shows so many microseconds more.
+    #[must_use]
+    pub fn shifted(self, micros: i64) -> RunSeen {
+        RunSeen {
+            started_at: self.started_at.plus_micros(micros),
+            ended: self.ended.map(|(at, how)| (at.plus_micros(micros), how)),
+            ..self
+        }
+    }
+
     /// The moment that is compared with the schedule; none while it has not come.
-    pub(crate) fn moment(&self, by: MatchBy) -> Option<Timestamp> {
+    pub fn moment(&self, by: MatchBy) -> Option<Timestamp> {
         match by {
             MatchBy::Start => Some(self.started_at),
             MatchBy::End => self.ended.map(|(at, _)| at),
@@ -132,6 +161,27 @@ impl SlotState {
             SlotState::Excused => "excused",
             SlotState::Unreachable => "unreachable",
         }
+    }
+
+    /// All states, with every reason.
+    pub const ALL: [SlotState; 12] = [
+        SlotState::Pending,
+        SlotState::Ok,
+        SlotState::Late,
+        SlotState::Failed(Failure::Ended),
+        SlotState::Failed(Failure::Aborted),
+        SlotState::Failed(Failure::Overdue),
+        SlotState::Failed(Failure::NoSuccess),
+        SlotState::Missed(Miss::NeverRan),
+        SlotState::Missed(Miss::NotStarted),
+        SlotState::Missed(Miss::Offline),
+        SlotState::Excused,
+        SlotState::Unreachable,
+    ];
+
+    /// The state with these words.
+    pub fn from_words(state: &str, reason: Option<&str>) -> Option<SlotState> {
+        SlotState::ALL.into_iter().find(|one| one.as_str() == state && one.reason() == reason)
     }
 
     /// Why, in one word; none when the state says it all.

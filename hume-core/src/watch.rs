@@ -14,7 +14,7 @@ use wildmatch::WildMatch;
 
 use crate::duration;
 use crate::error::BoundError;
-use crate::name::{HostName, Tag, WatchName};
+use crate::name::{HostName, Tag, TaskName, WatchName};
 use crate::policy::{Span, TaskPatterns};
 use crate::schedule::{self, Dst, Schedule, Timetable};
 use crate::time::Timestamp;
@@ -25,6 +25,8 @@ pub const START_GRACE: Duration = Duration::from_mins(5);
 pub const EARLY: Duration = Duration::from_mins(1);
 /// A slot of a host that cannot be reached counts as missed after so long, unless said otherwise.
 pub const OFFLINE_MAX: Duration = Duration::from_hours(24);
+/// Most watches of one configuration.
+pub const WATCHES_MAX: usize = 10_000;
 /// Most lines of one schedule.
 pub const SCHEDULES_MAX: usize = 32;
 /// Most slots that `tolerate` may look back on.
@@ -171,6 +173,27 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// What decides when slots come and what becomes of them, as a text: whether a watch means the same as before.
+    pub fn meaning(&self) -> String {
+        let Watch { name: _, tasks, hosts: _, schedule, zone, dst, terms, telling: _, from, until } = self;
+        let tasks: Vec<String> = tasks.texts().collect();
+        let lines: Vec<String> = schedule.iter().map(Schedule::to_string).collect();
+        let zone = match zone {
+            Zone::Host => "host",
+            Zone::Of(zone) => zone.iana_name().unwrap_or("UTC"),
+        };
+        format!("{tasks:?} {lines:?} {zone} {dst:?} {terms:?} {from:?} {until:?}")
+    }
+
+    /// The task that it is told under: its only one, or its own name where patterns allow several.
+    pub fn told_as(&self) -> TaskName {
+        let mut tasks = self.tasks.texts();
+        let only = tasks.next().filter(|only| tasks.next().is_none() && !only.contains(['*', '?']));
+        only.and_then(|only| TaskName::parse(&only).ok())
+            .or_else(|| TaskName::parse(self.name.as_str()).ok())
+            .unwrap_or_else(TaskName::none)
+    }
+
     /// When slots come on a host in this zone.
     pub fn plan(&self, host: &TimeZone) -> Plan {
         if let Some(interval) = self.schedule.iter().find_map(Schedule::every) {
@@ -232,8 +255,12 @@ pub struct Watches(BTreeMap<WatchName, Declared>);
 impl Watches {
     /// What they mean, by name.
     /// # Errors
-    /// Of the first that contradicts itself, with its name.
+    /// Of the first that contradicts itself, with its name; of one that is too many.
     pub fn check(self, zones: &TimeZoneDatabase) -> Result<Vec<Watch>, WatchError> {
+        if let Some((name, _)) = self.0.iter().nth(WATCHES_MAX) {
+            let why = BoundError::new("watch", format!("is one too many: at most {WATCHES_MAX} are allowed"));
+            return Err(WatchError { name: name.clone(), why });
+        }
         let check = |(name, declared): (WatchName, Declared)| {
             declared.check(&name, zones).map_err(|why| WatchError { name, why })
         };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hume_core::policy::Policies;
+use hume_core::watch::Watches;
 use hume_runtime::config::{self, ConfigError};
 use hume_runtime::log::LogConfig;
 use hume_transfer::Transfers;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::enroll::EnrollConfig;
 use crate::relay::RelayConfig;
 use crate::store::{RetentionConfig, StoreConfig};
+use crate::watchdog::WatchdogConfig;
 use crate::web::WebConfig;
 
 /// No certificate is shorter-lived.
@@ -37,6 +39,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// What is expected of the runs of tasks.
     pub runs: Policies,
+    /// When tasks should run.
+    pub watch: Watches,
+    /// What silence means.
+    pub watchdog: WatchdogConfig,
     /// Whom to tell.
     pub transfer: Transfers,
     /// What is logged.
@@ -107,7 +113,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 }
 
 fn resolve(file: &Path, config: Config) -> Config {
-    let Config { relay, mut web, enroll, ca, tls, store, retention, runs, transfer, log } = config;
+    let Config { relay, mut web, enroll, ca, tls, store, retention, runs, watch, watchdog, transfer, log } =
+        config;
     let path = |path: &Path| config::resolve(file, path);
     web.socket = path(&web.socket);
     let ca = CaConfig { path: path(&ca.path), ..ca };
@@ -117,12 +124,25 @@ fn resolve(file: &Path, config: Config) -> Config {
         key: path(&tls.key),
     });
     let store = StoreConfig { path: path(&store.path), ..store };
-    Config { relay, web, enroll, ca, tls, store, retention, runs, transfer, log }
+    Config { relay, web, enroll, ca, tls, store, retention, runs, watch, watchdog, transfer, log }
 }
 
-/// Sections that differ and take effect only after a restart, by name. Certificates and transfers do not need one.
+/// Sections that differ and take effect only after a restart, by name. Certificates, watches and transfers do not need one.
 pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { relay, web, enroll, ca, tls: _, store, retention, runs, transfer: _, log } = running;
+    let Config {
+        relay,
+        web,
+        enroll,
+        ca,
+        tls: _,
+        store,
+        retention,
+        runs,
+        watch: _,
+        watchdog,
+        transfer: _,
+        log,
+    } = running;
     let differing = [
         ("relay", *relay != new.relay),
         ("web", *web != new.web),
@@ -131,6 +151,7 @@ pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
         ("store", *store != new.store),
         ("retention", *retention != new.retention),
         ("runs", *runs != new.runs),
+        ("watchdog", *watchdog != new.watchdog),
         ("log", *log != new.log),
     ];
     differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -1,6 +1,7 @@
 //! The master: gathers what agents report, keeps it, and answers.
 //!
-//! Rooms import only to the right: master → relay, enroll, web, admin, pump → intake, ca → store, registry; anybody may count in `metrics`.
+//! Rooms import only to the right: master → relay, enroll, watchdog, web, admin, pump → intake, ca → store, registry; anybody may
+//! count in `metrics`.
 
 pub mod admin;
 pub mod args;
@@ -14,4 +15,5 @@ pub mod pump;
 pub mod registry;
 pub mod relay;
 pub mod store;
+pub mod watchdog;
 pub mod web;

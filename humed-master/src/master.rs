@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hume_core::HostName;
+use hume_core::watch::{Watch, WatchError};
 use hume_runtime::accept::{self, AcceptLimits, Acceptor, OnRefusal, RefusalLog};
 use hume_runtime::pki::CaFolderError;
 use hume_runtime::signal::Hangups;
@@ -31,13 +32,14 @@ use crate::admin::{self, Admin, Doorway};
 use crate::ca::{self, Ca, Custodian, OwnPorts, Ports};
 use crate::config::{self, Config};
 use crate::enroll::{self, Enroll};
-use crate::intake::Intake;
+use crate::intake::{Findings, Intake};
 use crate::metrics::Metrics;
 use crate::pump::StoreLog;
 use crate::registry::{self, Issuer, Registry, RegistryThread, Strangers};
 use crate::relay::{self, Issuing, Relay};
 pub use crate::store::Taken;
 use crate::store::{Keeper, SqliteStore, StoreError, Writer};
+use crate::watchdog::Watchdog;
 use crate::web::{self, Guard, WebState};
 
 /// After the stop the rooms get this long to finish.
@@ -93,6 +95,15 @@ pub enum MasterError {
     /// The thread of the store could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// A watch contradicts itself.
+    #[error("{}", path.display())]
+    Watch {
+        /// The configuration.
+        path: PathBuf,
+        /// Which watch, and why.
+        #[source]
+        source: WatchError,
+    },
     /// A transfer cannot be opened.
     #[error(transparent)]
     Transfer(#[from] OrderError),
@@ -105,7 +116,7 @@ impl MasterError {
     /// After sysexits(3).
     pub fn exit_code(&self) -> u8 {
         match self {
-            MasterError::Tls(_) | MasterError::Transfer(_) => exit::CONFIG,
+            MasterError::Tls(_) | MasterError::Watch { .. } | MasterError::Transfer(_) => exit::CONFIG,
             MasterError::Lock(LockError::Held { .. }) => exit::TEMPORARY,
             MasterError::Lock(_) | MasterError::Store { .. } | MasterError::Registry { .. } => exit::IO,
             MasterError::Listen { .. } => exit::UNAVAILABLE,
@@ -119,6 +130,7 @@ impl MasterError {
 pub struct Master {
     config_file: PathBuf,
     config: Config,
+    watches: Arc<[Watch]>,
     metrics: Metrics,
     trust_domain: Option<String>,
     certificates: ca::Opened,
@@ -171,11 +183,12 @@ impl Enrolment {
     }
 }
 
-/// Reads the certificates, as the start does, and opens the transfers.
+/// Reads the certificates and the watches, as the start does, and opens the transfers.
 /// # Errors
-/// [`MasterError::Tls`], [`MasterError::Transfer`].
+/// [`MasterError::Tls`], [`MasterError::Watch`], [`MasterError::Transfer`].
 pub fn check(config: &Config, file: &Path) -> Result<(), MasterError> {
     ca::check(&certificates::settings(config))?;
+    watches(config, file)?;
     socket::check_path(&config.web.socket)?;
     let host = host_name();
     Ok(hume_transfer::command::check(place(config, file, &host))?)
@@ -185,6 +198,12 @@ pub fn check(config: &Config, file: &Path) -> Result<(), MasterError> {
 pub fn place<'a>(config: &'a Config, file: &'a Path, host: &'a HostName) -> Place<'a> {
     let dir = folder_of(&config.store.path);
     Place { transfers: &config.transfer, config_file: file, dir, host, program: PROGRAM }
+}
+
+/// What the watches mean, in the zones that this machine knows.
+fn watches(config: &Config, file: &Path) -> Result<Arc<[Watch]>, MasterError> {
+    let checked = config.watch.clone().check(jiff::tz::db());
+    checked.map(Into::into).map_err(|source| MasterError::Watch { path: file.to_owned(), source })
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -204,6 +223,7 @@ impl Master {
     /// [`MasterError`]; nothing is left open.
     pub async fn bind(config_file: &Path, config: Config) -> Result<Master, MasterError> {
         let metrics = Metrics::new(clock::now());
+        let watches = watches(&config, config_file)?;
         let path = &config.store.path;
         let lock = sqlite::lock(folder_of(path))?;
         let (certificates, ports) = ca::open(certificates::settings(&config), clock::now())?;
@@ -228,6 +248,7 @@ impl Master {
         Ok(Master {
             config_file: config_file.to_owned(),
             config,
+            watches,
             metrics,
             trust_domain,
             certificates,
@@ -260,6 +281,7 @@ impl Master {
         let Master {
             config_file,
             config,
+            watches,
             metrics,
             trust_domain,
             certificates,
@@ -305,6 +327,12 @@ impl Master {
         tracing::info!(address = %relay_port.address, "relay listening on {}", relay_port.address);
         rooms.spawn("relay accept", |stop| relay_port.acceptor.run(stop));
         rooms.spawn("relay", |stop| relay.run(stop));
+
+        let door = Findings::new(handle.clone());
+        let watchdog =
+            Watchdog::new(handle.clone(), door, config.watchdog.clone(), Arc::new(config.runs.clone()));
+        let (watches, wanted) = watch::channel(watches);
+        rooms.spawn("watchdog", |stop| watchdog.run(wanted, stop));
 
         let room = Room {
             log: Arc::new(StoreLog::new(handle.clone())),
@@ -357,7 +385,8 @@ impl Master {
             serve::serve_unix(router, socket, socket_connections, stop)
         });
 
-        rooms.spawn("reload", |stop| reload(config_file, config, ca, transfers, hangups, stop));
+        let live = Live { ca, watches, transfers };
+        rooms.spawn("reload", |stop| reload(config_file, config, live, hangups, stop));
         rooms.keep_watch(notify::watchdog(move || status(relay::SESSIONS_MAX - sessions.room(), &numbers)));
         notify::ready();
 
@@ -417,12 +446,18 @@ fn on_refusal(port: SocketAddr, metrics: Metrics) -> OnRefusal {
     })
 }
 
+/// What changes without a restart.
+struct Live {
+    ca: Ca,
+    watches: watch::Sender<Arc<[Watch]>>,
+    transfers: watch::Sender<Transfers>,
+}
+
 /// Reads the configuration again at every SIGHUP.
 async fn reload(
     config_file: PathBuf,
     running: Config,
-    ca: Ca,
-    transfers: watch::Sender<Transfers>,
+    live: Live,
     mut hangups: Hangups,
     stop: Stop,
 ) -> anyhow::Result<()> {
@@ -432,13 +467,14 @@ async fn reload(
             () = hangups.next() => {}
         }
         notify::reloading();
-        reload_once(&config_file, &running, &ca, &transfers).await;
+        reload_once(&config_file, &running, &live).await;
         notify::ready();
     }
 }
 
-/// Certificates change, transfers begin anew, the rest is said to need a restart.
-async fn reload_once(config_file: &Path, running: &Config, ca: &Ca, transfers: &watch::Sender<Transfers>) {
+/// Certificates and watches change, transfers begin anew, the rest is said to need a restart.
+async fn reload_once(config_file: &Path, running: &Config, live: &Live) {
+    let Live { ca, watches: watched, transfers } = live;
     let new = match config::load(config_file) {
         Ok(new) => new,
         Err(error) => {
@@ -450,6 +486,15 @@ async fn reload_once(config_file: &Path, running: &Config, ca: &Ca, transfers: &
         Ok(()) => tracing::info!("reloaded the certificates; open connections keep theirs"),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the certificates stay as they were");
+        }
+    }
+    match watches(&new, config_file) {
+        Ok(new) => {
+            tracing::info!(count = new.len(), "the watches are those of the file");
+            watched.send_replace(new);
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the watches stay as they were");
         }
     }
     tracing::info!(count = new.transfer.0.len(), "the transfers begin anew");

@@ -40,4 +40,5 @@ mod transfers;
 mod trust;
 mod units;
 mod untold;
+mod watches;
 mod watermark;

@@ -593,6 +593,17 @@ impl Found<'_> {
             Finding::Idle => (Level::Info, "nothing was added for the idle gap"),
             Finding::JobEnded => (Level::Info, "the job ended"),
             Finding::Started => (Level::Info, "the same script then started a run in words"),
+            // What the clock of the master finds is not about the end of a run.
+            Finding::Missed
+            | Finding::NeverRan
+            | Finding::Late
+            | Finding::ReportedLate
+            | Finding::Overdue
+            | Finding::OverdueHard
+            | Finding::NoSuccess
+            | Finding::TooShort
+            | Finding::TooSoon
+            | Finding::Unreachable => (Level::Info, finding.as_str()),
         };
         let mut draft = Draft::new(mint.event(now), task.clone());
         draft.time = Some(at);

@@ -3,6 +3,7 @@
 //! Deciding is pure (`plan.rs`, `verdict.rs`); this file acts. A call waits while the writer's queue is full, and whoever
 //! calls stops reading meanwhile: nothing is buffered without a bound.
 
+mod findings;
 mod plan;
 mod verdict;
 
@@ -17,6 +18,7 @@ use crate::store::{
     Sessions, Sighting, StoreError,
 };
 
+pub use self::findings::Findings;
 pub use self::plan::Parcel;
 pub use crate::store::SessionNo;
 
@@ -86,6 +88,9 @@ pub enum IntakeError {
     /// What the agent says of itself breaks a bound.
     #[error("the agent's Hello is wrong: {0}")]
     Hello(#[from] BoundError),
+    /// What the master found out itself does.
+    #[error("what was found is no event: {0}")]
+    Finding(#[source] BoundError),
     /// It was let in for another host.
     #[error(
         "this agent says that it is of host \"{0}\", for which it may not report: `humeconfig agents allow-host` on the master, or `host` in its agent.toml"
@@ -100,7 +105,7 @@ impl IntakeError {
     /// What the other end can do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            IntakeError::Hello(_) => ErrorClass::Invalid,
+            IntakeError::Hello(_) | IntakeError::Finding(_) => ErrorClass::Invalid,
             IntakeError::OtherHost(_) => ErrorClass::Denied,
             IntakeError::Store(error) => error.class(),
         }

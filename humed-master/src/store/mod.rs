@@ -15,6 +15,7 @@ mod retention;
 mod sqlite;
 mod traits;
 mod types;
+mod watches;
 
 pub use error::StoreError;
 pub use keeper::Keeper;
@@ -22,11 +23,18 @@ pub use retention::{Bounds, Forgotten, RetentionConfig, Round};
 pub use sqlite::{
     BackupError, CopyReport, Restored, SqliteStore, StoreConfig, Taken, Writer, backup, restore,
 };
-pub use traits::{BoxFuture, EventReader, EventWriter, Inventory, Reader, Retention, RunReader, Sessions};
+pub use traits::{
+    BoxFuture, EventReader, EventWriter, Inventory, Reader, Retention, RunReader, Sessions, Watching,
+};
 pub use types::{
     Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EpochClaim,
     EventPage, EventStretch, Gap, HostRecord, HostWord, QueueStatus, Roll, RunEvents, RunPage, RunRecord,
     SessionNo, Sighting, StoreSize, TaskRecord,
+};
+
+pub use watches::{
+    CourseChange, CourseKey, CourseRecord, DueCourses, HostNo, Note, RunsAfter, SessionSeen, WatchDeclared,
+    WatchNo, WatchRow, WatchedHost,
 };
 
 /// Events answered with one run. Few in tests, so that the suite meets it.

@@ -1,21 +1,28 @@
 //! Who is connected right now: kept in memory, because a disk need not be woken for every heartbeat.
 //!
-//! After a restart nobody is connected until he says so. The registry on disk lags by at most [`WRITE_EVERY_US`].
+//! After a restart nobody is connected until he says so. The registry on disk lags by at most [`WRITE_EVERY_US`]. Whoever waits
+//! for signs of life is woken by [`Presence::heard`].
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hume_core::{AgentId, Timestamp};
 use hume_proto::relay::EpochCursor;
+use tokio::sync::watch;
 
 use super::types::{QueueStatus, SessionNo, Sighting};
+use super::watches::SessionSeen;
 
 /// A sign of life is written to disk at most this often per agent.
 pub(super) const WRITE_EVERY_US: i64 = 60_000_000;
 
 /// One live session per agent.
 #[derive(Debug, Default)]
-pub(super) struct Presence(Mutex<HashMap<AgentId, Live>>);
+pub(super) struct Presence {
+    live: Mutex<HashMap<AgentId, Live>>,
+    /// Counts what was heard.
+    heard: watch::Sender<u64>,
+}
 
 /// A live session.
 #[derive(Clone, Debug)]
@@ -60,6 +67,8 @@ impl Presence {
         if all.get(&agent).is_none_or(|known| known.session < session) {
             all.insert(agent, live);
         }
+        drop(all);
+        self.tell();
     }
 
     /// A sign of life; the answer is what should be written to disk, if it is time for that.
@@ -74,7 +83,10 @@ impl Presence {
             live.tails = sighting.tails;
         }
         live.behind_us = sighting.behind_us.unwrap_or(live.behind_us);
-        live.watermark = sighting.watermark.or(live.watermark);
+        if sighting.watermark.is_some() {
+            live.watermark = sighting.watermark;
+            self.tell();
+        }
         if sighting.at.micros_since(live.written_at) < WRITE_EVERY_US {
             return None;
         }
@@ -87,7 +99,32 @@ impl Presence {
     pub(super) fn leave(&self, agent: AgentId, session: SessionNo) -> Option<Live> {
         let mut all = self.all();
         let is_live = all.get(&agent).is_some_and(|live| live.session == session);
-        if is_live { all.remove(&agent) } else { None }
+        let left = if is_live { all.remove(&agent) } else { None };
+        drop(all);
+        self.tell();
+        left
+    }
+
+    /// All live sessions.
+    pub(super) fn sessions(&self) -> Vec<SessionSeen> {
+        let all = self.all();
+        let seen = |(agent, live): (&AgentId, &Live)| SessionSeen {
+            agent: *agent,
+            session: live.session,
+            seen_at: live.seen_at,
+            watermark: live.watermark,
+            behind_us: live.behind_us,
+        };
+        all.iter().map(seen).collect()
+    }
+
+    /// Changes with every session that begins or ends, and with every watermark.
+    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
+    }
+
+    fn tell(&self) {
+        self.heard.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The live session of an agent.
@@ -97,7 +134,7 @@ impl Presence {
 
     fn all(&self) -> MutexGuard<'_, HashMap<AgentId, Live>> {
         // Every statement leaves the map whole, so a poisoned lock is still right.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,6 +169,25 @@ mod tests {
         assert!(presence.of(agent).is_some());
         presence.leave(agent, SessionNo(2));
         assert!(presence.of(agent).is_none());
+    }
+
+    #[test]
+    fn the_latest_word_on_the_watermark_counts_and_wakes_whoever_waits() {
+        let presence = Presence::default();
+        let agent = AgentId::from_bytes(AGENT);
+        let mut heard = presence.heard();
+        presence.enter(agent, SessionNo(1), QueueStatus::default(), 0, Timestamp::EPOCH);
+        assert_eq!(presence.sessions()[0].watermark, None);
+        for said in [5, 9, 7] {
+            heard.mark_unchanged();
+            let watermark = Some(Timestamp::from_micros(said));
+            presence.seen(Sighting { watermark, ..sighting(1, 10) });
+            assert_eq!(presence.sessions()[0].watermark, watermark);
+            assert!(heard.has_changed().unwrap());
+        }
+        heard.mark_unchanged();
+        presence.seen(sighting(1, 11));
+        assert!(!heard.has_changed().unwrap(), "nothing new was said");
     }
 
     #[test]

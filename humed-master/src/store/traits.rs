@@ -9,6 +9,7 @@ use hume_core::Timestamp;
 use hume_core::filter::{EventFilter, RunFilter};
 use hume_core::page::{After, EventCursor, RunCursor};
 use hume_core::scope::Scope;
+use hume_core::slot::Slot;
 use tokio::sync::watch;
 
 use super::error::StoreError;
@@ -16,6 +17,10 @@ use super::retention::{Bounds, Forgotten, Round};
 use super::types::{
     Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
     Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
+};
+
+use super::watches::{
+    CourseKey, CourseRecord, DueCourses, HostNo, Note, RunsAfter, SessionSeen, WatchNo, WatchRow, WatchedHost,
 };
 
 /// A future that can be named.
@@ -99,6 +104,49 @@ pub trait RunReader: Send + Sync {
 
     /// How many runs match.
     fn count_runs(&self, filter: RunFilter) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
+
+/// For the room that finds what did not happen.
+pub trait Watching: Send + Sync {
+    /// All watches that courses are kept for.
+    fn watches(&self) -> BoxFuture<'_, Result<Vec<WatchRow>, StoreError>>;
+
+    /// All hosts.
+    fn watched_hosts(&self) -> BoxFuture<'_, Result<Vec<WatchedHost>, StoreError>>;
+
+    /// On which hosts a watch has courses.
+    fn hosts_of(&self, watch: WatchNo) -> BoxFuture<'_, Result<Vec<HostNo>, StoreError>>;
+
+    /// These courses, as far as there are any.
+    fn courses(&self, keys: Vec<CourseKey>) -> BoxFuture<'_, Result<Vec<CourseRecord>, StoreError>>;
+
+    /// At most `limit` courses that are to be looked at by now, or by the watermark of their host.
+    fn due(
+        &self,
+        now: Timestamp,
+        watermarks: Vec<(HostNo, Timestamp)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<DueCourses, StoreError>>;
+
+    /// The settled slot of a course in whose time this moment lies.
+    fn slot_at(&self, key: CourseKey, moment: Timestamp) -> BoxFuture<'_, Result<Option<Slot>, StoreError>>;
+
+    /// Where the watchdog is in the log; none before its first step.
+    fn cursor(&self) -> BoxFuture<'_, Result<Option<EventCursor>, StoreError>>;
+
+    /// Runs to which something was added after this border, at most `limit` and a few more.
+    fn runs_after(&self, after: EventCursor, limit: usize) -> BoxFuture<'_, Result<RunsAfter, StoreError>>;
+
+    /// Writes one step of the watchdog, whole or not at all, with what it found at the end of the log.
+    /// # Errors
+    /// Nothing of it was kept.
+    fn note(&self, note: Note) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// All live sessions.
+    fn sessions(&self) -> Vec<SessionSeen>;
+
+    /// Changes with every session that begins or ends, and with every watermark.
+    fn heard(&self) -> watch::Receiver<u64>;
 }
 
 /// For rooms that show what there is.

@@ -1,7 +1,7 @@
 //! Events in either direction: an index names blocks, marks say which of their events may be asked for, and `matches` decides on
 //! the event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use hume_core::event::Position;
@@ -140,6 +140,36 @@ pub(super) fn of_run(
         Ok(true)
     })?;
     Ok(events)
+}
+
+/// Numbers of the runs that were added to after this border, each once, until there are `limit` of them at the end of a block; and
+/// the border above what was looked at, if something is left.
+pub(super) fn run_nos_after(
+    question: &Question<'_>,
+    EventCursor(border): EventCursor,
+    limit: usize,
+) -> Result<(Vec<i64>, Option<EventCursor>), StoreError> {
+    let sql = format!(
+        "SELECT {BLOCK_COLUMNS} FROM block CROSS JOIN content ON content.block_id = block.id \
+         WHERE block.id > ?1 ORDER BY block.id"
+    );
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
+    // The border may lie within a block.
+    let mut rows = statement.query([border - block::BLOCK_EVENTS_MAX]).map_err(read_failed)?;
+    let (mut nos, mut next, mut scanned) = (Vec::new(), EventCursor(border), 0);
+    let mut known = HashSet::new();
+    let finished = each_block(question, &mut rows, |block| {
+        if nos.len() >= limit || scanned >= SCAN_EVENTS_MAX {
+            return Ok(false);
+        }
+        scanned += block.marks.len();
+        let is_new = |offset: &usize| block.id_at(*offset) >= border;
+        let run_nos = (0..block.marks.len()).filter(is_new).filter_map(|offset| block.mark(offset).run_no);
+        nos.extend(run_nos.filter(|no| known.insert(*no)));
+        next = EventCursor(block.id_at(block.marks.len()).max(border));
+        Ok(true)
+    })?;
+    Ok((nos, (!finished).then_some(next)))
 }
 
 /// The numbers of the filter's names; none when one of them is nowhere in the store.

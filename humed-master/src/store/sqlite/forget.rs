@@ -149,7 +149,8 @@ fn forget_names(
             }
             Field::Host => {
                 "DELETE FROM host WHERE no = ?1 AND NOT EXISTS (SELECT 1 FROM mention WHERE field = ?2 AND mention.no = ?1) \
-                 AND NOT EXISTS (SELECT 1 FROM run WHERE host_no = ?1) AND NOT EXISTS (SELECT 1 FROM agent WHERE agent.host = name)"
+                 AND NOT EXISTS (SELECT 1 FROM run WHERE host_no = ?1) AND NOT EXISTS (SELECT 1 FROM agent WHERE agent.host = name) \
+                 AND NOT EXISTS (SELECT 1 FROM course WHERE host_no = ?1)"
             }
             Field::Tag => {
                 "DELETE FROM tag WHERE no = ?1 AND NOT EXISTS (SELECT 1 FROM mention WHERE field = ?2 AND mention.no = ?1)"

@@ -84,13 +84,14 @@ pub(super) fn agents(
     presence: &Presence,
     scope: &Scope,
 ) -> Result<Roll<AgentRecord>, StoreError> {
-    let sql = format!("SELECT {AGENT_COLUMNS} FROM agent ORDER BY agent.host, agent.no");
+    let sql =
+        format!("SELECT {AGENT_COLUMNS} FROM agent WHERE agent.host <> '' ORDER BY agent.host, agent.no");
     let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
     let mut rows = statement.query([]).map_err(read_failed)?;
     let mut items = Vec::new();
     while let Some(row) = rows.next().map_err(read_failed)? {
         question.check()?;
-        // An agent may have been heard of before any event of its host.
+        // An agent may have been heard of before any event of its host. One without a host is the master itself.
         if !scope.has_host(&text(row, 1)?) {
             continue;
         }

@@ -18,6 +18,7 @@ mod registry;
 mod restamped;
 mod restore;
 mod runs;
+mod watches;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use hume_core::Timestamp;
 use hume_core::filter::{EventFilter, RunFilter};
 use hume_core::page::{After, EventCursor, RunCursor};
 use hume_core::scope::Scope;
+use hume_core::slot::Slot;
 use hume_runtime::sqlite::{self, SqliteOptions};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
@@ -41,18 +43,24 @@ pub use self::writer::Writer;
 use super::error::StoreError;
 use super::presence::Presence;
 use super::retention::{Bounds, Forgotten, Round};
-use super::traits::{BoxFuture, EventReader, EventWriter, Inventory, Retention, RunReader, Sessions};
+use super::traits::{
+    BoxFuture, EventReader, EventWriter, Inventory, Retention, RunReader, Sessions, Watching,
+};
 use super::types::{
     Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
     Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
+};
+use super::watches::{
+    CourseKey, CourseRecord, DueCourses, HostNo, Note, RunsAfter, SessionSeen, WatchNo, WatchRow, WatchedHost,
 };
 use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_hosts.sql"),
+    include_str!("../../../migrations/sqlite/0003_watches.sql"),
 ];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
@@ -211,6 +219,58 @@ impl Retention for SqliteStore {
             }
             self.ask(|answer| Job::Forget { doomed: Box::new(doomed), looked_at, answer }).await?
         })
+    }
+}
+
+impl Watching for SqliteStore {
+    fn watches(&self) -> BoxFuture<'_, Result<Vec<WatchRow>, StoreError>> {
+        Box::pin(self.readers.ask(watches::watches))
+    }
+
+    fn watched_hosts(&self) -> BoxFuture<'_, Result<Vec<WatchedHost>, StoreError>> {
+        Box::pin(self.readers.ask(watches::hosts))
+    }
+
+    fn hosts_of(&self, watch: WatchNo) -> BoxFuture<'_, Result<Vec<HostNo>, StoreError>> {
+        Box::pin(self.readers.ask(move |question| watches::hosts_of(question, watch)))
+    }
+
+    fn courses(&self, keys: Vec<CourseKey>) -> BoxFuture<'_, Result<Vec<CourseRecord>, StoreError>> {
+        Box::pin(self.readers.ask(move |question| watches::courses(question, &keys)))
+    }
+
+    fn due(
+        &self,
+        now: Timestamp,
+        watermarks: Vec<(HostNo, Timestamp)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<DueCourses, StoreError>> {
+        Box::pin(self.readers.ask(move |question| watches::due(question, now, &watermarks, limit)))
+    }
+
+    fn slot_at(&self, key: CourseKey, moment: Timestamp) -> BoxFuture<'_, Result<Option<Slot>, StoreError>> {
+        Box::pin(self.readers.ask(move |question| watches::slot_at(question, key, moment)))
+    }
+
+    fn cursor(&self) -> BoxFuture<'_, Result<Option<EventCursor>, StoreError>> {
+        Box::pin(self.readers.ask(watches::cursor))
+    }
+
+    fn runs_after(&self, after: EventCursor, limit: usize) -> BoxFuture<'_, Result<RunsAfter, StoreError>> {
+        let presence = Arc::clone(&self.presence);
+        Box::pin(self.readers.ask(move |question| runs::after(question, &presence, after, limit)))
+    }
+
+    fn note(&self, note: Note) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.ask(|answer| Job::Note { note: Box::new(note), answer }).await? })
+    }
+
+    fn sessions(&self) -> Vec<SessionSeen> {
+        self.presence.sessions()
+    }
+
+    fn heard(&self) -> watch::Receiver<u64> {
+        self.presence.heard()
     }
 }
 

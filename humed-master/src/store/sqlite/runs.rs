@@ -1,7 +1,7 @@
 //! Runs, newest start first: the stored fold of each, with its gaps and, if asked for, its events.
 
 use hume_core::filter::RunFilter;
-use hume_core::page::{Page, RunCursor};
+use hume_core::page::{EventCursor, Page, RunCursor};
 use hume_core::run::{RunNames, RunState};
 use hume_core::{AgentId, Epoch, HostName, RunId, Seq, TaskName, Timestamp};
 use hume_proto::relay::GapReason;
@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::predicate::RunPredicate;
 use crate::store::presence::Presence;
 use crate::store::types::{Gap, RunEvents, RunPage, RunRecord};
+use crate::store::watches::RunsAfter;
 
 /// Events of one page of runs; with more, the page ends after the run at hand.
 const PAGE_EVENTS_MAX: usize = 2 * RUN_EVENTS_MAX;
@@ -59,6 +60,29 @@ pub(super) fn list(
         items.push(record);
     }
     Ok(Page { items, next: None })
+}
+
+/// See [`Watching::runs_after`](crate::store::Watching::runs_after).
+pub(super) fn after(
+    question: &Question<'_>,
+    presence: &Presence,
+    border: EventCursor,
+    limit: usize,
+) -> Result<RunsAfter, StoreError> {
+    let (nos, left) = events::run_nos_after(question, border, limit)?;
+    let end = events::end(question.connection).map_err(read_failed)?;
+    let sql = format!("SELECT {RUN_COLUMNS} FROM run {RUN_JOINS} WHERE run.no = ?1");
+    let mut statement = question.connection.prepare_cached(&sql).map_err(read_failed)?;
+    let mut runs = Vec::with_capacity(nos.len());
+    for no in nos {
+        question.check()?;
+        let mut rows = statement.query([no]).map_err(read_failed)?;
+        // One that the retention has forgotten since then is nobody's concern any more.
+        if let Some(row) = rows.next().map_err(read_failed)? {
+            runs.push(record(question, presence, row, RunEvents::Omit)?);
+        }
+    }
+    Ok(RunsAfter { runs, next: left.unwrap_or(end.max(border)), at_end: left.is_none() })
 }
 
 /// See [`RunReader::count_runs`](crate::store::RunReader::count_runs).

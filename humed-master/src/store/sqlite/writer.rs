@@ -18,12 +18,13 @@ use super::cache::Cache;
 use super::disk::Disk;
 use super::doomed::Doomed;
 use super::pen::write_runs;
-use super::{WAL_BYTES_MAX, events, forget, registry};
+use super::{WAL_BYTES_MAX, events, forget, registry, watches};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
 use crate::store::presence::Live;
 use crate::store::retention::Forgotten;
 use crate::store::types::{Admission, CommitOutcome, Content, Departure, Entered, Entrance, Sighting};
+use crate::store::watches::Note;
 
 /// Entries and other jobs of one transaction; what is queued beyond waits for the next.
 const GROUP_WEIGHT_MAX: usize = 8000;
@@ -56,6 +57,8 @@ pub(super) enum Job {
         looked_at: Option<Timestamp>,
         answer: oneshot::Sender<Result<Forgotten, StoreError>>,
     },
+    /// See [`Watching::note`](crate::store::Watching::note).
+    Note { note: Box<Note>, answer: oneshot::Sender<Result<(), StoreError>> },
     /// See [`Sessions::seen`](crate::store::Sessions::seen); nobody waits.
     Seen(Sighting),
     /// Write no more; nobody waits.
@@ -67,6 +70,7 @@ impl Job {
         match self {
             Job::Commit { admissions, .. } => admissions.iter().map(weight_of).sum(),
             Job::Forget { .. } => FORGET_WEIGHT,
+            Job::Note { note, .. } => note.courses.len() + note.found.len() + 1,
             Job::Enter { .. } | Job::Leave { .. } | Job::Seen(_) | Job::Close => 1,
         }
     }
@@ -76,7 +80,7 @@ impl Job {
         match self {
             Job::Commit { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Enter { answer, .. } => drop(answer.send(Err(error.clone()))),
-            Job::Leave { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Leave { answer, .. } | Job::Note { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Forget { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Seen(_) | Job::Close => {}
         }
@@ -96,6 +100,7 @@ enum Done {
     Enter(oneshot::Sender<Result<Entered, StoreError>>, Entered),
     Leave(oneshot::Sender<Result<(), StoreError>>),
     Forget(oneshot::Sender<Result<Forgotten, StoreError>>, Forgotten),
+    Note(oneshot::Sender<Result<(), StoreError>>),
     /// Nobody waits.
     Unasked,
     /// Failed, rolled back and told so.
@@ -113,7 +118,7 @@ impl Done {
                 drop(answer.send(result.map(|()| outcomes)));
             }
             Done::Enter(answer, entered) => drop(answer.send(result.map(|()| entered))),
-            Done::Leave(answer) => drop(answer.send(result)),
+            Done::Leave(answer) | Done::Note(answer) => drop(answer.send(result)),
             Done::Forget(answer, forgotten) => drop(answer.send(result.map(|()| forgotten))),
             Done::Unasked | Done::Refused(_) => {}
         }
@@ -126,7 +131,12 @@ impl Done {
     fn refused(&self) -> Option<&StoreError> {
         match self {
             Done::Refused(error) => Some(error),
-            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Forget(..) | Done::Unasked => None,
+            Done::Commit(..)
+            | Done::Enter(..)
+            | Done::Leave(_)
+            | Done::Forget(..)
+            | Done::Note(_)
+            | Done::Unasked => None,
         }
     }
 
@@ -134,9 +144,12 @@ impl Done {
     fn cause(&self) -> StoreError {
         match self {
             Done::Refused(error) => error.clone(),
-            Done::Commit(..) | Done::Enter(..) | Done::Leave(_) | Done::Forget(..) | Done::Unasked => {
-                StoreError::Closed
-            }
+            Done::Commit(..)
+            | Done::Enter(..)
+            | Done::Leave(_)
+            | Done::Forget(..)
+            | Done::Note(_)
+            | Done::Unasked => StoreError::Closed,
         }
     }
 }
@@ -260,7 +273,7 @@ impl Writer {
             return group;
         }
         let (large, small): (Vec<Job>, Vec<Job>) =
-            group.into_iter().partition(|job| matches!(job, Job::Commit { .. }));
+            group.into_iter().partition(|job| matches!(job, Job::Commit { .. } | Job::Note { .. }));
         if !large.is_empty() {
             self.metrics.store_refuses(Some(StoreError::DiskFull.to_string()));
         }
@@ -423,6 +436,17 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
             });
             match forgotten {
                 Ok(forgotten) => Done::Forget(answer, forgotten),
+                Err(error) => refused(answer, error),
+            }
+        }
+        Job::Note { mut note, answer } => {
+            let noted = saved(transaction, cache, |connection, cache| {
+                *arrived_at = note.at.max(*arrived_at);
+                note.at = *arrived_at;
+                watches::note(connection, cache, *note)
+            });
+            match noted {
+                Ok(()) => Done::Note(answer),
                 Err(error) => refused(answer, error),
             }
         }
