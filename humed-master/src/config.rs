@@ -70,8 +70,8 @@ impl Default for CaConfig {
             path: PathBuf::from("/var/lib/humed-master/ca"),
             trust_domain: "hume".to_owned(),
             names: Vec::new(),
-            // A host that was off for longer has to join again, and hosts are off for weeks.
-            certificate_life: Duration::from_hours(30 * 24),
+            // A host that was off for longer recovers within `enroll.grace`.
+            certificate_life: Duration::from_hours(7 * 24),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Default for CaConfig {
 fn life<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     hume_core::duration::parse(&text).filter(|life| *life >= CERTIFICATE_LIFE_MIN).ok_or_else(|| {
-        de::Error::custom("`certificate_life` must be a duration of a minute or more, such as \"30d\"")
+        de::Error::custom("`certificate_life` must be a duration of a minute or more, such as \"7d\"")
     })
 }
 

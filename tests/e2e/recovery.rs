@@ -77,6 +77,8 @@ fn an_agent_whose_certificate_ended_recovers_by_itself_and_brings_everything_onc
     let site = site();
     let agent = joined(&site, "web1", 20);
     agent.hume(&["-t", "AWAY", "-m", "in the folder"]).ok();
+    // Meanwhile another issuing CA has taken over.
+    site.order(&["ca", "rotate"]).ok();
     agent.start();
     agent.hume(&["-t", "AWAY", "-m", "at the socket"]).ok();
     agent.wait_until_drained(SOON);
