@@ -79,6 +79,9 @@ pub enum TlsError {
     /// A certificate does not say which agent it belongs to.
     #[error("the certificate names no agent: {0}")]
     NotAnAgent(&'static str),
+    /// A certificate does not say which person or program it belongs to.
+    #[error("the certificate names no person: {0}")]
+    NotAPerson(&'static str),
 }
 
 /// Makes aws-lc-rs the provider of the process. Call it first in `main`; later calls change nothing.
@@ -251,6 +254,26 @@ pub fn web_server(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// The same for a site that makes certificates of people under `roots`: who has one may show it, and nobody must. What is shown
+/// and is not good ends the handshake. No resumption, so that whoever has a certificate has shown it on this connection.
+pub fn web_server_of_site(identity: &Identity, roots: &Roots) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots.store), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Unusable)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
+        .map_err(TlsError::Unusable)?;
+    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
 /// For the uplink: TLS 1.3, our certificate shown, the master's checked against `roots`, HTTP/2, no resumption.
 ///
 /// A host without a battery begins in 1970, and every certificate would be one of the future. So the master's is never judged at
@@ -383,22 +406,39 @@ pub struct PeerAgent {
 /// [`TlsError::NotAnAgent`] if there is none, more than one, or it is malformed.
 pub fn agent_of(certificate: &CertificateDer<'_>) -> Result<PeerAgent, TlsError> {
     let parsed = parse(certificate)?;
-    let mut uris = hume_uris(&parsed);
-    let uri = uris.next().ok_or(TlsError::NotAnAgent("it has no hume:// URI"))?;
-    if uris.next().is_some() {
-        return Err(TlsError::NotAnAgent("it has several hume:// URIs"));
-    }
-    let (trust_domain, id) =
-        uri.split_once("/agent/").ok_or(TlsError::NotAnAgent("its URI has no /agent/ part"))?;
-    if trust_domain.is_empty() || trust_domain.contains('/') {
-        return Err(TlsError::NotAnAgent("its URI has no trust domain"));
-    }
+    let (trust_domain, id) = named(&parsed, "/agent/").map_err(TlsError::NotAnAgent)?;
     let id = Uuid::try_parse(id).map_err(|_| TlsError::NotAnAgent("its URI does not end in a UUID"))?;
     let not_after = from_seconds(parsed.validity().not_after.timestamp());
     let serial = parsed.raw_serial();
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     let serial = serial[zeros..].to_vec();
     Ok(PeerAgent { trust_domain: trust_domain.to_owned(), id, not_after, serial })
+}
+
+/// Reads the one URI `hume://<trust-domain>/person/<name>` of a certificate: the trust domain and the name.
+/// # Errors
+/// [`TlsError::NotAPerson`] if there is none, more than one, or it is malformed.
+pub fn person_of(certificate: &CertificateDer<'_>) -> Result<(String, String), TlsError> {
+    let parsed = parse(certificate)?;
+    let (trust_domain, name) = named(&parsed, "/person/").map_err(TlsError::NotAPerson)?;
+    if name.is_empty() || name.contains('/') {
+        return Err(TlsError::NotAPerson("its URI does not end in a name"));
+    }
+    Ok((trust_domain.to_owned(), name.to_owned()))
+}
+
+/// Trust domain and name of the one URI of a certificate, which must be of this kind: nobody is two things.
+fn named<'a>(parsed: &'a X509Certificate<'_>, kind: &str) -> Result<(&'a str, &'a str), &'static str> {
+    let mut uris = hume_uris(parsed);
+    let uri = uris.next().ok_or("it has no hume:// URI")?;
+    if uris.next().is_some() {
+        return Err("it has several hume:// URIs");
+    }
+    let (trust_domain, name) = uri.split_once(kind).ok_or("its URI is of another kind")?;
+    if trust_domain.is_empty() || trust_domain.contains('/') {
+        return Err("its URI has no trust domain");
+    }
+    Ok((trust_domain, name))
 }
 
 /// The DNS names and addresses a server certificate is valid for, as text.
@@ -559,6 +599,39 @@ mod tests {
         let days = peer.not_after.micros_since(now) / 86_400_000_000;
         assert!((364..=365).contains(&days), "{days}");
         assert_eq!(fingerprint(identity.certificate().unwrap()).len(), 64);
+    }
+
+    #[test]
+    fn an_agent_is_no_person_and_a_person_is_no_agent() {
+        let (authority, id, now) = (authority(), crate::random::uuid(), clock::now());
+        let request = crate::pki::Request::create().unwrap();
+        let key = crate::pki::PublicKey::of_request(&request.request_pem).unwrap();
+        let life = Duration::from_hours(24);
+        let of = |pem: &str| first_of_pem(pem).unwrap();
+        let person = of(&authority.sign_person("ana@ops", &key, life, now).unwrap().certificate_pem);
+        let agent = of(&authority.sign_agent(id, "web1", &key, life, now).unwrap().certificate_pem);
+        assert_eq!(person_of(&person).unwrap(), ("hume".to_owned(), "ana@ops".to_owned()));
+        assert!(matches!(agent_of(&person), Err(TlsError::NotAnAgent("its URI is of another kind"))));
+        assert!(matches!(person_of(&agent), Err(TlsError::NotAPerson("its URI is of another kind"))));
+        // Nor can a name of one look like the other.
+        for name in ["", "a/b", "agent/0190a000-0000-7000-8000-000000000001", "x/agent/y"] {
+            let pem = authority.sign_person(name, &key, life, now).map(|signed| signed.certificate_pem);
+            assert!(
+                pem.is_ok_and(|pem| person_of(&of(&pem)).is_err() && agent_of(&of(&pem)).is_err()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_web_port_of_a_site_gives_out_no_tickets_either() {
+        let authority = authority();
+        let issued = authority.issue_server(&["localhost".to_owned()], &[], clock::now()).unwrap();
+        let identity = Identity::from_pem(&issued.certificate_pem, issued.key_pem.expose()).unwrap();
+        let roots = Roots::from_pem(authority.certificate_pem()).unwrap();
+        let config = web_server_of_site(&identity, &roots).unwrap();
+        assert_eq!((config.send_tls13_tickets, config.max_early_data_size), (0, 0));
+        assert!(!config.session_storage.can_cache() && !config.ticketer.enabled());
     }
 
     #[test]

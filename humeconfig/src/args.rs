@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use hume_core::HostName;
 
 use crate::orders::{
-    AGENTS_EXAMPLES, API_TOKEN_EXAMPLES, AgentsArgs, ApiTokenArgs, CA_EXAMPLES, CaArgs, JOIN_EXAMPLES,
-    JoinArgs, TOKEN_EXAMPLES, TokenArgs,
+    AGENTS_EXAMPLES, API_CERT_EXAMPLES, API_TOKEN_EXAMPLES, AgentsArgs, ApiCertArgs, ApiTokenArgs,
+    CA_EXAMPLES, CaArgs, JOIN_EXAMPLES, JoinArgs, TOKEN_EXAMPLES, TokenArgs,
 };
 use crate::set::args::SetArgs;
 use crate::wizard::WizardArgs;
@@ -85,6 +85,7 @@ impl Args {
                 | Command::Token(_)
                 | Command::Join(_)
                 | Command::ApiToken(_)
+                | Command::ApiCert(_)
                 | Command::Ca(_),
             ) => false,
             None => self.set.file.quiet,
@@ -127,6 +128,9 @@ pub enum Command {
     /// Make, list and revoke tokens of the API of the master of this machine.
     #[command(before_help = API_TOKEN_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     ApiToken(ApiTokenArgs),
+    /// Make, list and revoke client certificates for the API of the master of this machine, in place of tokens.
+    #[command(before_help = API_CERT_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    ApiCert(ApiCertArgs),
     /// Show the CA of the master of this machine, let another one sign, and take the key of the root elsewhere.
     #[command(before_help = CA_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Ca(CaArgs),

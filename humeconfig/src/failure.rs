@@ -37,6 +37,12 @@ pub enum Failure {
         /// What was found.
         path: PathBuf,
     },
+    /// `api-cert` found what it would make.
+    #[error("{} exists already, and nothing was made: choose another --out, or move it away", path.display())]
+    PassExists {
+        /// What was found.
+        path: PathBuf,
+    },
     /// `--out` is the master's own folder.
     #[error("{} holds the CA key of a master: choose another --out for the agent", path.display())]
     OutIsMaster {
@@ -213,6 +219,7 @@ impl Failure {
             Failure::SiteExists { .. }
             | Failure::AgentExists { .. }
             | Failure::KeyFileExists { .. }
+            | Failure::PassExists { .. }
             | Failure::Socket(_)
             | Failure::File(_) => exit::CANNOT_CREATE,
             Failure::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -1,5 +1,5 @@
 //! What an administrator of hume does: make a site (`init`), make an agent of it (`agent`), say who is told (`set`) who may speak
-//! (`agents`), who may ask (`api-token`) and who signs (`ca`).
+//! (`agents`), who may ask (`api-token`, `api-cert`) and who signs (`ca`).
 //!
 //! Everything is prepared in a folder beside its place and moved there at the end: a run that fails leaves nothing half
 //! made. Nothing that exists is replaced without `--force`, and what is replaced is kept under another name.
@@ -7,7 +7,7 @@
 mod admin;
 pub mod agent;
 pub mod agents;
-pub mod api_token;
+pub mod api_access;
 pub mod args;
 pub mod ca;
 mod change;
@@ -48,7 +48,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(Command::Join(join)) => join::run(join, out),
         Some(Command::Agents(agents)) => agents::run(agents, out),
         Some(Command::Ca(ca)) => ca::run(ca, out),
-        Some(Command::ApiToken(tokens)) => api_token::run(tokens, out),
+        Some(Command::ApiToken(tokens)) => api_access::run_token(tokens, out),
+        Some(Command::ApiCert(certificates)) => api_access::run_cert(certificates, out),
         Some(Command::Set(set)) => set::run(set, out),
         Some(Command::Wizard(wizard)) => wizard::run(wizard, out),
         None => set::run(&args.set, out),

@@ -153,6 +153,27 @@ Examples:
   humeconfig api-token list
   humeconfig api-token revoke icinga";
 
+pub(crate) const API_CERT_EXAMPLES: &str = "\
+Examples:
+  humeconfig api-cert new ana --role operator            the key is made here, in the folder ana
+  humeconfig api-cert request ana                        on Ana's machine: the key stays there
+  humeconfig api-cert new ana --csr request.pem          on the master: for that key
+  humeconfig api-cert revoke ana";
+
+/// What a token or a certificate lets see.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RightsArgs {
+    /// viewer (events, runs, tasks, hosts), operator (agents, status and figures as well) or admin (all).
+    #[arg(long, default_value = "viewer", value_parser = ["viewer", "operator", "admin"])]
+    pub role: String,
+    /// It sees only tasks of this name, with * and ?; may be repeated.
+    #[arg(long = "task", value_name = "PATTERN")]
+    pub tasks: Vec<String>,
+    /// It sees only hosts of this name, with * and ?; may be repeated.
+    #[arg(long = "host", value_name = "PATTERN")]
+    pub hosts: Vec<String>,
+}
+
 /// `humeconfig api-token`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ApiTokenArgs {
@@ -171,26 +192,73 @@ pub enum ApiTokenOrder {
     New {
         /// What it is called: letters, digits, - . _ @.
         name: String,
-        /// viewer (events, runs, tasks, hosts), operator (agents, status and figures as well) or admin (all).
-        #[arg(long, default_value = "viewer", value_parser = ["viewer", "operator", "admin"])]
-        role: String,
-        /// It sees only tasks of this name, with * and ?; may be repeated.
-        #[arg(long = "task", value_name = "PATTERN")]
-        tasks: Vec<String>,
-        /// It sees only hosts of this name, with * and ?; may be repeated.
-        #[arg(long = "host", value_name = "PATTERN")]
-        hosts: Vec<String>,
+        /// What it lets see.
+        #[command(flatten)]
+        rights: RightsArgs,
         /// It ends after this time, such as 90d; without it, when it is revoked.
-        #[arg(long, value_name = "DURATION", value_parser = crate::api_token::ttl)]
+        #[arg(long, value_name = "DURATION", value_parser = crate::api_access::ttl)]
         ttl: Option<Duration>,
     },
-    /// List all tokens, those that are revoked or have ended too; never their secrets.
+    /// List all who may ask, tokens and certificates, those that are revoked or have ended too; never their secrets.
     List {
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Make a token good for nothing, at once.
+    /// Make a token, or a certificate, good for nothing, at once.
+    Revoke {
+        /// What it is called.
+        name: String,
+    },
+}
+
+/// `humeconfig api-cert`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ApiCertArgs {
+    /// Folder of the master: its master.toml says where the socket is.
+    #[arg(long, value_name = "DIR", default_value = "/etc/hume", global = true)]
+    pub dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub order: ApiCertOrder,
+}
+
+/// What to do with client certificates of the API.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ApiCertOrder {
+    /// Make a certificate, and a folder of what humequery needs: ready to be its ~/.config/hume.
+    New {
+        /// What it is called: letters, digits, - . _ @.
+        name: String,
+        /// What it lets see.
+        #[command(flatten)]
+        rights: RightsArgs,
+        /// It ends after this time, or when the CA does that signs it.
+        #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = crate::api_access::ttl)]
+        ttl: Duration,
+        /// A request for the certificate (PKCS#10 in PEM, a key of P-256), or `-` for the standard input. Without it the key is
+        /// made here.
+        #[arg(long, value_name = "FILE")]
+        csr: Option<PathBuf>,
+        /// The folder [default: NAME, below this one].
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
+    /// Make a key and a request for its certificate, on the machine of who will ask. No master is needed.
+    Request {
+        /// What the folder is called.
+        name: String,
+        /// The folder [default: NAME, below this one].
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
+    /// List all who may ask, as `humeconfig api-token list` does.
+    List {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a certificate, or a token, good for nothing: from the next request on, also on connections that are open.
     Revoke {
         /// What it is called.
         name: String,

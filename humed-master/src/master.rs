@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use self::copies::{CopiesError, backup, restore};
-use crate::admin::{self, Admin, Doorway};
+use crate::admin::{self, Admin, Doorway, People};
 use crate::ca::{self, Ca, Custodian, OwnPorts, Ports};
 use crate::config::{self, Config};
 use crate::enroll::{self, Enroll};
@@ -349,9 +349,14 @@ impl Master {
 
         let doorway = enroll.as_ref().map(|enroll| enroll.doorway.clone());
         let passes = registry.good_passes().clone();
+        let people = enroll.as_ref().map(|enroll| People {
+            issuer: enroll.issuer.clone(),
+            url: certificates::url(&config, web_port.address),
+        });
         let (custodian, ca) = Custodian::new(certificates, registry.clone(), metrics.clone());
         rooms.spawn("certificates", |stop| custodian.run(stop));
-        let admin = Admin { registry: registry.clone(), store: handle.clone(), doorway, ca: ca.clone() };
+        let admin =
+            Admin { registry: registry.clone(), store: handle.clone(), doorway, people, ca: ca.clone() };
         let state = WebState::new(
             handle,
             registry,
@@ -368,7 +373,7 @@ impl Master {
         tracing::info!(path = %config.web.socket.display(), "web listening on a socket");
         let Port { acceptor, accepted, on_refusal, .. } = web_port;
         rooms.spawn("web accept", |stop| acceptor.run(stop));
-        let for_peer = move |accepted: &accept::Accepted| web::for_peer(&over_tls, accepted.peer);
+        let for_peer = move |accepted: &accept::Accepted| web::for_peer(&over_tls, accepted);
         rooms.spawn("web", |stop| serve::serve_tls(for_peer, accepted, tls_connections, on_refusal, stop));
         if let Some(Enrolment { port, room, .. }) = enroll {
             tracing::info!(address = %port.address, "hosts join on {}", port.address);

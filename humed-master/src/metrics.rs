@@ -26,6 +26,8 @@ pub enum Refused {
     Protocol,
     /// A question came without a valid token.
     Token,
+    /// A question came with a certificate that is not good.
+    Certificate,
     /// A host may not join.
     Join,
     /// An agent may not recover.
@@ -35,13 +37,20 @@ pub enum Refused {
 }
 
 impl Refused {
-    const ALL: [Refused; 5] =
-        [Refused::Protocol, Refused::Token, Refused::Join, Refused::Recovery, Refused::Agent];
+    const ALL: [Refused; 6] = [
+        Refused::Protocol,
+        Refused::Token,
+        Refused::Certificate,
+        Refused::Join,
+        Refused::Recovery,
+        Refused::Agent,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Refused::Protocol => "protocol",
             Refused::Token => "token",
+            Refused::Certificate => "certificate",
             Refused::Join => "join",
             Refused::Recovery => "recovery",
             Refused::Agent => "agent",

@@ -50,8 +50,10 @@ Whom it asks, the first that is there:
   3. /etc/hume/query.toml
   4. the agent of this host: /run/hume/api.sock
   5. the master on this host: /run/hume-master/api.sock
-The files know the keys url, ca and token_file. Paths in them are relative to
-the file. Their ca and token_file are used only with the url of the same file.
+The files know the keys url, ca, token_file, certificate and key. Paths in them
+are relative to the file, and are used only with the url of the same file. What
+the command line or the environment gives to show, a token or a certificate
+with its key, takes the place of what a file gives.
 
 Output: data on stdout, talk on stderr. Control characters of an event never
 reach a terminal: tables show them as \\x1b or \\u{202e}, json and ndjson escape
@@ -60,8 +62,9 @@ cell may start with = + - or @, which a spreadsheet takes for a formula.
 In csv a run is one line, without its events.
 
 Environment:
-  HUMEQUERY_URL, HUMEQUERY_CA, HUMEQUERY_TOKEN_FILE
-                         as --url, --ca and --token-file; one that is empty counts as not set
+  HUMEQUERY_URL, HUMEQUERY_CA, HUMEQUERY_TOKEN_FILE, HUMEQUERY_CERTIFICATE, HUMEQUERY_KEY
+                         as --url, --ca, --token-file, --certificate and --key; one that is
+                         empty counts as not set
   NO_COLOR, CLICOLOR, TERM
                          see --color
   TZ                     the zone in which times are shown, and meant in --since and --until
@@ -361,6 +364,26 @@ pub struct Connection {
         value_parser = path()
     )]
     pub token_file: Option<PathBuf>,
+    /// File with a client certificate and its chain (PEM), in place of a token
+    #[arg(
+        long,
+        env = "HUMEQUERY_CERTIFICATE",
+        value_name = "FILE",
+        global = true,
+        hide_env_values = true,
+        value_parser = path()
+    )]
+    pub certificate: Option<PathBuf>,
+    /// File with the key of --certificate (PEM)
+    #[arg(
+        long,
+        env = "HUMEQUERY_KEY",
+        value_name = "FILE",
+        global = true,
+        hide_env_values = true,
+        value_parser = path()
+    )]
+    pub key: Option<PathBuf>,
     /// How long one answer may take
     #[arg(
         long,
@@ -408,7 +431,17 @@ mod tests {
             "{check}"
         );
         let completions = help_of("completions");
-        for option in ["--format", "--color", "--utc", "--url", "--ca", "--token-file", "--timeout"] {
+        for option in [
+            "--format",
+            "--color",
+            "--utc",
+            "--url",
+            "--ca",
+            "--token-file",
+            "--certificate",
+            "--key",
+            "--timeout",
+        ] {
             assert!(!completions.contains(option), "{option}: {completions}");
         }
         let agents = help_of("agents");

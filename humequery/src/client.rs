@@ -1,25 +1,24 @@
 //! One question over HTTP, one answer or an error that says what to do.
 //!
 //! Bounds: `--timeout` for connecting and for the whole of an answer, [`ANSWER_BYTES_MAX`] for its size, no redirects.
-//! The token leaves only towards the place it was given for, and never in the clear beyond this machine.
+//! What is shown of us leaves only towards the place it was given for, and never in the clear beyond this machine.
 
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hume_core::ErrorClass;
 use hume_proto::rest::Problem;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::whom::{self, Place, Whom};
+use crate::papers::{self, Paper, Shown};
+use crate::whom::{self, Place, Proof, Whom};
 
 /// Largest answer that is read.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Longest token, in bytes.
-pub const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Why there is no answer. [`ClientError::advice`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +26,8 @@ pub enum ClientError {
     /// A file that the flags name cannot be read.
     #[error("could not read the {what} {path}", path = path.display())]
     Read {
-        /// `CA` or `token file`.
-        what: &'static str,
+        /// What it should be.
+        what: Paper,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -38,8 +37,8 @@ pub enum ClientError {
     /// A file that the flags name holds something else.
     #[error("the {what} {path} {reason}", path = path.display())]
     Content {
-        /// `CA` or `token file`.
-        what: &'static str,
+        /// What it should be.
+        what: Paper,
         /// The file.
         path: PathBuf,
         /// What is wrong; continues the sentence.
@@ -70,6 +69,8 @@ pub enum ClientError {
     BrokeOff {
         /// What was asked.
         url: String,
+        /// What was shown.
+        shown: Shown,
     },
     /// It took too long.
     #[error("no answer from {url} within {limit:?}")]
@@ -95,8 +96,8 @@ pub enum ClientError {
         detail: String,
         /// Which parameter was wrong.
         field: Option<String>,
-        /// Whether a token was shown.
-        with_token: bool,
+        /// What was shown.
+        shown: Shown,
     },
     /// Somebody else answered.
     #[error("{url} did not answer as hume does: {what}")]
@@ -137,9 +138,10 @@ impl ClientError {
     /// True for what may be otherwise in a while, without anybody doing something here.
     pub fn may_pass(&self) -> bool {
         match self {
-            ClientError::Unreachable { source, .. } => {
-                !matches!(causes(source).1, Some(rustls::Error::InvalidCertificate(_)))
-            }
+            ClientError::Unreachable { source, .. } => !matches!(
+                causes(source).1,
+                Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
+            ),
             ClientError::Timeout { .. } | ClientError::BrokeOff { .. } => true,
             ClientError::Refused { class, .. } => match class {
                 ErrorClass::Full | ErrorClass::Busy | ErrorClass::Unavailable | ErrorClass::Internal => true,
@@ -163,21 +165,26 @@ impl ClientError {
     /// What to do about it, where that is known; continues the message after a semicolon.
     pub fn advice(&self) -> Option<String> {
         match self {
-            ClientError::Read { what: "CA", .. } | ClientError::Content { what: "CA", .. } => {
-                Some("name the master's ca.pem with --ca".to_owned())
-            }
-            ClientError::Read { .. } | ClientError::Content { .. } => {
-                Some("name the file with the token with --token-file".to_owned())
+            ClientError::Read { what, .. } | ClientError::Content { what, .. } => {
+                Some(what.advice().to_owned())
             }
             ClientError::Setup { .. } => Some("name the master's CA with --ca FILE".to_owned()),
             ClientError::Unreachable { advice, .. } => advice.clone(),
             ClientError::Timeout { .. } => Some("raise --timeout, or ask for less".to_owned()),
-            ClientError::Refused { class: ErrorClass::Unauthenticated, with_token, .. } => {
-                Some(if *with_token {
-                    "the token is not known there: check --token-file".to_owned()
-                } else {
-                    "name the file with the token with --token-file (or HUMEQUERY_TOKEN_FILE)".to_owned()
-                })
+            ClientError::Refused { class: ErrorClass::Unauthenticated, shown, .. } => Some(
+                match shown {
+                    Shown::Token => "the token is not known there: check --token-file",
+                    Shown::Certificate => {
+                        "the certificate is not good there, or not any more: check --certificate, or ask for another one"
+                    }
+                    Shown::Nothing => {
+                        "name the file with the token with --token-file (or HUMEQUERY_TOKEN_FILE), or a certificate with --certificate and --key"
+                    }
+                }
+                .to_owned(),
+            ),
+            ClientError::BrokeOff { shown: Shown::Certificate, .. } => {
+                Some("perhaps the certificate is not good there: check --certificate".to_owned())
             }
             ClientError::Refused { class: ErrorClass::Conflict, .. } => {
                 Some("what came in between is not known: begin anew".to_owned())
@@ -198,7 +205,7 @@ pub struct Client {
     place: Place,
     timeout: Duration,
     with_ca: bool,
-    with_token: bool,
+    shown: Shown,
 }
 
 /// A client, and what the user should hear about its papers.
@@ -215,15 +222,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::Read`], [`ClientError::Content`] or [`ClientError::Setup`].
     pub fn open(whom: Whom, timeout: Duration) -> Result<Opened, ClientError> {
-        let Whom { place, ca, token_file, found: _ } = whom;
+        let Whom { place, ca, proof, found: _ } = whom;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut warning = None;
-        if let Some(path) = &token_file {
-            let token = read_token(path)?;
-            warning = token.warning;
-            headers.insert(AUTHORIZATION, token.bearer);
-        }
+        let (mut warning, mut identity) = (None, None);
+        let shown = match &proof {
+            Proof::Nothing => Shown::Nothing,
+            Proof::Token(path) => {
+                let token = papers::read_token(path)?;
+                warning = token.warning;
+                headers.insert(AUTHORIZATION, token.bearer);
+                Shown::Token
+            }
+            Proof::Certificate { certificate, key } => {
+                identity = Some(papers::read_identity(certificate, key)?);
+                Shown::Certificate
+            }
+        };
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("humequery/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -235,9 +250,12 @@ impl Client {
             // Without TLS no CA is loaded: the machine may have none.
             (Place::Socket(path), _) => builder.tls_certs_only([]).no_proxy().unix_socket(path.as_path()),
             (Place::Web(url), _) if url.scheme() == "http" => builder.tls_certs_only([]),
-            (Place::Web(_), Some(ca)) => builder.tls_certs_only(read_ca(ca)?),
+            (Place::Web(_), Some(ca)) => builder.tls_certs_only(papers::read_ca(ca)?),
             (Place::Web(_), None) => builder,
         };
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
         // What is on this machine is not behind a proxy, whatever the environment says.
         if let Place::Web(url) = &place
             && whom::is_loopback(url)
@@ -246,7 +264,7 @@ impl Client {
         }
         let http =
             builder.build().map_err(|source| ClientError::Setup { place: place.to_string(), source })?;
-        let client = Client { http, place, timeout, with_ca: ca.is_some(), with_token: token_file.is_some() };
+        let client = Client { http, place, timeout, with_ca: ca.is_some(), shown };
         Ok(Opened { client, warning })
     }
 
@@ -327,7 +345,7 @@ impl Client {
         if let (Some(kind), None) = causes(&source)
             && broke_off(kind)
         {
-            return ClientError::BrokeOff { url };
+            return ClientError::BrokeOff { url, shown: self.shown };
         }
         let advice = advice(&self.place, &source, self.with_ca);
         ClientError::Unreachable { url, source, advice }
@@ -341,7 +359,7 @@ impl Client {
                 class: problem.class(),
                 detail: problem.detail,
                 field: problem.field,
-                with_token: self.with_token,
+                shown: self.shown,
             },
             Err(_) => ClientError::Foreign {
                 url,
@@ -431,6 +449,7 @@ fn tls_advice(error: &rustls::Error, with_ca: bool) -> Option<&'static str> {
             }
             _ => None,
         },
+        rustls::Error::AlertReceived(alert) => alert_advice(*alert),
         rustls::Error::InvalidMessage(_) => {
             Some("that port does not speak TLS; the web port of a master is 4864")
         }
@@ -438,83 +457,25 @@ fn tls_advice(error: &rustls::Error, with_ca: bool) -> Option<&'static str> {
     }
 }
 
-struct Token {
-    bearer: HeaderValue,
-    warning: Option<String>,
-}
-
-fn read_token(path: &Path) -> Result<Token, ClientError> {
-    const WHAT: &str = "token file";
-    let failed = |source| ClientError::Read { what: WHAT, path: path.to_owned(), source };
-    let wrong =
-        |reason: &str| ClientError::Content { what: WHAT, path: path.to_owned(), reason: reason.to_owned() };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().map_err(failed)?);
-    let mut text = Vec::new();
-    file.take(TOKEN_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
-    let token = text.trim_ascii();
-    if token.is_empty() {
-        return Err(wrong("is empty"));
+/// What the other end did not like; it is our certificate that it judges.
+fn alert_advice(alert: rustls::AlertDescription) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    match alert {
+        Alert::CertificateExpired => Some("the certificate of --certificate has ended: ask for another one"),
+        Alert::UnknownCA
+        | Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateUnknown
+        | Alert::DecryptError => {
+            Some("it does not take the certificate of --certificate: is it one of this master's site?")
+        }
+        _ => None,
     }
-    if text.len() as u64 > TOKEN_BYTES_MAX || !token.iter().all(u8::is_ascii_graphic) {
-        return Err(wrong("does not hold a token, which is one word on one line"));
-    }
-    let mut bearer = HeaderValue::from_bytes(&[b"Bearer ", token].concat())
-        .map_err(|_| wrong("does not hold a token, which is one word on one line"))?;
-    bearer.set_sensitive(true);
-    let everybody_reads = mode & 0o004 != 0;
-    let warning = everybody_reads.then(|| {
-        format!("every user of this machine can read the token in {}; chmod 600 it", path.display())
-    });
-    Ok(Token { bearer, warning })
-}
-
-fn read_ca(path: &Path) -> Result<Vec<Certificate>, ClientError> {
-    const WHAT: &str = "CA";
-    let wrong = |reason: String| ClientError::Content { what: WHAT, path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|source| ClientError::Read {
-        what: WHAT,
-        path: path.to_owned(),
-        source,
-    })?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| wrong("is not PEM".to_owned()))?;
-    if certificates.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(certificates) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-
-    #[test]
-    fn a_token_is_trimmed_hidden_and_one_word() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        std::fs::write(&path, "hume_abc\n").unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        let token = read_token(&path).unwrap();
-        assert_eq!(token.bearer.as_bytes(), b"Bearer hume_abc");
-        assert_eq!(format!("{:?}", token.bearer), "Sensitive");
-        assert_eq!(token.warning, None);
-
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-        assert!(read_token(&path).unwrap().warning.unwrap().contains("chmod 600"));
-
-        for wrong in ["", " \n", "two words", "-----BEGIN\nKEY", &"x".repeat(5000)] {
-            std::fs::write(&path, wrong).unwrap();
-            assert!(matches!(read_token(&path), Err(ClientError::Content { .. })), "{wrong}");
-        }
-        assert!(matches!(read_token(&folder.path().join("none")), Err(ClientError::Read { .. })));
-    }
-
-    #[test]
-    fn a_ca_file_must_hold_a_certificate() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        std::fs::write(&path, "not PEM at all").unwrap();
-        assert!(matches!(read_ca(&path), Err(ClientError::Content { .. })));
-    }
 
     #[test]
     fn the_advice_for_a_foreign_ca_depends_on_whether_one_was_named() {

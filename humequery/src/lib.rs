@@ -14,6 +14,7 @@ pub mod follow;
 pub mod meant;
 pub mod nothing;
 pub mod offset;
+pub mod papers;
 pub mod question;
 pub mod render;
 mod show;

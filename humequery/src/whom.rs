@@ -19,6 +19,8 @@ pub const SOCKETS: [(&str, &str); 2] =
     [("/run/hume/api.sock", "the local agent"), ("/run/hume-master/api.sock", "the local master")];
 /// Longest path of a Unix socket, in bytes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What the command line and its environment are called together.
+const GIVEN: &str = "the command line and its environment";
 /// Longest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -40,6 +42,22 @@ impl fmt::Display for Place {
     }
 }
 
+/// By what the other end shall know us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By nothing.
+    Nothing,
+    /// By the token in this file.
+    Token(PathBuf),
+    /// By this certificate.
+    Certificate {
+        /// Its file.
+        certificate: PathBuf,
+        /// The file of its key.
+        key: PathBuf,
+    },
+}
+
 /// Whom to ask, and with which papers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whom {
@@ -47,8 +65,8 @@ pub struct Whom {
     pub place: Place,
     /// The only CA to trust.
     pub ca: Option<PathBuf>,
-    /// The file with the token; never one for a socket.
-    pub token_file: Option<PathBuf>,
+    /// What is shown of us; never anything to a socket.
+    pub proof: Proof,
     /// What decided, when it was not the command line or the environment.
     pub found: Option<String>,
 }
@@ -63,6 +81,10 @@ pub struct QueryFile {
     pub ca: Option<PathBuf>,
     /// The file with the token.
     pub token_file: Option<PathBuf>,
+    /// The file with a client certificate.
+    pub certificate: Option<PathBuf>,
+    /// The file with its key.
+    pub key: Option<PathBuf>,
 }
 
 /// A file that was there.
@@ -105,6 +127,14 @@ pub enum WhomError {
         column: usize,
         /// What is wrong.
         message: String,
+    },
+    /// What is to be shown contradicts itself.
+    #[error("{place}: {what}")]
+    Proof {
+        /// Where that is said.
+        place: String,
+        /// What is wrong, and what to do.
+        what: &'static str,
     },
     /// No URL anywhere, and no daemon here.
     #[error(
@@ -150,7 +180,7 @@ pub fn read_file(path: &Path) -> Result<Option<FoundFile>, WhomError> {
 
 fn parse_file(path: &Path, text: &str) -> Result<FoundFile, WhomError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let QueryFile { url, ca, token_file } = toml::from_str(text).map_err(|error| {
+    let QueryFile { url, ca, token_file, certificate, key } = toml::from_str(text).map_err(|error| {
         let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
         WhomError::Content {
             path: path.to_owned(),
@@ -162,7 +192,13 @@ fn parse_file(path: &Path, text: &str) -> Result<FoundFile, WhomError> {
     let beside = |path: PathBuf| folder.join(path);
     Ok(FoundFile {
         path: path.to_owned(),
-        content: QueryFile { url, ca: ca.map(beside), token_file: token_file.map(beside) },
+        content: QueryFile {
+            url,
+            ca: ca.map(beside),
+            token_file: token_file.map(beside),
+            certificate: certificate.map(beside),
+            key: key.map(beside),
+        },
     })
 }
 
@@ -176,24 +212,33 @@ pub fn choose(
     looked_at: &[PathBuf],
     knock: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<Whom, WhomError> {
-    let Connection { url, ca, token_file, timeout: _ } = given;
+    let Connection { url, ca, token_file, certificate, key, timeout: _ } = given;
     // A variable that is set to nothing is not set.
-    let ca = ca.clone().filter(|path| !path.as_os_str().is_empty());
-    let token_file = token_file.clone().filter(|path| !path.as_os_str().is_empty());
+    let set = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    let ca = set(ca);
+    let given = proof(set(token_file), set(certificate), set(key));
+    let given = given.map_err(|what| WhomError::Proof { place: GIVEN.to_owned(), what })?;
     if let Some(url) = url.as_ref().filter(|url| !url.is_empty()) {
-        return Ok(whom(parse_url(url)?, ca, token_file, None));
+        return Ok(whom(parse_url(url)?, ca, given, None));
     }
     for FoundFile { path, content } in files {
-        if let Some(url) = &content.url {
-            let ca = ca.or_else(|| content.ca.clone());
-            let token_file = token_file.or_else(|| content.token_file.clone());
-            return Ok(whom(parse_url(url)?, ca, token_file, Some(path.display().to_string())));
+        let QueryFile { url, ca: ca_of_file, token_file, certificate, key } = content.clone();
+        if let Some(url) = &url {
+            let found = path.display().to_string();
+            let proof = match given {
+                Proof::Nothing => proof(token_file, certificate, key)
+                    .map_err(|what| WhomError::Proof { place: found.clone(), what })?,
+                given => given,
+            };
+            return Ok(whom(parse_url(url)?, ca.or(ca_of_file), proof, Some(found)));
         }
     }
     let mut silent = Vec::new();
     for (socket, name) in SOCKETS {
         match knock(Path::new(socket)) {
-            Ok(()) => return Ok(whom(Place::Socket(socket.into()), None, None, Some(name.to_owned()))),
+            Ok(()) => {
+                return Ok(whom(Place::Socket(socket.into()), None, Proof::Nothing, Some(name.to_owned())));
+            }
             Err(error) => silent.push(format!("{socket}: {}", refusal(&error))),
         }
     }
@@ -201,11 +246,31 @@ pub fn choose(
     Err(WhomError::Nobody { files, sockets: silent.join(", ") })
 }
 
-fn whom(place: Place, ca: Option<PathBuf>, token_file: Option<PathBuf>, found: Option<String>) -> Whom {
+/// What is shown, of what one place names.
+fn proof(
+    token_file: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Proof, &'static str> {
+    match (token_file, certificate, key) {
+        (None, None, None) => Ok(Proof::Nothing),
+        (Some(file), None, None) => Ok(Proof::Token(file)),
+        (None, Some(certificate), Some(key)) => Ok(Proof::Certificate { certificate, key }),
+        (_, Some(_), None) => Err("a certificate needs its key: add --key FILE (`key` in a file)"),
+        (_, None, Some(_)) => {
+            Err("a key needs its certificate: add --certificate FILE (`certificate` in a file)")
+        }
+        (Some(_), Some(_), Some(_)) => {
+            Err("a token and a certificate: leave one of them out, since the token alone would decide")
+        }
+    }
+}
+
+fn whom(place: Place, ca: Option<PathBuf>, proof: Proof, found: Option<String>) -> Whom {
     match place {
-        // The permissions of a socket decide who may ask; a token for a master does not belong there.
-        Place::Socket(_) => Whom { place, ca: None, token_file: None, found },
-        Place::Web(_) => Whom { place, ca, token_file, found },
+        // The permissions of a socket decide who may ask; what is for a master does not belong there.
+        Place::Socket(_) => Whom { place, ca: None, proof: Proof::Nothing, found },
+        Place::Web(_) => Whom { place, ca, proof, found },
     }
 }
 
@@ -288,6 +353,8 @@ mod tests {
             url: url.map(str::to_owned),
             ca: None,
             token_file: token_file.map(PathBuf::from),
+            certificate: None,
+            key: None,
             timeout: Duration::from_secs(10),
         }
     }
@@ -308,16 +375,16 @@ mod tests {
 
         let flag = choose(&given(Some("https://flag:1"), None), &files, &[], nobody).unwrap();
         assert_eq!(flag.place.to_string(), "https://flag:1");
-        assert_eq!((flag.ca, flag.token_file, flag.found), (None, None, None));
+        assert_eq!((flag.ca, flag.proof, flag.found), (None, Proof::Nothing, None));
 
         let first = choose(&given(None, None), &files, &[], nobody).unwrap();
         assert_eq!(first.place.to_string(), "https://user:1");
         assert_eq!(first.ca, Some("/home/u/.config/hume/ca.pem".into()));
-        assert_eq!(first.token_file, None);
+        assert_eq!(first.proof, Proof::Nothing);
 
         let second = choose(&given(None, None), &[machine], &[], nobody).unwrap();
         assert_eq!(second.place.to_string(), "https://machine:1");
-        assert_eq!(second.token_file, Some("/t".into()));
+        assert_eq!(second.proof, Proof::Token("/t".into()));
 
         let agent = choose(&given(None, None), &[], &[], |_| Ok(())).unwrap();
         assert_eq!(agent.place, Place::Socket("/run/hume/api.sock".into()));
@@ -352,9 +419,38 @@ mod tests {
     fn a_flag_adds_to_a_file_but_no_token_reaches_a_socket() {
         let files = [file("/e/query.toml", "url = 'https://machine:1'\ntoken_file = 'theirs'")];
         let whom = choose(&given(None, Some("mine")), &files, &[], nobody).unwrap();
-        assert_eq!(whom.token_file, Some("mine".into()));
+        assert_eq!(whom.proof, Proof::Token("mine".into()));
         let whom = choose(&given(Some("unix:/x"), Some("mine")), &files, &[], nobody).unwrap();
-        assert_eq!(whom.token_file, None);
+        assert_eq!(whom.proof, Proof::Nothing);
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key_and_one_of_two_proofs_must_go() {
+        let text = "url = 'https://m:1'\ncertificate = 'c.pem'\nkey = 'k.pem'";
+        let files = [file("/e/query.toml", text)];
+        let of_file = Proof::Certificate { certificate: "/e/c.pem".into(), key: "/e/k.pem".into() };
+        assert_eq!(choose(&given(None, None), &files, &[], nobody).unwrap().proof, of_file);
+        // What was given takes the place of the whole proof of a file.
+        let token = choose(&given(None, Some("mine")), &files, &[], nobody).unwrap();
+        assert_eq!(token.proof, Proof::Token("mine".into()));
+        let with = |token: Option<&str>, certificate: &str, key: &str| Connection {
+            certificate: Some(certificate.into()),
+            key: Some(key.into()),
+            ..given(Some("https://m:1"), token)
+        };
+        let pair = choose(&with(None, "c", "k"), &files, &[], nobody).unwrap().proof;
+        assert_eq!(pair, Proof::Certificate { certificate: "c".into(), key: "k".into() });
+        for (connection, words) in [
+            (with(Some("t"), "c", "k"), "leave one of them out"),
+            (with(None, "c", ""), "add --key FILE"),
+            (with(None, "", "k"), "add --certificate FILE"),
+        ] {
+            let error = choose(&connection, &[], &[], nobody).unwrap_err().to_string();
+            assert!(error.starts_with("the command line") && error.contains(words), "{error}");
+        }
+        let half = [file("/e/query.toml", "url = 'https://m:1'\nkey = 'k.pem'")];
+        let error = choose(&given(None, None), &half, &[], nobody).unwrap_err().to_string();
+        assert!(error.starts_with("/e/query.toml: a key needs"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
 //!
 //! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host;
-//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`; `GET` and `POST /api-tokens`, `POST /api-tokens/NAME/revoke`; `GET /ca`,
-//! `POST /ca/rotate`, `POST /ca/root-key`, `POST /ca/root-key/remove`. Failures are those of `/api/v1` ([`crate::rest::Problem`]).
+//! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`; `GET` and `POST /api-tokens`, `POST /api-certs`,
+//! `POST /api-tokens/NAME/revoke` for both; `GET /ca`, `POST /ca/rotate`, `POST /ca/root-key`, `POST /ca/root-key/remove`. Failures
+//! are those of `/api/v1` ([`crate::rest::Problem`]).
 
 use hume_core::{AgentId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -108,9 +109,9 @@ pub struct AdminTokens {
     pub tokens: Vec<AdminToken>,
 }
 
-/// A token of `/api/v1`, without its secret.
+/// A token or a client certificate for `/api/v1`, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdminApiToken {
+pub struct AdminPass {
     /// What it is called.
     pub name: String,
     /// `viewer`, `operator` or `admin`.
@@ -129,13 +130,29 @@ pub struct AdminApiToken {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, some minutes more or less; null for never.
     pub used_at: Option<Timestamp>,
+    /// SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` has it but for colons and case; null of a token.
+    pub fingerprint: Option<String>,
 }
 
-/// Tokens, by name; those that are revoked or have ended are among them.
+/// Who may ask, by name; those that are revoked or have ended are among them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdminApiTokens {
+pub struct AdminPasses {
     /// By name.
-    pub tokens: Vec<AdminApiToken>,
+    pub tokens: Vec<AdminPass>,
+    /// By name.
+    pub certificates: Vec<AdminPass>,
+}
+
+/// What somebody who asks may see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rights {
+    /// `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// Patterns of the tasks it may see; null for all.
+    pub tasks: Option<Vec<String>>,
+    /// Patterns of the hosts it may see; null for all.
+    pub hosts: Option<Vec<String>>,
 }
 
 /// A token that is wanted. The secret stays with whoever asks.
@@ -146,12 +163,8 @@ pub struct NewAdminApiToken {
     pub name: String,
     /// SHA-256 of its secret, in hexadecimal digits.
     pub sha256: String,
-    /// `viewer`, `operator` or `admin`.
-    pub role: String,
-    /// Patterns of the tasks it may see; null for all.
-    pub tasks: Option<Vec<String>>,
-    /// Patterns of the hosts it may see; null for all.
-    pub hosts: Option<Vec<String>>,
+    /// What it may see.
+    pub rights: Rights,
     /// When it ends; null for never.
     pub expires_at: Option<Timestamp>,
 }
@@ -213,4 +226,31 @@ pub struct AdminRootKey {
 pub struct AdminRootKeyRemoval {
     /// SHA-256 of the copy, as it was read back, in hexadecimal digits.
     pub copy_sha256: String,
+}
+
+/// A client certificate that is wanted. The key stays with whoever has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAdminApiCert {
+    /// What it is to be called.
+    pub name: String,
+    /// The request for it (PKCS#10, PEM), of which the key is taken and nothing else.
+    pub request: String,
+    /// What it may see.
+    pub rights: Rights,
+    /// How long it is good, in seconds.
+    pub ttl_s: u64,
+}
+
+/// A client certificate that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminApiCert {
+    /// What is known of it.
+    pub pass: AdminPass,
+    /// The certificate with its chain, in PEM.
+    pub certificate: String,
+    /// The CA by which the master is known, in PEM.
+    pub root: String,
+    /// Where questions are asked.
+    pub url: String,
 }

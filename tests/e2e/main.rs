@@ -25,6 +25,7 @@ mod namespaces;
 mod network;
 mod outage;
 mod people;
+mod person_certificates;
 mod points;
 mod process_limits;
 mod recovery;

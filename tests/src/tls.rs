@@ -74,6 +74,27 @@ pub fn https(ca: &str) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// A client of the HTTPS port that trusts this CA and shows this certificate with its chain.
+pub fn web(ca: &str, shown: &Pair) -> Arc<ClientConfig> {
+    with_chain(ca, shown, &version::TLS13, b"http/1.1")
+}
+
+/// A client that trusts this CA, shows this certificate with its chain, and speaks this protocol.
+pub fn with_chain(
+    ca: &str,
+    shown: &Pair,
+    version: &'static SupportedProtocolVersion,
+    protocol: &[u8],
+) -> Arc<ClientConfig> {
+    let chain = CertificateDer::pem_slice_iter(shown.certificate.as_bytes());
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("it is PEM");
+    let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("it is PEM");
+    let config = builder(ca, &[version]).with_client_auth_cert(chain, key);
+    let mut config = config.expect("the key is that of the certificate");
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
+}
+
 /// A client of the relay port that trusts this CA and shows this certificate, or none.
 pub fn relay(
     ca: &str,

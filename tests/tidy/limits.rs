@@ -80,6 +80,8 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "tokens of the API", "humed-master/src/registry/passes.rs", "USED_EVERY"),
     (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "FAILURES_PER_MINUTE_MAX"),
     (LOCAL, "wrong tokens", "humed-master/src/web/failures.rs", "ADDRESSES_MAX"),
+    (LOCAL, "token, certificate and key", "humequery/src/papers.rs", "TOKEN_BYTES_MAX"),
+    (LOCAL, "token, certificate and key", "humequery/src/papers.rs", "PEM_BYTES_MAX"),
     (LOCAL, "lines of the audit log", "humed-master/src/web/failures.rs", "AUDITED_PER_MINUTE_MAX"),
     (LOCAL, "head of a request", "hume-runtime/src/serve.rs", "HEAD_TIME_MAX"),
     (LOCAL, "head of a request", "hume-runtime/src/serve.rs", "HEAD_BYTES_MAX"),

@@ -213,6 +213,21 @@ impl CaFolder {
         Ok(signed)
     }
 
+    /// A certificate for the key of a person or a program that asks questions, with its chain.
+    /// # Errors
+    /// [`CaFolderError::Pki`].
+    pub fn sign_person(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<Signed, CaFolderError> {
+        let mut signed = self.issuing.sign_person(name, key, life, now)?;
+        signed.certificate_pem.push_str(self.issuing.certificate_pem());
+        Ok(signed)
+    }
+
     /// The master's own certificate for these names and addresses: the one that is there, or a new one if that is half used
     /// up, is of another issuing CA, or names others.
     /// # Errors

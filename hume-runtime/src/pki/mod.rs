@@ -2,7 +2,8 @@
 //!
 //! A CA names its trust domain in its subject and as URI `hume://<trust-domain>`. One that was made by hand issues end
 //! certificates itself; the master's has a root that issues CAs alone, and an issuing CA below it (`ca_folder.rs`). A server
-//! certificate holds names and addresses, an agent's the URI `hume://<trust-domain>/agent/<uuid>`. All begin an hour early, for
+//! certificate holds names and addresses, an agent's the URI `hume://<trust-domain>/agent/<uuid>`, that of a person or a
+//! program that asks questions `hume://<trust-domain>/person/<name>`. All begin an hour early, for
 //! clocks that disagree, and none outlives its CA. Of a request for a certificate only the key is taken (`request.rs`).
 
 mod ca_folder;
@@ -252,6 +253,19 @@ impl Authority {
         let name = uri(format!("hume://{}/agent/{agent}", self.trust_domain))?;
         let life_s = i64::try_from(life.as_secs()).unwrap_or(i64::MAX / 2);
         self.sign(&key.0, host, vec![name], ExtendedKeyUsagePurpose::ClientAuth, life_s, now)
+    }
+
+    /// A certificate for a person or a program that asks questions, for a key that stays with him.
+    pub fn sign_person(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<Signed, PkiError> {
+        let uri = uri(format!("hume://{}/person/{name}", self.trust_domain))?;
+        let life_s = i64::try_from(life.as_secs()).unwrap_or(i64::MAX / 2);
+        self.sign(&key.0, name, vec![uri], ExtendedKeyUsagePurpose::ClientAuth, life_s, now)
     }
 
     fn issue(

@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 
 use self::problem::Trouble;
 use crate::ca::Ca;
-use crate::registry::{Actor, Registry};
+use crate::registry::{Actor, Issuer, Registry};
 use crate::store::Reader;
 
 /// What an administrator sends has at most this many bytes.
@@ -37,6 +37,17 @@ pub struct Admin {
     pub doorway: Option<Doorway>,
     /// The certificates.
     pub ca: Ca,
+    /// Who signs the certificates of people; none when another CA makes the certificates.
+    pub people: Option<People>,
+}
+
+/// What it takes to give somebody a certificate to ask with.
+#[derive(Clone, Debug)]
+pub struct People {
+    /// Who signs.
+    pub issuer: Issuer,
+    /// Where they ask.
+    pub url: String,
 }
 
 /// What a token says of the master.
@@ -75,7 +86,8 @@ pub fn router(admin: Admin, stream: &UnixStream) -> Router {
         .route("/agents/{name}/{order}", post(agents::order))
         .route("/tokens", get(tokens::list).post(tokens::make))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
-        .route("/api-tokens", get(passes::list).post(passes::make))
+        .route("/api-tokens", get(passes::list).post(passes::make_token))
+        .route("/api-certs", post(passes::make_certificate))
         .route("/api-tokens/{name}/revoke", post(passes::revoke))
         .route("/ca", get(ca::show))
         .route("/ca/rotate", post(ca::rotate))

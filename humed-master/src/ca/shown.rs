@@ -69,7 +69,7 @@ pub(super) fn of_own(ca: Arc<CaFolder>, identity: &Identity) -> Result<Loaded, C
     let roots = ca.roots()?;
     Ok(Loaded {
         relay: tls::relay_server(identity, &roots)?,
-        web: tls::web_server(identity)?,
+        web: tls::web_server_of_site(identity, &roots)?,
         trust_domain: Some(ca.trust_domain().to_owned()),
         master: summary(identity)?,
         own: Some(Own { enroll: pinned::join_server(identity, ca.root_pem())?, ca }),

@@ -24,11 +24,24 @@ pub(super) fn settings(config: &Config) -> Settings {
 
 /// What a token says of a master that hosts reach on this port.
 pub(super) fn doorway(config: &Config, ca: &CaFolder, port: u16) -> Option<Doorway> {
-    let listen = config.enroll.listen.ip();
+    let addresses = places(config, SocketAddr::new(config.enroll.listen.ip(), port));
+    let addresses = addresses.into_iter().take(hume_runtime::pki::join::ADDRESSES_MAX).collect();
+    Some(Doorway { pin: pinned::pin_of_pem(ca.root_pem())?, addresses })
+}
+
+/// Where people ask a master that listens there for their questions.
+pub(super) fn url(config: &Config, listen: SocketAddr) -> String {
+    let place = places(config, listen).into_iter().next();
+    format!("https://{}", place.unwrap_or_else(|| listen.to_string()))
+}
+
+/// Where others find what listens there, as HOST:PORT, the best first.
+fn places(config: &Config, listen: SocketAddr) -> Vec<String> {
+    let (ip, port) = (listen.ip(), listen.port());
     // On the loopback no name leads there, and without names the address is the best that is known.
-    let is_best = listen.is_loopback() || (config.ca.names.is_empty() && !listen.is_unspecified());
+    let is_best = ip.is_loopback() || (config.ca.names.is_empty() && !ip.is_unspecified());
     let hosts: Vec<String> = if is_best {
-        vec![listen.to_string()]
+        vec![ip.to_string()]
     } else {
         names(config).into_iter().filter(|name| name != "localhost").collect()
     };
@@ -36,8 +49,7 @@ pub(super) fn doorway(config: &Config, ca: &CaFolder, port: u16) -> Option<Doorw
         Ok(ip) => SocketAddr::new(ip, port).to_string(),
         Err(_) => format!("{host}:{port}"),
     };
-    let addresses = hosts.iter().take(hume_runtime::pki::join::ADDRESSES_MAX).map(address).collect();
-    Some(Doorway { pin: pinned::pin_of_pem(ca.root_pem())?, addresses })
+    hosts.iter().map(address).collect()
 }
 
 /// The names of the master's certificate.

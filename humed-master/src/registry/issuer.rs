@@ -46,6 +46,19 @@ impl Issuer {
         let signed = ca.sign_agent(Uuid::from_bytes(*agent.as_bytes()), host, key, self.life, now)?;
         Ok((signed, ca.issuer_fingerprint()))
     }
+
+    /// A certificate for this key of a person or a program that asks questions, for `life` or until the CA ends.
+    /// # Errors
+    /// [`CaFolderError`].
+    pub fn sign_person(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<Signed, CaFolderError> {
+        Arc::clone(&self.ca.borrow()).sign_person(name, key, life, now)
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub use self::desk::RegistryThread;
 use self::desk::{Desk, Work};
 pub use self::issuer::Issuer;
 pub use self::join::{JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
-pub use self::passes::{NewPass, PASSES_MAX, Pass, Passes};
+pub use self::passes::{MadePass, NewPass, PASSES_MAX, Pass, PassKind, Passes, Proof};
 pub use self::renewal::Renewal;
 pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, NewToken, RegistryError, TokenEntry};
 pub use self::view::{Denial, Strangers, View};
@@ -94,7 +94,12 @@ impl Registry {
     /// Makes a pass for the API.
     /// # Errors
     /// [`RegistryError::Refused`] for a name that is taken, an end that has come, or too many passes.
-    pub async fn make_pass(&self, new: NewPass, actor: Actor, now: Timestamp) -> Result<Pass, RegistryError> {
+    pub async fn make_pass(
+        &self,
+        new: NewPass,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<MadePass, RegistryError> {
         self.change_passes(move |work| passes::make(work, &new, &actor, now)).await
     }
 
@@ -107,18 +112,22 @@ impl Registry {
         actor: Actor,
         now: Timestamp,
     ) -> Result<Pass, RegistryError> {
-        self.change_passes(move |work| passes::revoke(work, &name, &actor, now)).await
+        self.change_passes(move |work| {
+            let revoked = passes::revoke(work, &name, &actor, now)?;
+            Ok(revoked.map_err(|why| RegistryError::Refused(why.to_owned())))
+        })
+        .await
     }
 
-    async fn change_passes(
+    async fn change_passes<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Work<'_>) -> rusqlite::Result<Result<Pass, &'static str>> + Send + 'static,
-    ) -> Result<Pass, RegistryError> {
+        work: impl FnOnce(&Work<'_>) -> rusqlite::Result<Result<T, RegistryError>> + Send + 'static,
+    ) -> Result<T, RegistryError> {
         let passes = self.passes.clone();
         self.ask(move |desk| {
-            let pass = desk.write(|one| work(one))?;
+            let done = desk.write(|one| work(one))?;
             passes.replace(desk.read(passes::not_revoked)?);
-            pass.map_err(|why| RegistryError::Refused(why.to_owned()))
+            done
         })
         .await
     }

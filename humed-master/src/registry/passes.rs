@@ -1,5 +1,5 @@
-//! Passes of people and programs for the API, by name: tokens, known by the SHA-256 of a secret that nobody can guess, and by
-//! nothing else.
+//! Passes of people and programs for the API, by name: tokens, known by the SHA-256 of a secret that nobody can guess, and
+//! certificates, known by their own SHA-256, so that not even the key of the CA makes one that is good here.
 //!
 //! A pass that is revoked or has ended stays in the table, so that the names of the audit log keep their meaning. Those that are
 //! good are in memory as well: at most [`PASSES_MAX`]. That one was used is written down once in [`USED_EVERY`] at most.
@@ -12,25 +12,62 @@ use std::time::Duration;
 use hume_core::Timestamp;
 use hume_core::policy::TaskPatterns;
 use hume_core::scope::{HostPatterns, Role, Scope};
+use hume_runtime::pki::{CaFolderError, PublicKey, Signed};
+use hume_runtime::tls;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::mpsc;
 
 use super::desk::Work;
-use super::types::Actor;
+use super::issuer::Issuer;
+use super::types::{Actor, RegistryError};
 use super::{Job, audit};
 
 /// Passes that are good at the same time.
 pub const PASSES_MAX: u64 = 1000;
 /// The last use of a pass is known to this precision.
 const USED_EVERY: Duration = Duration::from_mins(5);
-const COLUMNS: &str = "name, sha256, role, tasks, hosts, expires_us, made_by, made_us, revoked_us, used_us";
+const COLUMNS: &str =
+    "name, sha256, role, tasks, hosts, expires_us, made_by, made_us, revoked_us, used_us, kind";
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PassKind {
+    /// A word in a header.
+    Token,
+    /// A client certificate.
+    Certificate,
+}
+
+impl PassKind {
+    const ALL: [PassKind; 2] = [PassKind::Token, PassKind::Certificate];
+
+    /// As people and the database know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PassKind::Token => "token",
+            PassKind::Certificate => "certificate",
+        }
+    }
+
+    /// The orders about it, as the audit log has them.
+    fn order(self) -> &'static str {
+        match self {
+            PassKind::Token => "api-token",
+            PassKind::Certificate => "api-cert",
+        }
+    }
+}
 
 /// A pass, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
     /// What it is called; of those that are good no two are called the same.
     pub name: String,
+    /// What is shown.
+    pub kind: PassKind,
+    /// SHA-256 of its secret, or of the certificate.
+    pub sha256: [u8; 32],
     /// What it is good for.
     pub role: Role,
     /// What it may see.
@@ -52,20 +89,51 @@ pub struct Pass {
 pub struct NewPass {
     /// What it is called.
     pub name: String,
-    /// SHA-256 of its secret.
-    pub sha256: [u8; 32],
     /// What it is good for.
     pub role: Role,
     /// What it may see.
     pub scope: Scope,
-    /// From then on it is good for nothing.
-    pub expires_at: Option<Timestamp>,
+    /// What will be shown, and until when.
+    pub proof: Proof,
 }
+
+/// By what a new pass will be known.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A secret that somebody else has made.
+    Secret {
+        /// Its SHA-256.
+        sha256: [u8; 32],
+        /// From then on it is good for nothing.
+        expires_at: Option<Timestamp>,
+    },
+    /// A certificate for a key that somebody else has.
+    Key {
+        /// The key.
+        key: PublicKey,
+        /// Who signs.
+        issuer: Issuer,
+        /// How long it is good, unless the CA ends before.
+        life: Duration,
+    },
+}
+
+/// A pass that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadePass {
+    /// It.
+    pub pass: Pass,
+    /// The certificate with its chain, in PEM; none of a token.
+    pub certificate_pem: Option<String>,
+}
+
+/// Passes that are not revoked, by what is shown.
+pub(super) type Good = HashMap<(PassKind, [u8; 32]), Held>;
 
 /// Passes that are not revoked, in memory. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Passes {
-    all: Arc<RwLock<HashMap<[u8; 32], Held>>>,
+    all: Arc<RwLock<Good>>,
     /// Where it is written down that one was used or refused; nowhere without a registry.
     jobs: Option<mpsc::Sender<Job>>,
 }
@@ -99,18 +167,18 @@ impl Passes {
         Passes { all: Arc::default(), jobs: Some(jobs) }
     }
 
-    /// The pass whose secret has this SHA-256, if it is good at this time, which is its last use then. The time that looking
-    /// takes tells of the hash of what was shown, which says nothing about any secret.
-    pub fn find(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Pass> {
+    /// The pass of this kind and SHA-256, if it is good at this time, which is its last use then. The time that looking takes
+    /// tells of the hash of what was shown, which says nothing about any secret.
+    pub fn find(&self, kind: PassKind, sha256: &[u8; 32], now: Timestamp) -> Option<Pass> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let held = all.get(sha256)?;
+        let held = all.get(&(kind, *sha256))?;
         if held.pass.expires_at.is_some_and(|expires_at| now >= expires_at) {
             return None;
         }
         if let (Some(jobs), Some(before)) = (&self.jobs, held.is_news(now)) {
-            let key = *sha256;
+            let sha256 = *sha256;
             let sent = jobs.try_send(Box::new(move |desk| {
-                if let Err(error) = desk.write(|work| used(work.connection(), &key, now)) {
+                if let Err(error) = desk.write(|work| used(work.connection(), &sha256, now)) {
                     tracing::error!(error = &error as &dyn std::error::Error, "a use is not in the registry");
                 }
             }));
@@ -124,11 +192,11 @@ impl Passes {
 
     /// Has the audit log say that somebody was refused. Does not wait: if the registry has too much to do, only the log of the
     /// daemon says so.
-    pub fn note_refusal(&self, actor: Actor, outcome: &'static str, now: Timestamp) {
+    pub fn note_refusal(&self, actor: Actor, subject: String, outcome: &'static str, now: Timestamp) {
         let Some(jobs) = &self.jobs else { return };
         let sent = jobs.try_send(Box::new(move |desk| {
-            let note =
-                desk.write(|work| audit::append(work.connection(), &actor, "api", "", "", outcome, now));
+            let note = desk
+                .write(|work| audit::append(work.connection(), &actor, "api", &subject, "", outcome, now));
             if let Err(error) = note {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -141,18 +209,18 @@ impl Passes {
         }
     }
 
-    pub(super) fn replace(&self, good: HashMap<[u8; 32], Held>) {
+    pub(super) fn replace(&self, good: Good) {
         *self.all.write().unwrap_or_else(PoisonError::into_inner) = good;
     }
 }
 
-/// Those that are not revoked, by the SHA-256 of their secrets.
-pub(super) fn not_revoked(connection: &Connection) -> rusqlite::Result<HashMap<[u8; 32], Held>> {
+/// Those that are not revoked.
+pub(super) fn not_revoked(connection: &Connection) -> rusqlite::Result<Good> {
     let sql = format!("SELECT {COLUMNS} FROM api_pass WHERE revoked_us IS NULL");
     let held = |row: &Row<'_>| {
         let pass = entry(row)?;
         let noted_us = AtomicI64::new(pass.used_at.map_or(i64::MIN, Timestamp::as_micros));
-        Ok((row.get(1)?, Held { pass, noted_us }))
+        Ok(((pass.kind, pass.sha256), Held { pass, noted_us }))
     };
     connection.prepare_cached(&sql)?.query_map([], held)?.collect()
 }
@@ -173,47 +241,89 @@ fn used(connection: &Connection, sha256: &[u8; 32], now: Timestamp) -> rusqlite:
         .map(drop)
 }
 
-/// Makes a pass; else why not, in words.
+/// Makes a pass; else why not.
 pub(super) fn make(
     work: &Work<'_>,
     new: &NewPass,
     actor: &Actor,
     now: Timestamp,
-) -> rusqlite::Result<Result<Pass, &'static str>> {
-    let NewPass { name, sha256, role, scope, expires_at } = new;
-    let Scope { tasks, hosts } = scope;
-    let list = |texts: Vec<String>| serde_json::to_string(&texts).unwrap_or_default();
-    let tasks = tasks.as_ref().map(|tasks| list(tasks.texts().collect()));
-    let hosts = hosts.as_ref().map(|hosts| list(hosts.texts().collect()));
+) -> rusqlite::Result<Result<MadePass, RegistryError>> {
+    let NewPass { name, role, scope, proof } = new;
+    let (kind, wanted_end) = match proof {
+        Proof::Secret { expires_at, .. } => (PassKind::Token, *expires_at),
+        Proof::Key { life, .. } => (PassKind::Certificate, Some(after(now, *life))),
+    };
     let connection = work.connection();
-    let refusal = why_not(connection, name, *expires_at, now)?;
-    let detail = format!(
-        "{} tasks {} hosts {} until {}",
-        role.as_str(),
-        tasks.as_deref().unwrap_or("all"),
-        hosts.as_deref().unwrap_or("all"),
-        expires_at.map_or_else(|| "revoked".to_owned(), |time| time.to_string())
-    );
-    work.audit(actor, "api-token new", name, &detail, refusal.unwrap_or("done"), now)?;
+    let refusal = why_not(connection, name, wanted_end, now)?;
+    let detail = |end: Option<Timestamp>| {
+        let (tasks, hosts) = (tasks_of(scope), hosts_of(scope));
+        let until = end.map_or_else(|| "revoked".to_owned(), |time| time.to_string());
+        let all = || "all".to_owned();
+        let (tasks, hosts) = (tasks.unwrap_or_else(all), hosts.unwrap_or_else(all));
+        format!("{} tasks {tasks} hosts {hosts} until {until}", role.as_str())
+    };
+    let order = format!("{} new", kind.order());
     if let Some(refusal) = refusal {
-        return Ok(Err(refusal));
+        work.audit(actor, &order, name, &detail(wanted_end), refusal, now)?;
+        return Ok(Err(RegistryError::Refused(refusal.to_owned())));
     }
+    let (sha256, expires_at, certificate_pem) = match proof {
+        Proof::Secret { sha256, expires_at } => (*sha256, *expires_at, None),
+        Proof::Key { key, issuer, life } => match signed(name, key, issuer, *life, now) {
+            Ok((sha256, Signed { certificate_pem, not_after, .. })) => {
+                (sha256, Some(not_after), Some(certificate_pem))
+            }
+            Err(error) => return Ok(Err(error.into())),
+        },
+    };
+    work.audit(actor, &order, name, &detail(expires_at), "done", now)?;
     connection
         .prepare_cached(
-            "INSERT INTO api_pass(name, sha256, role, tasks, hosts, expires_us, made_by, made_us) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO api_pass(name, kind, sha256, role, tasks, hosts, expires_us, made_by, made_us) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             name,
+            kind.as_str(),
             sha256,
             role.as_str(),
-            tasks,
-            hosts,
+            tasks_of(scope),
+            hosts_of(scope),
             expires_at.map(Timestamp::as_micros),
             actor.name,
             now.as_micros()
         ])?;
-    live(connection, name)?.map(Ok).ok_or(rusqlite::Error::QueryReturnedNoRows)
+    let pass = live(connection, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    Ok(Ok(MadePass { pass, certificate_pem }))
+}
+
+fn after(now: Timestamp, life: Duration) -> Timestamp {
+    now.plus_micros(i64::try_from(life.as_micros()).unwrap_or(i64::MAX / 2))
+}
+
+/// A certificate, and the SHA-256 by which it is known.
+fn signed(
+    name: &str,
+    key: &PublicKey,
+    issuer: &Issuer,
+    life: Duration,
+    now: Timestamp,
+) -> Result<([u8; 32], Signed), CaFolderError> {
+    let signed = issuer.sign_person(name, key, life, now)?;
+    let own = tls::first_of_pem(&signed.certificate_pem)?;
+    Ok((tls::sha256(&own), signed))
+}
+
+fn tasks_of(scope: &Scope) -> Option<String> {
+    scope.tasks.as_ref().map(|tasks| list(&tasks.texts().collect::<Vec<_>>()))
+}
+
+fn hosts_of(scope: &Scope) -> Option<String> {
+    scope.hosts.as_ref().map(|hosts| list(&hosts.texts().collect::<Vec<_>>()))
+}
+
+fn list(texts: &[String]) -> String {
+    serde_json::to_string(texts).unwrap_or_default()
 }
 
 /// Why there can be no pass of this name with this end.
@@ -248,14 +358,15 @@ pub(super) fn revoke(
 ) -> rusqlite::Result<Result<Pass, &'static str>> {
     let connection = work.connection();
     let Some(pass) = live(connection, name)? else {
-        let why = "there is no token of this name that is not revoked";
+        let why = "there is no token or certificate of this name that is not revoked";
         work.audit(actor, "api-token revoke", name, "", why, now)?;
         return Ok(Err(why));
     };
     connection
         .prepare_cached("UPDATE api_pass SET revoked_us = ?2 WHERE name = ?1 AND revoked_us IS NULL")?
         .execute(params![name, now.as_micros()])?;
-    work.audit(actor, "api-token revoke", name, pass.role.as_str(), "done", now)?;
+    let order = format!("{} revoke", pass.kind.order());
+    work.audit(actor, &order, name, pass.role.as_str(), "done", now)?;
     Ok(Ok(Pass { revoked_at: Some(now), ..pass }))
 }
 
@@ -277,8 +388,12 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Pass> {
     let tasks = list(3)?.map(|texts| TaskPatterns::parse(&texts)).transpose();
     let hosts = list(4)?.map(|texts| HostPatterns::parse(&texts)).transpose();
     let time = |column| row.get::<_, Option<i64>>(column).map(|us| us.map(Timestamp::from_micros));
+    let kind: String = row.get(10)?;
+    let kind = PassKind::ALL.into_iter().find(|one| one.as_str() == kind);
     Ok(Pass {
         name: row.get(0)?,
+        kind: kind.ok_or_else(|| wrong(10, "no kind".to_owned()))?,
+        sha256: row.get(1)?,
         role: Role::from_word(&role).ok_or_else(|| wrong(2, "no role".to_owned()))?,
         scope: Scope {
             tasks: tasks.map_err(|error| wrong(3, error))?,

@@ -3,7 +3,12 @@
 /// `hum` and a number of its own.
 pub(super) const APPLICATION_ID: i32 = 0x6875_6d03;
 
-pub(super) const MIGRATIONS: [&str; 3] = [FIRST, API_TOKENS, LAST_USE];
+pub(super) const MIGRATIONS: [&str; 4] = [FIRST, API_TOKENS, LAST_USE, API_CERTIFICATES];
+
+/// Certificates of people and programs, known by the SHA-256 of the whole certificate.
+const API_CERTIFICATES: &str = "
+ALTER TABLE api_pass ADD COLUMN kind TEXT NOT NULL DEFAULT 'token' CHECK (kind IN ('token', 'certificate'));
+";
 
 /// When a token was last used; what it stands for has a wider name.
 const LAST_USE: &str = "

@@ -209,10 +209,9 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
     let scope = Scope { tasks: TaskPatterns::parse(&["BACKUP*"]).ok(), hosts: None };
     let new = move |name: &str, byte, expires_at| NewPass {
         name: name.to_owned(),
-        sha256: [byte; 32],
         role: Role::Viewer,
         scope: scope.clone(),
-        expires_at,
+        proof: Proof::Secret { sha256: [byte; 32], expires_at },
     };
     let again = new.clone();
     with_registry(dir.path(), |registry| async move {
@@ -223,10 +222,13 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
         assert!(refused.to_string().contains("one of this name"), "{refused}");
         assert!(make(new("c", 3, Some(at(2))), at(2)).await.is_err());
         let good = registry.good_passes();
-        assert_eq!(good.find(&[1; 32], at(99)).unwrap().role, Role::Viewer);
-        assert_eq!((good.find(&[1; 32], at(100)), good.find(&[3; 32], at(3))), (None, None));
+        assert_eq!(good.find(PassKind::Token, &[1; 32], at(99)).unwrap().role, Role::Viewer);
+        assert_eq!(
+            (good.find(PassKind::Token, &[1; 32], at(100)), good.find(PassKind::Token, &[3; 32], at(3))),
+            (None, None)
+        );
         registry.revoke_pass("b".to_owned(), root(), at(3)).await.unwrap();
-        assert_eq!(good.find(&[2; 32], at(4)), None);
+        assert_eq!(good.find(PassKind::Token, &[2; 32], at(4)), None);
         registry.revoke_pass("b".to_owned(), root(), at(4)).await.unwrap_err();
         // Its name is free again, and the old one is still told of.
         make(new("b", 4, None), at(5)).await.unwrap();
@@ -240,8 +242,8 @@ async fn a_token_of_the_api_is_good_until_it_ends_or_is_revoked_and_over_a_resta
     .await;
     with_registry(dir.path(), |registry| async move {
         let good = registry.good_passes();
-        assert_eq!(good.find(&[4; 32], at(9)).unwrap().scope, again("b", 4, None).scope);
-        assert!(good.find(&[2; 32], at(9)).is_none());
+        assert_eq!(good.find(PassKind::Token, &[4; 32], at(9)).unwrap().scope, again("b", 4, None).scope);
+        assert!(good.find(PassKind::Token, &[2; 32], at(9)).is_none());
         let all = registry.passes().await.unwrap();
         let told: Vec<_> = all.iter().map(|token| (token.name.as_str(), token.revoked_at)).collect();
         assert_eq!(told, [("a", None), ("b", None), ("b", Some(at(3)))]);
@@ -254,10 +256,9 @@ async fn the_last_use_of_a_pass_is_known_to_some_minutes_and_costs_a_write_in_so
     let dir = tempfile::tempdir().unwrap();
     let new = NewPass {
         name: "a".to_owned(),
-        sha256: [1; 32],
         role: Role::Viewer,
         scope: Scope::default(),
-        expires_at: None,
+        proof: Proof::Secret { sha256: [1; 32], expires_at: None },
     };
     with_registry(dir.path(), |registry| async move {
         registry.make_pass(new, root(), at(0)).await.unwrap();
@@ -265,14 +266,43 @@ async fn the_last_use_of_a_pass_is_known_to_some_minutes_and_costs_a_write_in_so
         assert_eq!(used().await, None);
         // A clock that goes back changes nothing.
         for (second, noted) in [(10, 10), (309, 10), (310, 310), (1, 310), (609, 310), (610, 610)] {
-            registry.good_passes().find(&[1; 32], at(second)).unwrap();
+            registry.good_passes().find(PassKind::Token, &[1; 32], at(second)).unwrap();
             assert_eq!(used().await, Some(at(noted)), "{second}");
         }
     })
     .await;
     with_registry(dir.path(), |registry| async move {
-        registry.good_passes().find(&[1; 32], at(909)).unwrap();
+        registry.good_passes().find(PassKind::Token, &[1; 32], at(909)).unwrap();
         assert_eq!(registry.passes().await.unwrap()[0].used_at, Some(at(610)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_found_as_one_and_a_token_as_one_and_they_share_their_names() {
+    let (dir, now) = (tempfile::tempdir().unwrap(), hume_runtime::clock::now());
+    let ca = hume_runtime::pki::CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
+    let life = Duration::from_hours(1);
+    let issuer = Issuer::new(tokio::sync::watch::channel(std::sync::Arc::new(ca)).1, life);
+    let request = hume_runtime::pki::Request::create().unwrap();
+    let key = PublicKey::of_request(&request.request_pem).unwrap();
+    let new =
+        |proof| NewPass { name: "ana".to_owned(), role: Role::Operator, scope: Scope::default(), proof };
+    with_registry(dir.path(), |registry| async move {
+        let proof = Proof::Key { key, issuer, life };
+        let MadePass { pass, certificate_pem } = registry.make_pass(new(proof), root(), now).await.unwrap();
+        let certificate = hume_runtime::tls::first_of_pem(&certificate_pem.unwrap()).unwrap();
+        assert_eq!(hume_runtime::tls::sha256(&certificate), pass.sha256);
+        assert_eq!(pass.expires_at, hume_runtime::tls::not_after(&certificate));
+        let good = registry.good_passes();
+        assert_eq!(good.find(PassKind::Token, &pass.sha256, now), None);
+        assert_eq!(good.find(PassKind::Certificate, &pass.sha256, now).unwrap().name, "ana");
+        let token = Proof::Secret { sha256: [7; 32], expires_at: None };
+        registry.make_pass(new(token.clone()), root(), now).await.unwrap_err();
+        registry.revoke_pass("ana".to_owned(), root(), now).await.unwrap();
+        assert_eq!(good.find(PassKind::Certificate, &pass.sha256, now), None);
+        registry.make_pass(new(token), root(), now).await.unwrap();
+        assert_eq!(good.find(PassKind::Certificate, &[7; 32], now), None);
     })
     .await;
 }

@@ -1,5 +1,8 @@
-//! Bearer tokens: known by their SHA-256 alone, compared in constant time, with a role and a scope. A refusal gives no hint, and who
-//! shows too many wrong ones waits.
+//! Who asks: the bearer of a token, known by its SHA-256 alone and compared in constant time, or whoever has shown a client
+//! certificate that the registry knows. Each has a role and a scope.
+//!
+//! A token belongs to a request and a certificate to a connection: where there is a token, it alone decides, right or wrong. Every
+//! request is judged anew. A refusal gives no hint, and who shows too much that is wrong waits.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,12 +21,13 @@ use hume_core::scope::{HostPatterns, Role, Scope};
 use hume_proto::web::Refusal;
 use hume_runtime::accept::RefusalLog;
 use hume_runtime::{clock, tls};
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, de};
 
 use super::failures::{Failure, Failures};
 use super::{MetricsAccess, WebConfig};
 use crate::metrics::{Metrics, Refused};
-use crate::registry::{Actor, Passes};
+use crate::registry::{Actor, PassKind, Passes};
 
 const DIGEST_BYTES: usize = 32;
 
@@ -79,7 +83,7 @@ impl<'de> Deserialize<'de> for TokenDigest {
 /// Who asks, as the guard has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
-    /// The name of the token.
+    /// The name of the token or of the certificate.
     pub(super) name: Arc<str>,
     pub(super) role: Role,
     /// A part of every question.
@@ -94,15 +98,36 @@ impl Asker {
             return Ok(());
         }
         let (has, needed) = (self.role.as_str(), role.as_str());
-        let detail =
-            format!("the token is that of {has} \"{}\", and this takes the role {needed}", self.name);
+        let detail = format!("this takes the role {needed}, and \"{}\" has the role {has}", self.name);
         Err(Refusal::new(ErrorClass::Denied, detail, None))
     }
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    address: IpAddr,
+    certificate: Option<Shown>,
+}
+
+/// A certificate that the site's CA has signed, and whose key the other end has.
+#[derive(Clone, Debug)]
+struct Shown {
+    sha256: [u8; 32],
+    /// Whose it is; none if it is no person's.
+    person: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// Who is at this address and has shown these certificates, its own first.
+    pub(super) fn new(address: IpAddr, certificates: &[CertificateDer<'_>]) -> Peer {
+        let certificate = certificates.first().map(|own| Shown {
+            sha256: tls::sha256(own),
+            person: tls::person_of(own).ok().map(|(_, name)| name.into()),
+        });
+        Peer { address, certificate }
+    }
+}
 
 /// Who may ask. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -127,13 +152,13 @@ struct Keys {
 /// Why somebody is not let in. Which token was close, has ended or never was is not said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotAdmitted {
-    NoToken,
-    Wrong(Failure),
-    TooMany,
+    Nothing,
+    Wrong(PassKind, Failure),
+    TooMany(PassKind),
 }
 
 impl Guard {
-    /// For the network: a token is needed.
+    /// For the network: a token or a certificate is needed.
     pub fn of_network(config: &WebConfig, made: Passes, metrics: Metrics) -> Guard {
         let (failures, tokenless) = (Failures::default(), Mutex::default());
         let keys = Keys { configured: config.token.clone(), made, failures, tokenless };
@@ -150,38 +175,70 @@ impl Guard {
         self.access
     }
 
-    fn admit(&self, headers: &HeaderMap, peer: IpAddr, now: Instant) -> Result<Asker, NotAdmitted> {
+    fn admit(&self, headers: &HeaderMap, peer: &Peer, now: Instant) -> Result<Asker, NotAdmitted> {
         let Some(keys) = &self.keys else {
             return Ok(Asker { name: "local".into(), role: Role::Admin, scope: Scope::default() });
         };
-        let token = headers.get(AUTHORIZATION).and_then(bearer).ok_or(NotAdmitted::NoToken)?;
-        let shown = tls::sha256(token);
+        let (kind, sha256) = match (headers.get(AUTHORIZATION), &peer.certificate) {
+            (Some(token), _) => {
+                (PassKind::Token, Some(tls::sha256(bearer(token).ok_or(NotAdmitted::Nothing)?)))
+            }
+            (None, Some(Shown { sha256, person })) => {
+                (PassKind::Certificate, person.is_some().then_some(*sha256))
+            }
+            (None, None) => return Err(NotAdmitted::Nothing),
+        };
         // Whoever has one of these has not guessed it, whatever others at his address do.
-        if let Some(made) = keys.made.find(&shown, clock::now()) {
+        let made = sha256.and_then(|sha256| keys.made.find(kind, &sha256, clock::now()));
+        if let Some(made) = made {
             return Ok(Asker { name: made.name.into(), role: made.role, scope: made.scope });
         }
-        if keys.failures.is_over(peer, now) {
-            return Err(NotAdmitted::TooMany);
+        if keys.failures.is_over(peer.address, now) {
+            return Err(NotAdmitted::TooMany(kind));
         }
-        keys.find(&shown).ok_or_else(|| NotAdmitted::Wrong(keys.failures.count(peer, now)))
+        let configured = match kind {
+            PassKind::Token => sha256.and_then(|sha256| keys.find(&sha256)),
+            PassKind::Certificate => None,
+        };
+        configured.ok_or_else(|| NotAdmitted::Wrong(kind, keys.failures.count(peer.address, now)))
     }
 
-    /// Logs and audits what is not a repetition.
-    fn tell(&self, why: NotAdmitted, peer: IpAddr, now: Instant) {
-        let outcome = match why {
-            NotAdmitted::Wrong(Failure::First) => "a wrong token was shown",
-            NotAdmitted::Wrong(Failure::Last) => {
-                "too many wrong tokens: none of this address is compared for a minute"
+    /// Counts a refusal; logs and audits what is not a repetition.
+    fn tell(&self, why: NotAdmitted, peer: &Peer, now: Instant) {
+        let (kind, failure) = match why {
+            NotAdmitted::Wrong(kind, failure) => (kind, failure),
+            NotAdmitted::TooMany(kind) => (kind, Failure::Another),
+            NotAdmitted::Nothing => {
+                self.metrics.refused(Refused::Token);
+                return self.tell_tokenless(peer.address, now);
             }
-            NotAdmitted::NoToken => return self.tell_tokenless(peer, now),
-            NotAdmitted::Wrong(Failure::Another) | NotAdmitted::TooMany => return,
         };
-        tracing::warn!(%peer, "{outcome}");
+        self.metrics.refused(match kind {
+            PassKind::Token => Refused::Token,
+            PassKind::Certificate => Refused::Certificate,
+        });
+        let outcome = match (failure, kind) {
+            (Failure::First, PassKind::Token) => "a wrong token was shown",
+            (Failure::First, PassKind::Certificate) => "a certificate was shown that is not good here",
+            (Failure::Last, _) => {
+                "too many wrong tokens or certificates: none of this address is compared for a minute"
+            }
+            (Failure::Another, _) => return,
+        };
+        let certificate = peer.certificate.as_ref().filter(|_| kind == PassKind::Certificate);
+        let person =
+            certificate.map(|shown| shown.person.as_deref().unwrap_or("not a person's")).unwrap_or_default();
+        let address = peer.address;
+        if let Some(Shown { sha256, .. }) = certificate {
+            tracing::warn!(peer = %address, person, fingerprint = tls::hex(sha256), "{outcome}");
+        } else {
+            tracing::warn!(peer = %address, "{outcome}");
+        }
         if let Some(keys) = &self.keys
             && keys.failures.may_audit(now)
         {
-            let actor = Actor { name: "a stranger".to_owned(), address: peer.to_string() };
-            keys.made.note_refusal(actor, outcome, clock::now());
+            let actor = Actor { name: "a stranger".to_owned(), address: address.to_string() };
+            keys.made.note_refusal(actor, person.to_owned(), outcome, clock::now());
         }
     }
 
@@ -215,24 +272,24 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
 
 /// Lets requests through that the guard admits, and says who asks.
 pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0; 4]), |Peer(address)| *address);
-    let why = match guard.admit(request.headers(), peer, Instant::now()) {
+    let peer = request.extensions().get::<Peer>().cloned();
+    let peer = peer.unwrap_or(Peer { address: IpAddr::from([0; 4]), certificate: None });
+    let why = match guard.admit(request.headers(), &peer, Instant::now()) {
         Ok(asker) => {
             request.extensions_mut().insert(asker);
             return next.run(request).await;
         }
         Err(why) => why,
     };
-    guard.metrics.refused(Refused::Token);
-    guard.tell(why, peer, Instant::now());
-    if why == NotAdmitted::TooMany {
-        let refusal = Refusal::new(ErrorClass::Busy, "too many wrong tokens: try again in a minute", None);
-        let mut response = refusal.into_response();
+    guard.tell(why, &peer, Instant::now());
+    if matches!(why, NotAdmitted::TooMany(_)) {
+        let detail = "too many wrong tokens or certificates: try again in a minute";
+        let mut response = Refusal::new(ErrorClass::Busy, detail, None).into_response();
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
         return response;
     }
-    let refusal = Refusal::new(ErrorClass::Unauthenticated, "a valid token is needed", None);
-    let mut response = refusal.into_response();
+    let detail = "a valid token is needed, or a certificate";
+    let mut response = Refusal::new(ErrorClass::Unauthenticated, detail, None).into_response();
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
@@ -245,7 +302,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const PEER: Peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: None };
 
     fn guard(token: &str) -> Guard {
         let sha256 = TokenDigest::parse(&tls::sha256_hex(token.as_bytes())).unwrap();
@@ -257,7 +314,7 @@ mod tests {
 
     fn admit(guard: &Guard, header: &str) -> Result<Asker, NotAdmitted> {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(header).unwrap())]);
-        guard.admit(&headers, PEER, Instant::now())
+        guard.admit(&headers, &PEER, Instant::now())
     }
 
     #[test]
@@ -266,12 +323,12 @@ mod tests {
         assert_eq!(admit(&guard, "Bearer hume_secret").unwrap().role, Role::Viewer);
         assert!(admit(&guard, "bearer hume_secret").is_ok());
         for wrong in ["Bearer hume_secre", "Bearer hume_secret "] {
-            assert!(matches!(admit(&guard, wrong), Err(NotAdmitted::Wrong(_))), "{wrong:?}");
+            assert!(matches!(admit(&guard, wrong), Err(NotAdmitted::Wrong(PassKind::Token, _))), "{wrong:?}");
         }
         for none in ["Bearer ", "Basic hume_secret", "hume_secret", ""] {
-            assert_eq!(admit(&guard, none), Err(NotAdmitted::NoToken), "{none:?}");
+            assert_eq!(admit(&guard, none), Err(NotAdmitted::Nothing), "{none:?}");
         }
-        assert!(guard.admit(&HeaderMap::new(), PEER, Instant::now()).is_err());
+        assert!(guard.admit(&HeaderMap::new(), &PEER, Instant::now()).is_err());
     }
 
     #[test]
@@ -280,18 +337,38 @@ mod tests {
             Guard::of_network(&WebConfig::default(), Passes::default(), Metrics::new(Timestamp::EPOCH));
         assert!(admit(&nobody, "Bearer x").is_err());
         let local = Guard::of_socket(Metrics::new(Timestamp::EPOCH));
-        assert_eq!(local.admit(&HeaderMap::new(), PEER, Instant::now()).unwrap().role, Role::Admin);
+        assert_eq!(local.admit(&HeaderMap::new(), &PEER, Instant::now()).unwrap().role, Role::Admin);
     }
 
     #[test]
     fn who_shows_too_many_wrong_tokens_waits_even_with_the_right_one() {
         let guard = guard("hume_secret");
-        while admit(&guard, "Bearer wrong") != Err(NotAdmitted::TooMany) {}
-        assert_eq!(admit(&guard, "Bearer hume_secret"), Err(NotAdmitted::TooMany));
+        while admit(&guard, "Bearer wrong") != Err(NotAdmitted::TooMany(PassKind::Token)) {}
+        assert_eq!(admit(&guard, "Bearer hume_secret"), Err(NotAdmitted::TooMany(PassKind::Token)));
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer hume_secret"))]);
-        let (elsewhere, later) = (IpAddr::from([192, 0, 2, 1]), Instant::now() + Duration::from_mins(1));
-        assert!(guard.admit(&headers, elsewhere, Instant::now()).is_ok());
-        assert!(guard.admit(&headers, PEER, later).is_ok());
+        let elsewhere = Peer { address: IpAddr::from([192, 0, 2, 1]), ..PEER };
+        let later = Instant::now() + Duration::from_mins(1);
+        assert!(guard.admit(&headers, &elsewhere, Instant::now()).is_ok());
+        assert!(guard.admit(&headers, &PEER, later).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_that_the_registry_does_not_know_opens_nothing_and_a_token_beside_one_decides_alone() {
+        let guard = guard("hume_secret");
+        for person in [Some("ana".into()), None] {
+            let certificate = Some(Shown { sha256: tls::sha256(b"hume_secret"), person });
+            let peer = Peer { certificate, ..PEER };
+            let with = |header: &'static str| {
+                let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]);
+                guard.admit(&headers, &peer, Instant::now())
+            };
+            // Its SHA-256 is that of a token, and still it is none.
+            let alone = guard.admit(&HeaderMap::new(), &peer, Instant::now());
+            assert!(matches!(alone, Err(NotAdmitted::Wrong(PassKind::Certificate, _))));
+            assert!(with("Bearer hume_secret").is_ok());
+            assert!(matches!(with("Bearer wrong"), Err(NotAdmitted::Wrong(PassKind::Token, _))));
+            assert_eq!(with("Basic hume_secret"), Err(NotAdmitted::Nothing));
+        }
     }
 
     #[test]

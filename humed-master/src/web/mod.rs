@@ -1,4 +1,4 @@
-//! Questions and their answers: `/api/v1` over HTTPS with a token, and over a Unix socket for local administrators.
+//! Questions and their answers: `/api/v1` over HTTPS with a token or a client certificate, and over a Unix socket for local administrators.
 //!
 //! Only reads. `/healthz` and `/readyz` need no token, `/metrics` as configured. Handler state is in `state.rs`, below the
 //! handlers; the shapes are those of `hume_proto::rest`, the same on every daemon.
@@ -20,7 +20,7 @@ use axum::middleware;
 use axum::routing::get;
 use axum::{Extension, Router};
 use hume_proto::web::{bound_question, no_store, not_found, wrong_method};
-use hume_runtime::accept::AcceptLimits;
+use hume_runtime::accept::{AcceptLimits, Accepted};
 use serde::Deserialize;
 
 use self::auth::Peer;
@@ -77,9 +77,9 @@ impl Default for WebConfig {
     }
 }
 
-/// The same for whoever is at this address.
-pub fn for_peer(router: &Router, peer: SocketAddr) -> Router {
-    router.clone().layer(Extension(Peer(peer.ip())))
+/// The same for whoever is at the other end of this connection.
+pub fn for_peer(router: &Router, accepted: &Accepted) -> Router {
+    router.clone().layer(Extension(Peer::new(accepted.peer.ip(), &accepted.certificates)))
 }
 
 /// Everything that can be asked, behind `guard`.
