@@ -5,6 +5,7 @@
     reason = "all of it is test code, also what stands outside of a test function"
 )]
 
+mod attacks;
 mod backlog;
 mod backup;
 mod bad_input;

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod events;
 pub mod evidence;
 pub mod http;
+pub mod http2;
 mod join;
 pub mod ledger;
 pub mod manager;

@@ -101,16 +101,27 @@ pub fn relay(
     shown: Option<&Pair>,
     version: &'static SupportedProtocolVersion,
 ) -> Arc<ClientConfig> {
+    client(ca, shown, version, b"h2")
+}
+
+/// The same, of any port: it offers this protocol.
+pub fn client(
+    ca: &str,
+    shown: Option<&Pair>,
+    version: &'static SupportedProtocolVersion,
+    protocol: &[u8],
+) -> Arc<ClientConfig> {
     let builder = builder(ca, &[version]);
     let mut config = match shown {
         Some(pair) => {
-            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("it is PEM")];
+            let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
+            let chain = chain.collect::<Result<_, _>>().expect("it is PEM");
             let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("it is PEM");
             builder.with_client_auth_cert(chain, key).expect("the key is that of the certificate")
         }
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Arc::new(config)
 }
 
@@ -138,6 +149,16 @@ pub fn connect(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsSt
     let name = ServerName::try_from("localhost").expect("it is a name");
     let client = ClientConnection::new(config, name).map_err(io::Error::other)?;
     Ok(StreamOwned::new(client, stream))
+}
+
+/// An encrypted stream whose handshake is done, as far as this end can tell.
+///
+/// # Errors
+/// Those of the socket and of TLS.
+pub fn shake_hands(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsStream> {
+    let mut stream = connect(stream, config)?;
+    stream.conn.complete_io(&mut stream.sock)?;
+    Ok(stream)
 }
 
 /// The first words of a handshake, as bytes.

@@ -235,10 +235,7 @@ impl Drive {
 
     /// Why the agent may not speak, if it may not.
     fn denied(&self) -> Option<Signal> {
-        self.shared.agents.check(self.visitor.agent).err().map(|denial| {
-            self.shared.metrics.refused(Refused::Agent);
-            Signal::Denied(denial)
-        })
+        self.shared.agents.check(self.visitor.agent).err().map(Signal::Denied)
     }
 
     /// Why this process is not let in now: another one has its identity, and it is that one's turn.
@@ -270,7 +267,9 @@ impl Drive {
             MasterFrame::GoAway(away) if away.reason == GoAwayReason::Protocol => {
                 self.shared.metrics.refused(Refused::Protocol);
             }
-            MasterFrame::GoAway(away) if away.reason == GoAwayReason::CloneSuspected => {
+            MasterFrame::GoAway(away)
+                if matches!(away.reason, GoAwayReason::Revoked | GoAwayReason::CloneSuspected) =>
+            {
                 self.shared.metrics.refused(Refused::Agent);
             }
             MasterFrame::Welcome(_)
