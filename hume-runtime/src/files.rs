@@ -7,6 +7,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// Names that are tried for what is set aside.
+const VACANT_TRIES_MAX: u32 = 1000;
+
 /// A step on a file or folder failed: which step, which path.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {step} {}", path.display())]
@@ -103,6 +106,20 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     parent_of(path).join(format!(".{name}.{salt:016x}"))
 }
 
+/// The path, or the first of `path-2`, `path-3` and so on that nothing has.
+pub fn vacant(path: &Path) -> PathBuf {
+    let numbered = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{number}"));
+        PathBuf::from(name)
+    };
+    let is_vacant = |path: &PathBuf| path.symlink_metadata().is_err();
+    std::iter::once(path.to_owned())
+        .chain((2..=VACANT_TRIES_MAX).map(numbered))
+        .find(is_vacant)
+        .unwrap_or_else(|| path.to_owned())
+}
+
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let failed = |source| FileError { step: "write", path: path.to_owned(), source };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
@@ -122,6 +139,16 @@ pub fn parent_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_aside_twice_has_two_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        for name in ["a", "a-2", "a-3"] {
+            assert_eq!(vacant(&path), dir.path().join(name));
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+    }
 
     fn mode_of(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o7777

@@ -65,7 +65,8 @@ pub struct Args {
 const BACKUP_MORE: &str = "\
 The master may run meanwhile, and goes on taking events. The copy is of one moment, and is checked
 before it has its name; until then it is a hidden file beside it. Afterwards one line on standard
-output says how many events and bytes it has, and when the newest of them came.
+output says how many events and bytes it has, and when the newest of them came. The file holds the
+keys of the CA, as far as they are on this machine: keep it as safe as those, or use --without-ca.
 
 Examples:
   humed-master backup --to /backup/hume-$(date +%F).db
@@ -73,7 +74,9 @@ Examples:
 
 const RESTORE_MORE: &str = "\
 Stop the master first. The file is checked before anything is changed, and stays as it is. The store
-that was there is kept beside the new one as store.db.replaced-TIME; remove it when all is well. The
+that was there is kept beside the new one as store.db.replaced-TIME; remove it when all is well.
+Registry and CA are put back only where they are missing or damaged, or with --all: those that are
+there know who was revoked since the backup. The
 agents notice when the master is back, and send again what came after the backup, as far as they
 still have it (spool.acked_hours and spool.acked_bytes_max in agent.toml).
 
@@ -95,7 +98,7 @@ Examples:
 pub enum Command {
     /// Read configuration and certificates, say what is wrong, and exit (0 or 78)
     CheckConfig,
-    /// Copy the store to a file, also while the master runs
+    /// Copy the store, the registry and the CA to a file, also while the master runs
     #[command(after_help = BACKUP_MORE)]
     Backup {
         /// The file to be made, for its owner alone (0600)
@@ -104,6 +107,9 @@ pub enum Command {
         /// Replace the file if it exists
         #[arg(long)]
         force: bool,
+        /// Leave out the folder of the CA, which has its keys: you keep a copy of it elsewhere
+        #[arg(long)]
+        without_ca: bool,
     },
     /// Put a backup in the place of the store, while the master does not run
     #[command(after_help = RESTORE_MORE)]
@@ -111,6 +117,9 @@ pub enum Command {
         /// The backup
         #[arg(long, value_name = "FILE")]
         from: PathBuf,
+        /// Put the backup's registry and CA in the place of those that are there, too
+        #[arg(long)]
+        all: bool,
     },
     /// Look at the transfers, test them, and retry or skip what they could not deliver
     #[command(after_help = TRANSFER_MORE)]
@@ -151,7 +160,10 @@ mod tests {
         let args = Args::try_parse_from(["humed-master", "check-config", "--config", "x.toml"]).unwrap();
         assert_eq!((args.command, args.config), (Some(Command::CheckConfig), PathBuf::from("x.toml")));
         let args = Args::try_parse_from(["humed-master", "backup", "--to", "b.db"]).unwrap();
-        assert_eq!(args.command, Some(Command::Backup { to: PathBuf::from("b.db"), force: false }));
+        assert_eq!(
+            args.command,
+            Some(Command::Backup { to: PathBuf::from("b.db"), force: false, without_ca: false })
+        );
         assert!(Args::try_parse_from(["humed-master", "restore"]).is_err(), "it must be said from where");
     }
 }

@@ -11,7 +11,7 @@ use hume_runtime::{exit, limits, signal, tls};
 use hume_transfer::command::Order;
 use humed_master::args::{Args, Command};
 use humed_master::config::{self, Config};
-use humed_master::master::{self, CopiesError, Master, MasterError, Taken};
+use humed_master::master::{self, CopiesError, Extent, Keys, Master, MasterError, Taken};
 
 /// Threads that still answer a question may take this long at the end.
 const RUNTIME_GRACE: Duration = Duration::from_millis(500);
@@ -34,11 +34,15 @@ fn main() -> ExitCode {
     tls::install_provider();
     match &args.command {
         Some(Command::CheckConfig) => return check_config(&args, &config),
-        Some(Command::Backup { to, force }) => {
+        Some(Command::Backup { to, force, without_ca }) => {
             let taken = if *force { Taken::Replace } else { Taken::Refuse };
-            return copied(master::backup(&config, to, taken));
+            let keys = if *without_ca { Keys::LeftOut } else { Keys::Included };
+            return copied(master::backup(&config, to, taken, keys));
         }
-        Some(Command::Restore { from }) => return copied(master::restore(&config, from)),
+        Some(Command::Restore { from, all }) => {
+            let extent = if *all { Extent::All } else { Extent::Needed };
+            return copied(master::restore(&config, from, extent));
+        }
         Some(Command::Transfer { order }) => return transfer(order.clone(), &args, &config),
         Some(Command::Completions { .. }) | None => {}
     }

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod copies;
+mod enclosures;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use self::copies::{CopiesError, backup, restore};
+pub use self::enclosures::{Extent, Keys};
 use crate::admin::{self, Admin, Doorway, People};
 use crate::ca::{self, Ca, Custodian, OwnPorts, Ports};
 use crate::config::{self, Config};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -213,4 +214,115 @@ fn what_is_old_goes_but_for_open_latest_and_failed_runs() {
     assert_eq!(agent.state()["queued_events"], 0);
     let forgotten = master.metrics()["hume_master_forgotten_events_total"];
     assert_eq!(forgotten + status["events"].as_u64().unwrap(), agent.count(&["--kind", "all"]));
+}
+
+/// Whether a private key stands in the file.
+fn holds_a_key(file: &Path) -> bool {
+    fs::read(file).unwrap().windows(19).any(|bytes| bytes == b"BEGIN PRIVATE KEY--")
+}
+
+fn joined(site: &Site, host: &str) -> Agent {
+    site.join(host, &site.token(&["--host", host])).ok();
+    let agent = site.joined(host);
+    agent.start();
+    agent
+}
+
+fn state_of(site: &Site, host: &str) -> String {
+    let listed = site.order(&["agents", "list", "--json"]).ok().json();
+    let of_host = |agent: &&Value| agent["host"] == host;
+    text(items(&listed, "agents").iter().find(of_host).unwrap(), "state").to_owned()
+}
+
+#[test]
+fn a_master_whose_disk_is_gone_comes_back_from_one_file_and_its_hosts_need_not_join_again() {
+    let (site, _) = Site::enrolling();
+    let (master, agent) = (site.master(), joined(&site, "web1"));
+    let unused = site.token(&["--ttl", "1d"]);
+    report(&agent, "before", &Mutex::default());
+    agent.wait_until_drained(SOON);
+    let backup = site.folder().path().join("backup.db");
+    let path = backup.display().to_string();
+    let said = upkeep(master, &["backup", "--to", &path]).ok().stdout.clone();
+    assert!(said.trim_end().ends_with(", the registry, the CA with its keys"), "{said}");
+    assert_eq!(backup.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(holds_a_key(&backup));
+    let late = joined(&site, "web2");
+    late.wait_until_drained(SOON);
+    assert_eq!(master.stop(), 0);
+    let state = master.dir().join("state");
+    let root = fs::read(state.join("ca/root.pem")).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    report(&agent, "while it was away", &Mutex::default());
+
+    let restored = upkeep(master, &["restore", "--from", &path]).ok().stdout.clone();
+    for part in
+        ["registry.db: as it was at the backup; 1 tokens", "revoke again", "/ca: as it was at the backup"]
+    {
+        assert!(restored.contains(part), "{part}: {restored}");
+    }
+    let mode = |name: &str| state.join(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        ["ca", "ca/root.key", "ca/issuing.pem", "registry.db", "store.db"].map(mode),
+        [0o700, 0o600, 0o600, 0o600, 0o600]
+    );
+    assert_eq!(fs::read(state.join("ca/root.pem")).unwrap(), root);
+    assert!(!holds_a_key(&state.join("store.db")), "what travelled along is not left in the store");
+    let left = fs::read_dir(&state)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(left.count(), 0, "nothing else stays");
+
+    master.start();
+    wait_until("all of it is back", SOON, || master.count(&["-t", "MANY"]) == 2 * REPORTED as u64);
+    agent.wait_until_drained(SOON);
+    late.wait_for_log("the master does not know this agent: its host must join again");
+    let refused = site.join("web3", &unused).with_code(77).stderr.clone();
+    assert!(refused.contains("taken back"), "{refused}");
+    let audit = master.query_json(&["audit", "--action", "restore"]);
+    assert_eq!(text(&items(&audit, "lines")[0], "detail"), "1 tokens for joining taken back");
+}
+
+#[test]
+fn what_is_there_and_whole_stays_unless_all_of_the_backup_is_wanted() {
+    let (site, _) = Site::enrolling();
+    let (master, agent) = (site.master(), joined(&site, "web1"));
+    agent.wait_until_drained(SOON);
+    let path = |name: &str| site.folder().path().join(name).display().to_string();
+    upkeep(master, &["backup", "--to", &path("all.db")]).ok();
+    let said = upkeep(master, &["backup", "--without-ca", "--to", &path("less.db")]).ok().stdout.clone();
+    assert!(said.contains("keep the CA in ") && !holds_a_key(Path::new(&path("less.db"))), "{said}");
+    site.order(&["agents", "revoke", "web1"]).ok();
+    site.order(&["ca", "rotate"]).ok();
+    let issuing = site.order(&["ca", "show", "--json"]).ok().json()["issuing"].clone();
+
+    assert_eq!(master.stop(), 0);
+    let restored = upkeep(master, &["restore", "--from", &path("all.db")]).ok().stdout.clone();
+    assert_eq!(restored.matches(": stays, since it is whole").count(), 2, "{restored}");
+    master.start();
+    assert_eq!(state_of(&site, "web1"), "revoked");
+    assert_eq!(site.order(&["ca", "show", "--json"]).ok().json()["issuing"], issuing);
+
+    // A registry that is damaged is put back, and the CA that is there stays.
+    assert_eq!(master.stop(), 0);
+    fs::write(master.dir().join("state/registry.db"), "damaged").unwrap();
+    let restored = upkeep(master, &["restore", "--from", &path("less.db")]).ok().stdout.clone();
+    assert!(restored.contains("registry.db: as it was at the backup"), "{restored}");
+    master.start();
+    assert_eq!(state_of(&site, "web1"), "active");
+    assert_eq!(site.order(&["ca", "show", "--json"]).ok().json()["issuing"], issuing);
+
+    assert_eq!(master.stop(), 0);
+    let restored = upkeep(master, &["restore", "--all", "--from", &path("all.db")]).ok().stdout.clone();
+    assert!(restored.contains("The CA that was there is kept as "), "{restored}");
+    master.start();
+    assert_ne!(site.order(&["ca", "show", "--json"]).ok().json()["issuing"], issuing);
+
+    // Without any CA it is said before the master makes another one.
+    assert_eq!(master.stop(), 0);
+    fs::remove_dir_all(master.dir().join("state/ca")).unwrap();
+    let restored = upkeep(master, &["restore", "--from", &path("less.db")]).ok().stdout.clone();
+    assert!(restored.contains("every host would have to join again"), "{restored}");
+    let restored = upkeep(master, &["restore", "--from", &path("all.db")]).ok().stdout.clone();
+    assert!(restored.contains("/ca: as it was at the backup"), "{restored}");
 }

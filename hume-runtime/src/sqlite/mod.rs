@@ -6,6 +6,7 @@
 mod ballast;
 mod clean_stop;
 mod copy;
+mod enclosed;
 mod fault;
 mod lock;
 mod log_check;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use self::ballast::Ballast;
 pub use self::clean_stop::{leave_clean_stop, take_clean_stop};
 pub use self::copy::{CopyProgress, copy, open_still};
+pub use self::enclosed::{Enclosure, enclose, enclosed, forget_enclosed, take_out};
 pub use self::fault::{Fault, cause};
 pub use self::lock::{DirLock, LockError, lock};
 pub use self::log_check::check_log;

@@ -1,4 +1,4 @@
-//! What an administrator does with the store beside the running master: `backup` and `restore`, each from words to exit code.
+//! What an administrator does with what the master keeps, beside the running master: `backup` and `restore`, each from words to exit code.
 //!
 //! What was done is said on standard output; how far it is, on a terminal alone.
 
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use hume_runtime::sqlite::{self, CopyProgress, LockError, SqliteError};
 use hume_runtime::{clock, exit};
 
+use super::enclosures::{self, Extent, Gathering, Keys};
 use crate::config::Config;
+use crate::registry::Actor;
 use crate::store::{self, BackupError, CopyReport, Restored, Taken};
 
 /// Between two words of how far it is.
@@ -54,27 +56,36 @@ impl From<BackupError> for CopiesError {
     }
 }
 
-/// Copies the store to `to`, and says what the copy holds.
+/// Copies the store, the registry and, unless its keys are left out, the CA to `to`, and says what the copy holds.
 /// # Errors
 /// [`CopiesError`].
-pub fn backup(config: &Config, to: &Path, taken: Taken) -> Result<(), CopiesError> {
-    let mut progress = Progress::new();
-    let report = store::backup(&config.store.path, to, taken, &mut |at| progress.at(at));
+pub fn backup(config: &Config, to: &Path, taken: Taken, keys: Keys) -> Result<(), CopiesError> {
+    let (mut progress, mut gathering) = (Progress::new(), Gathering::new(config, keys));
+    let mut gather = |folder: &Path| gathering.gather(folder);
+    let report = store::backup(&config.store.path, to, taken, &mut |at| progress.at(at), Some(&mut gather));
     progress.end();
-    say(&format!("{}: {}\n", to.display(), told(report?)))
+    say(&format!("{}: {}{}\n", to.display(), told(report?), gathering.said))
 }
 
-/// Puts a copy of `from` in the place of the store, and says what was done and what happens next.
+/// Puts a copy of `from` in the place of the store, and of registry and CA as far as `extent` says; says what was done and what
+/// happens next.
 /// # Errors
 /// [`CopiesError`].
-pub fn restore(config: &Config, from: &Path) -> Result<(), CopiesError> {
+pub fn restore(config: &Config, from: &Path, extent: Extent) -> Result<(), CopiesError> {
     let path = &config.store.path;
     let lock = sqlite::lock(path.parent().unwrap_or(Path::new("."))).map_err(CopiesError::Lock)?;
     let mut progress = Progress::new();
-    let restored = store::restore(&lock, from, path, clock::now(), &mut |at| progress.at(at));
+    let (now, mut beside) = (clock::now(), String::new());
+    let uid = rustix::process::getuid().as_raw();
+    let actor = Actor { name: format!("uid {uid}"), address: "restore".to_owned() };
+    let mut put_back = || {
+        beside = enclosures::put_back(config, from, extent, &actor, now)?;
+        Ok(())
+    };
+    let restored = store::restore(&lock, from, path, now, &mut |at| progress.at(at), Some(&mut put_back));
     progress.end();
     let Restored { report, replaced } = restored?;
-    let mut text = format!("{}: {}\n", path.display(), told(report));
+    let mut text = format!("{}: {}\n{beside}", path.display(), told(report));
     if let Some(replaced) = replaced {
         // Writing into a String does not fail.
         let _ = writeln!(text, "The store that was there is kept as {}", replaced.display());

@@ -7,6 +7,7 @@
 mod agents;
 mod audit;
 mod certificates;
+mod copies;
 mod decide;
 mod desk;
 mod issuer;
@@ -31,6 +32,7 @@ use hume_runtime::sqlite::{self, SqliteError, SqliteOptions};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::audit::AuditFilter;
+pub use self::copies::{check, copy, renew};
 pub use self::decide::{HostWish, Wish};
 pub use self::desk::RegistryThread;
 use self::desk::{Desk, Work};

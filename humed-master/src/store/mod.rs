@@ -21,7 +21,7 @@ pub use error::StoreError;
 pub use keeper::Keeper;
 pub use retention::{Bounds, Forgotten, RetentionConfig, Round};
 pub use sqlite::{
-    BackupError, CopyReport, Restored, SqliteStore, StoreConfig, Taken, Writer, backup, restore,
+    BackupError, CopyReport, Restored, SqliteStore, StoreConfig, Taken, Writer, backup, restore, set_aside,
 };
 pub use traits::{
     BoxFuture, EventReader, EventWriter, Inventory, Reader, Retention, RunReader, Sessions, Watching,

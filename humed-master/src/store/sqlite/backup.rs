@@ -1,4 +1,5 @@
-//! A copy of the store as one moment shows it, taken while the master runs and checked before it gets its name.
+//! A copy of the store as one moment shows it, taken while the master runs and checked before it gets its name; other files of the
+//! master travel in it.
 //!
 //! A reading transaction of this process is the moment: the writer goes on, and only its log grows until the copy is made.
 //! The copy takes at most half of the room that is left to it, and is given up before the log takes more.
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hume_core::Timestamp;
 use hume_runtime::files::{self, FileError};
-use hume_runtime::sqlite::{self, CopyProgress, SqliteError, SqliteOptions};
+use hume_runtime::sqlite::{self, CopyProgress, Enclosure, SqliteError, SqliteOptions};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 
 use super::{APPLICATION_ID, MIGRATIONS};
@@ -109,6 +110,9 @@ pub enum Taken {
     Replace,
 }
 
+/// What travels along with the store, made in a folder when the store is copied: so it is not older than that.
+pub(super) type Gather<'a> = dyn FnMut(&Path) -> Result<Vec<Enclosure>, BackupError> + 'a;
+
 /// Copies the store at `store` to a file at `to`, which has its name only when it is whole, on disk and checked.
 /// # Errors
 /// [`BackupError`]; a file of that name is as it was.
@@ -117,6 +121,7 @@ pub fn backup(
     to: &Path,
     taken: Taken,
     on_progress: &mut dyn FnMut(CopyProgress),
+    gather: Option<&mut Gather<'_>>,
 ) -> Result<CopyReport, BackupError> {
     if !store.exists() {
         return Err(BackupError::Missing { what: "store", path: store.to_owned() });
@@ -131,6 +136,10 @@ pub fn backup(
     let damaged = |source| BackupError::Damaged { path: store.to_owned(), source };
     let report = copy_running(store, &temporary.0, log_bytes_max, on_progress)
         .map_err(|error| error.or_corrupt(damaged))?;
+    if let Some(gather) = gather {
+        sqlite::enclose(&temporary.0, &gather(folder)?)?;
+    }
+    let report = CopyReport { bytes: file_bytes(&temporary.0), ..report };
     check(&temporary.0).map_err(damaged)?;
     for ending in ["-wal", "-shm", "-journal"] {
         // Left from whoever opened the file that was here; beside another file it would be taken for that one's.

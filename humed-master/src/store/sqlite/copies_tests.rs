@@ -61,7 +61,7 @@ impl Bench {
     }
 
     fn backup(&self, to: &str, taken: Taken) -> Result<CopyReport, BackupError> {
-        backup(&self.path("store.db"), &self.path(to), taken, &mut |_| {})
+        backup(&self.path("store.db"), &self.path(to), taken, &mut |_| {}, None)
     }
 
     fn end(&self) -> EventCursor {
@@ -85,7 +85,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn restore_at(folder: &TempDir, from: &Path, hour: i64) -> Result<Restored, BackupError> {
     let lock = sqlite::lock(folder.path()).unwrap();
     let now = Timestamp::from_micros(hour * HOUR_US);
-    restore(&lock, from, &folder.path().join("store.db"), now, &mut |_| {})
+    restore(&lock, from, &folder.path().join("store.db"), now, &mut |_| {}, None)
 }
 
 /// The places that a store has, by opening it.
@@ -111,7 +111,7 @@ fn a_backup_that_is_taken_while_events_come_in_is_one_moment() {
     fs::create_dir(bench.path("copies")).unwrap();
     let thread = std::thread::spawn({
         let to = to.clone();
-        move || backup(&from, &to, Taken::Refuse, &mut |_| {})
+        move || backup(&from, &to, Taken::Refuse, &mut |_| {}, None)
     });
     while !thread.is_finished() {
         bench.send(1);
@@ -137,7 +137,7 @@ fn a_name_that_is_taken_stays_unless_it_is_to_be_replaced() {
     assert_eq!(bench.backup("backup.db", Taken::Replace).unwrap().events, 3);
     assert_eq!(names(bench.folder.path()), ["backup.db", "store.db", "store.db-shm", "store.db-wal"]);
     let nowhere =
-        backup(&bench.path("none.db"), &bench.path("b.db"), Taken::Refuse, &mut |_| {}).unwrap_err();
+        backup(&bench.path("none.db"), &bench.path("b.db"), Taken::Refuse, &mut |_| {}, None).unwrap_err();
     assert!(matches!(nowhere, BackupError::Missing { what: "store", .. }), "{nowhere}");
 }
 
@@ -179,7 +179,7 @@ fn a_damaged_store_makes_no_backup_and_a_damaged_backup_no_store() {
     fs::remove_file(folder.path().join("lock")).unwrap();
     assert_eq!((names(folder.path()), fs::read(&store).unwrap()), before);
     damage(&store);
-    let refused = backup(&store, &folder.path().join("b.db"), Taken::Refuse, &mut |_| {}).unwrap_err();
+    let refused = backup(&store, &folder.path().join("b.db"), Taken::Refuse, &mut |_| {}, None).unwrap_err();
     assert!(matches!(refused, BackupError::Damaged { .. }), "{refused}");
     assert!(!folder.path().join("b.db").exists());
 }

@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::backup::{BackupError, CopyReport, Taken, backup};
 use self::readers::Readers;
-pub use self::restore::{Restored, restore};
+pub use self::restore::{Restored, restore, set_aside};
 use self::writer::Job;
 pub use self::writer::Writer;
 use super::error::StoreError;

@@ -27,7 +27,8 @@ pub struct Restored {
     pub replaced: Option<PathBuf>,
 }
 
-/// Puts a copy of the backup `from` in the place of the store at `store`, in the folder that `_lock` holds.
+/// Puts a copy of the backup `from` in the place of the store at `store`, in the folder that `_lock` holds. `beside` puts what
+/// travelled along in its place, when the copy has been found to be good.
 /// # Errors
 /// [`BackupError`]; the store is as it was, and after a fault of the disk it is whole under one of its two names.
 pub fn restore(
@@ -36,6 +37,7 @@ pub fn restore(
     store: &Path,
     now: Timestamp,
     on_progress: &mut dyn FnMut(CopyProgress),
+    beside: Option<&mut dyn FnMut() -> Result<(), BackupError>>,
 ) -> Result<Restored, BackupError> {
     if !from.exists() {
         return Err(BackupError::Missing { what: "backup", path: from.to_owned() });
@@ -56,6 +58,9 @@ pub fn restore(
     // What was copied is what is checked: it has all that the backup has.
     check(&temporary.0).map_err(unusable)?;
     let report = renew(&temporary.0, now)?;
+    if let Some(beside) = beside {
+        beside()?;
+    }
     let replaced = set_aside(store, now)?;
     // What it says of the last stop is said of the file that was there before.
     sqlite::take_clean_stop(store)?;
@@ -68,6 +73,7 @@ fn renew(copy: &Path, now: Timestamp) -> Result<CopyReport, BackupError> {
     let failed = |source| SqliteError::Step { step: "write to", source };
     let mut connection = sqlite::open_writer(copy, &options(READER_CACHE_KIB))?;
     sqlite::migrate(&mut connection, APPLICATION_ID, &MIGRATIONS)?;
+    sqlite::forget_enclosed(&connection).map_err(failed)?;
     let transaction = connection.transaction().map_err(failed)?;
     break_off(&transaction, now).map_err(failed)?;
     let (events, through) = content(&transaction).map_err(failed)?;
@@ -95,9 +101,11 @@ fn break_off(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Gives the store a second name, its log with it, and takes the log from beside the first one. A crash after that leaves a
-/// store under the old name that lacks its log, and the whole one under the new name.
-fn set_aside(store: &Path, now: Timestamp) -> Result<Option<PathBuf>, FileError> {
+/// Gives a database a second name, its log with it, and takes the log from beside the first one. A crash after that leaves a
+/// database under the old name that lacks its log, and the whole one under the new name.
+/// # Errors
+/// [`FileError`]
+pub fn set_aside(store: &Path, now: Timestamp) -> Result<Option<PathBuf>, FileError> {
     if !store.exists() {
         // A log without its database belongs to nothing.
         for ending in ["-wal", "-shm"] {
@@ -105,7 +113,7 @@ fn set_aside(store: &Path, now: Timestamp) -> Result<Option<PathBuf>, FileError>
         }
         return Ok(None);
     }
-    let aside = sqlite::beside(store, &format!(".replaced-{}", now.compact()));
+    let aside = files::vacant(&sqlite::beside(store, &format!(".replaced-{}", now.compact())));
     for ending in ["", "-wal"] {
         let (from, to) = (sqlite::beside(store, ending), sqlite::beside(&aside, ending));
         if from.exists() {

@@ -247,7 +247,7 @@ impl<'a> World<'a> {
             self.note("the master gets its backup".to_owned());
             let (folder, store) = (self.site.path("store"), self.site.path("store").join("store.db"));
             let lock = sqlite::lock(&folder)?;
-            store::restore(&lock, &self.site.path("backup.db"), &store, clock::now(), &mut |_| {})?;
+            store::restore(&lock, &self.site.path("backup.db"), &store, clock::now(), &mut |_| {}, None)?;
             // The next one may come within a second of real time, which is in their names.
             for entry in std::fs::read_dir(&folder)? {
                 let entry = entry?;
@@ -263,7 +263,7 @@ impl<'a> World<'a> {
     fn backup(&mut self) -> turmoil::Result {
         let store = self.site.path("store").join("store.db");
         if store.exists() {
-            store::backup(&store, &self.site.path("backup.db"), Taken::Replace, &mut |_| {})?;
+            store::backup(&store, &self.site.path("backup.db"), Taken::Replace, &mut |_| {}, None)?;
             self.has_backup = true;
         }
         Ok(())
