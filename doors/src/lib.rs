@@ -6,6 +6,7 @@
 
 mod accepted;
 mod configuration;
+mod enrolment;
 mod event;
 mod local;
 mod question;
@@ -16,7 +17,7 @@ pub mod seeds;
 pub type Door = fn(&[u8]);
 
 /// All doors by name: the name of the target in `fuzz/`, and of the folder in `fuzz/corpus/`.
-pub const DOORS: [(&str, Door); 10] = [
+pub const DOORS: [(&str, Door); 13] = [
     ("agent_frame", relay::agent_frame),
     ("master_frame", relay::master_frame),
     ("batch", relay::batch),
@@ -27,6 +28,9 @@ pub const DOORS: [(&str, Door); 10] = [
     ("master_toml", configuration::master_toml),
     ("query", question::query),
     ("cursor", question::cursor),
+    ("join_request", enrolment::join_request),
+    ("recover_request", enrolment::recover_request),
+    ("join_token", enrolment::join_token),
 ];
 
 /// The door of this name.

@@ -68,6 +68,15 @@ pub fn all() -> Vec<Seed> {
     for (name, text) in QUERIES {
         add("query", name, text.as_bytes().to_vec());
     }
+    for (name, bytes) in JOIN_REQUESTS {
+        add("join_request", name, bytes.to_vec());
+    }
+    for (name, bytes) in RECOVER_REQUESTS {
+        add("recover_request", name, bytes.to_vec());
+    }
+    for (name, text) in JOIN_TOKENS {
+        add("join_token", name, text.as_bytes().to_vec());
+    }
     let run = RunCursor { started_at: Timestamp::from_micros(i64::MAX), run: RunId::from_bytes([1; 16]) };
     let cursors = [EventCursor(0).to_string(), EventCursor::above(i64::MAX).to_string(), run.to_string()];
     for (place, text) in
@@ -135,6 +144,22 @@ const QUERIES: [(&str, &str); 7] = [
     ("unknown", "tsk=x&%00=%ff"),
     ("tags", "tag=a,a,b,b&level=loud"),
 ];
+
+/// Of a host that joins, on a connection of ones.
+const JOIN_REQUESTS: [(&str, &[u8]); 3] = [
+    ("honest", include_bytes!("seeds/join-request.json")),
+    ("empty", b"{\"token\":\"\",\"host\":\"\",\"request\":\"\",\"proof\":\"\"}"),
+    ("no-request", b"{\"token\":\"a\",\"host\":\"web1\",\"request\":\"-----BEGIN CERTIFICATE REQUEST-----\",\"proof\":\"00\"}"),
+];
+
+/// Of an agent of the root in `seeds/root.pem`, on such a connection as well.
+const RECOVER_REQUESTS: [(&str, &[u8]); 2] = [
+    ("honest", include_bytes!("seeds/recover-request.json")),
+    ("no-certificates", b"{\"chain\":[\"\",\"30\",\"3082ffff\"],\"request\":\"\",\"proof\":\"\"}"),
+];
+
+const JOIN_TOKENS: [(&str, &str); 3] =
+    [("made", include_str!("seeds/join-token.txt")), ("newer", "hume2-a-b-c-d:1"), ("no-parts", "hume1----")];
 
 /// Frames that each stand behind their length.
 fn golden(mut bytes: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {

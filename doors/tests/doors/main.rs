@@ -77,7 +77,7 @@ macro_rules! doors {
     };
 }
 
-doors!(agent_frame master_frame batch event lines drop_file agent_toml master_toml query cursor);
+doors!(agent_frame master_frame batch event lines drop_file agent_toml master_toml query cursor join_request recover_request join_token);
 
 #[test]
 fn every_door_is_tested_and_has_a_corpus_and_a_target_of_libfuzzer() {

@@ -9,14 +9,14 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::{Extension, Json};
 use hume_core::{AgentId, ErrorClass, HostName};
-use hume_proto::join::{JoinAnswer, JoinRequest};
+use hume_proto::join::JoinAnswer;
 use hume_proto::web::Refusal;
 use hume_runtime::clock;
 use hume_runtime::pki::PublicKey;
 use hume_runtime::pki::join::{CHANNEL_BYTES, is_proof};
 
 use super::throttle::Turn;
-use super::{BODY_BYTES_MAX, Enroll};
+use super::{BODY_BYTES_MAX, Enroll, request};
 use crate::metrics::Refused;
 use crate::registry::{Actor, JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
 
@@ -108,16 +108,12 @@ pub(super) fn too_long(_: &BytesRejection) -> String {
 
 /// What is asked, and whether the secret is proved.
 fn read(connection: &Connection, body: &[u8]) -> Result<(JoinWish, Proven), String> {
-    let JoinRequest { token, host, request, proof } =
-        serde_json::from_slice(body).map_err(|_| "the request is not one of hume".to_owned())?;
-    let host = HostName::parse(&host).map_err(|error| error.to_string())?;
-    let key = PublicKey::of_request(&request).map_err(|error| error.to_string())?;
-    let proof = unhex(&proof).ok_or_else(|| "the proof is not in hexadecimal digits".to_owned())?;
-    let (channel, spki) = (connection.channel, key.spki());
+    let (wish, proof) = request::wish(body)?;
+    let (channel, spki) = (connection.channel, wish.key.spki());
     let proven: Proven = Box::new(move |public_key: &[u8]| {
         channel.is_some_and(|channel| is_proof(public_key, &channel, &spki, &proof))
     });
-    Ok((JoinWish { token, host, key }, proven))
+    Ok((wish, proven))
 }
 
 fn refusal(error: &JoinError) -> Refusal {
@@ -144,12 +140,4 @@ pub(super) async fn note(
     if let Err(error) = enroll.registry.note(actor, action, subject, outcome.into(), clock::now()).await {
         tracing::error!(error = &error as &dyn std::error::Error, "an attempt is not in the audit log");
     }
-}
-
-/// The bytes of hexadecimal digits.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    rest.is_empty()
-        .then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect())?
 }

@@ -6,6 +6,7 @@
 
 mod handler;
 mod recover;
+pub mod request;
 mod throttle;
 mod told;
 

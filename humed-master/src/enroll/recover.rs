@@ -11,16 +11,15 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::{Extension, Json};
 use hume_core::{AgentId, ErrorClass};
-use hume_proto::join::{RecoverAnswer, RecoverRequest};
+use hume_proto::join::RecoverAnswer;
 use hume_proto::web::Refusal;
 use hume_runtime::clock;
 use hume_runtime::pki::PublicKey;
 use hume_runtime::recovery::{self, Proven};
 use hume_runtime::tls::Roots;
-use rustls::pki_types::CertificateDer;
 
-use super::Enroll;
-use super::handler::{Connection, failed, note, too_long, turn, unhex};
+use super::handler::{Connection, failed, note, too_long, turn};
+use super::{Enroll, request};
 use crate::metrics::Refused;
 use crate::registry::{Actor, Renewal};
 
@@ -73,14 +72,7 @@ pub(super) async fn recover(
 
 /// Who asks, and for which key, if both are proved.
 fn read(enroll: &Enroll, connection: &Connection, body: &[u8]) -> Result<(Proven, PublicKey), String> {
-    let RecoverRequest { chain, request, proof } =
-        serde_json::from_slice(body).map_err(|_| "the request is not one of hume".to_owned())?;
-    let key = PublicKey::of_request(&request).map_err(|error| error.to_string())?;
-    let bytes =
-        |text: &String| unhex(text).ok_or_else(|| "what should be in hexadecimal digits is not".to_owned());
-    let proof = bytes(&proof)?;
-    let chain: Vec<_> =
-        chain.iter().map(|one| bytes(one).map(CertificateDer::from)).collect::<Result<_, _>>()?;
+    let (chain, key, proof) = request::recovery(body)?;
     let channel = connection.channel.ok_or_else(|| "the connection cannot be named".to_owned())?;
     let roots = Roots::from_pem(&enroll.issuer.root_pem()).map_err(|error| error.to_string())?;
     let proven =
