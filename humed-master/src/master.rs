@@ -331,8 +331,8 @@ impl Master {
         rooms.spawn("relay", |stop| relay.run(stop));
 
         let door = Findings::new(handle.clone());
-        let watchdog =
-            Watchdog::new(handle.clone(), door, config.watchdog.clone(), Arc::new(config.runs.clone()));
+        let (silence, policies) = (config.watchdog.clone(), Arc::new(config.runs.clone()));
+        let watchdog = Watchdog::new(handle.clone(), door, silence, policies, host_name());
         let (watches, wanted) = watch::channel(watches);
         rooms.spawn("watchdog", |stop| watchdog.run(wanted, stop));
 

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use hume_runtime::clock;
+use hume_tests::proxy::{Proxy, Weather};
 use hume_tests::{Agent, Master, SOON, Site, process, wait_for, wait_until};
 use serde_json::Value;
 
@@ -77,10 +79,10 @@ fn a_task_that_runs_in_time_is_not_found_and_found_once_it_stops() {
     master.start();
     let agent = site.agent("web1");
     run_once(&agent, "SYNC");
-    let now = || hume_runtime::clock::now().to_string();
+    let now = || clock::now().to_string();
     let began = now();
-    let until = hume_runtime::clock::now().plus_micros(25_000_000);
-    while hume_runtime::clock::now() < until {
+    let until = clock::now().plus_micros(25_000_000);
+    while clock::now() < until {
         run_once(&agent, "SYNC");
         thread::park_timeout(Duration::from_millis(500));
     }
@@ -112,4 +114,95 @@ fn a_watch_that_cannot_be_is_refused_with_its_key_and_an_example() {
             process::run(process::command("humed-master").args(["check-config", "--config"]).arg(&config));
         assert!(checked.with_code(78).stderr.contains(told), "{keys}: {}", checked.stderr);
     }
+}
+
+/// A master that calls a host lost after half a minute, and an agent behind a network that can be cut.
+fn cuttable(watches: &str) -> (Site, Proxy, Agent) {
+    let site = Site::without_master();
+    expect(site.master(), watches);
+    site.master().configure(|config| {
+        let watchdog: toml::Table = "agent_down_after = \"30s\"\nreconnect_grace = \"15s\"".parse().unwrap();
+        config.insert("watchdog".to_owned(), watchdog.into());
+    });
+    site.master().start();
+    let proxy = Proxy::to(site.master().grpc());
+    let agent = site.prepare_agent("web1");
+    agent.configure(|config| {
+        let master = config.get_mut("master").and_then(toml::Value::as_table_mut).unwrap();
+        master.insert("address".to_owned(), proxy.address().to_string().into());
+    });
+    agent.start();
+    (site, proxy, agent)
+}
+
+/// What was said of hosts, oldest first.
+fn of_hosts(master: &Master) -> Vec<String> {
+    let mut events = master.query_lines(&["--kind", "host", "--limit", "1000"]);
+    events.reverse();
+    events.iter().map(|event| reason(event).to_owned()).collect()
+}
+
+#[test]
+fn a_link_that_is_cut_over_three_slots_is_one_alert_and_no_missed_run() {
+    let (site, proxy, agent) = cuttable("[SYNC]\nschedule = \"*-*-* *:*:0/10\"\nstart_grace = \"5s\"");
+    let master = site.master();
+    let work = |until: &mut dyn FnMut() -> bool| {
+        while !until() {
+            run_once(&agent, "SYNC");
+            thread::park_timeout(Duration::from_millis(500));
+        }
+    };
+    let since = |moment| clock::now().micros_since(moment);
+    let began = clock::now();
+    work(&mut || since(began) > 12_000_000);
+    proxy.set(Weather::Refusing);
+    proxy.cut();
+    let cut = clock::now();
+    work(&mut || since(cut) > 30_000_000 && of_hosts(master) == ["unreachable"]);
+    // The master is killed in the middle: it knows what it told.
+    master.kill9();
+    master.start();
+    let restarted = clock::now();
+    work(&mut || since(restarted) > 18_000_000);
+    assert_eq!(of_hosts(master), ["unreachable"], "told once, whoever starts anew");
+    proxy.set(Weather::Clear);
+    work(&mut || of_hosts(master) == ["unreachable", "back"]);
+    agent.wait_until_drained(SOON);
+    let ended = clock::now().to_string();
+    // Once a later slot is missed, all before it were judged.
+    wait_until("SYNC is missed when it does not run any more", SOON, || {
+        found(master, "SYNC").iter().any(|event| slot(event) > ended.as_str())
+    });
+    let began = began.plus_micros(5_000_000).to_string();
+    let all = found(master, "SYNC");
+    let wrong: Vec<&Value> =
+        all.iter().filter(|event| slot(event) > began.as_str() && slot(event) < ended.as_str()).collect();
+    assert!(wrong.is_empty(), "it ran all the time between {began} and {ended}: {wrong:#?}");
+}
+
+#[test]
+fn a_master_that_is_killed_around_a_finding_tells_it_once() {
+    let site = Site::without_master();
+    let master = site.master();
+    expect(master, "[BACKUP]\nschedule = \"*-*-* *:*:0/10\"\nstart_grace = \"2s\"");
+    master.ask_for("master.before_commit=kill@1");
+    master.start();
+    let _agent = site.agent("web1");
+    for faults in ["master.after_commit=kill@1", "master.before_commit=kill@2", ""] {
+        assert!(master.wait_until_killed(SOON), "a finding is the first that is committed here");
+        master.ask_for(faults);
+        master.start();
+    }
+    wait_until("four slots are found", Duration::from_mins(2), || found(master, "BACKUP").len() >= 4);
+    let all = found(master, "BACKUP");
+    let mut slots: Vec<&str> = all.iter().map(slot).collect();
+    let told = slots.len();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), told, "each slot once: {all:#?}");
+    // `2026-11-28T14:30:40.000000Z`
+    let part = |slot: &str, from: usize| slot[from..from + 2].parse::<i64>().unwrap();
+    let seconds: Vec<i64> = slots.iter().map(|slot| part(slot, 14) * 60 + part(slot, 17)).collect();
+    let has_hole = seconds.windows(2).any(|pair| (pair[1] - pair[0]).rem_euclid(3600) != 10);
+    assert!(!has_hole, "no slot is left out, whenever the master died: {slots:?}");
 }

@@ -37,11 +37,17 @@ pub enum Finding {
     TooSoon,
     /// The host is silent, and nobody can tell.
     Unreachable,
+    /// The host is heard again.
+    Back,
+    /// Many agents were lost at once.
+    ManyLost,
+    /// Most of them are back.
+    ManyBack,
 }
 
 impl Finding {
     /// All findings. Their places are their numbers on the wire: new ones come at the end.
-    pub const ALL: [Finding; 16] = [
+    pub const ALL: [Finding; 19] = [
         Finding::Superseded,
         Finding::ProcessGone,
         Finding::Reboot,
@@ -58,6 +64,9 @@ impl Finding {
         Finding::TooShort,
         Finding::TooSoon,
         Finding::Unreachable,
+        Finding::Back,
+        Finding::ManyLost,
+        Finding::ManyBack,
     ];
 
     /// The word used as `reason` in JSON.
@@ -79,6 +88,9 @@ impl Finding {
             Finding::TooShort => "too_short",
             Finding::TooSoon => "too_soon",
             Finding::Unreachable => "unreachable",
+            Finding::Back => "back",
+            Finding::ManyLost => "many_lost",
+            Finding::ManyBack => "many_back",
         }
     }
 
@@ -96,7 +108,10 @@ impl Finding {
             | Finding::NoSuccess
             | Finding::TooShort
             | Finding::TooSoon
-            | Finding::Unreachable => None,
+            | Finding::Unreachable
+            | Finding::Back
+            | Finding::ManyLost
+            | Finding::ManyBack => None,
         }
     }
 }

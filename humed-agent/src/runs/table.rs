@@ -603,7 +603,10 @@ impl Found<'_> {
             | Finding::NoSuccess
             | Finding::TooShort
             | Finding::TooSoon
-            | Finding::Unreachable => (Level::Info, finding.as_str()),
+            | Finding::Unreachable
+            | Finding::Back
+            | Finding::ManyLost
+            | Finding::ManyBack => (Level::Info, finding.as_str()),
         };
         let mut draft = Draft::new(mint.event(now), task.clone());
         draft.time = Some(at);

@@ -33,8 +33,8 @@ pub use types::{
 };
 
 pub use watches::{
-    CourseChange, CourseKey, CourseRecord, DueCourses, HostNo, Note, RunsAfter, SessionSeen, WatchDeclared,
-    WatchNo, WatchRow, WatchedHost,
+    CourseChange, CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter,
+    SessionSeen, WatchDeclared, WatchNo, WatchRow, WatchedHost,
 };
 
 /// Events answered with one run. Few in tests, so that the suite meets it.

@@ -27,7 +27,7 @@ pub(super) struct Presence {
 /// A live session.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
-    session: SessionNo,
+    pub(super) session: SessionNo,
     /// Since when it goes on.
     pub(super) since: Timestamp,
     /// When something of it was last heard.
@@ -95,14 +95,14 @@ impl Presence {
         Some(Sighting { queue, tails, watermark: live.watermark, ..sighting })
     }
 
-    /// A session ends; what was last heard of it.
-    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) -> Option<Live> {
+    /// A session ends.
+    pub(super) fn leave(&self, agent: AgentId, session: SessionNo) {
         let mut all = self.all();
-        let is_live = all.get(&agent).is_some_and(|live| live.session == session);
-        let left = if is_live { all.remove(&agent) } else { None };
+        if all.get(&agent).is_some_and(|live| live.session == session) {
+            all.remove(&agent);
+        }
         drop(all);
         self.tell();
-        left
     }
 
     /// All live sessions.

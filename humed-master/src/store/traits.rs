@@ -20,7 +20,8 @@ use super::types::{
 };
 
 use super::watches::{
-    CourseKey, CourseRecord, DueCourses, HostNo, Note, RunsAfter, SessionSeen, WatchNo, WatchRow, WatchedHost,
+    CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen, WatchNo,
+    WatchRow, WatchedHost,
 };
 
 /// A future that can be named.
@@ -114,8 +115,11 @@ pub trait Watching: Send + Sync {
     /// All hosts.
     fn watched_hosts(&self) -> BoxFuture<'_, Result<Vec<WatchedHost>, StoreError>>;
 
-    /// On which hosts a watch has courses.
-    fn hosts_of(&self, watch: WatchNo) -> BoxFuture<'_, Result<Vec<HostNo>, StoreError>>;
+    /// What is known of all agents' hosts.
+    fn reach(&self) -> BoxFuture<'_, Result<Vec<ReachRow>, StoreError>>;
+
+    /// On which hosts a watch has courses, and in which zone each is read.
+    fn hosts_of(&self, watch: WatchNo) -> BoxFuture<'_, Result<Vec<CourseOn>, StoreError>>;
 
     /// These courses, as far as there are any.
     fn courses(&self, keys: Vec<CourseKey>) -> BoxFuture<'_, Result<Vec<CourseRecord>, StoreError>>;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use hume_core::course::{Kept, Wake};
-use hume_core::name::WatchName;
+use hume_core::name::{Tag, WatchName};
 use hume_core::page::EventCursor;
 use hume_core::slot::Slot;
 use hume_core::{AgentId, Event, HostName, Timestamp};
@@ -21,6 +21,9 @@ pub struct WatchNo(pub i64);
 /// This store's number of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostNo(pub i64);
+
+/// A host of a watch, and in which zone its course there is read; none where that of the host changes nothing.
+pub type CourseOn = (HostNo, Option<String>);
 
 /// A watch on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +63,25 @@ pub struct WatchedHost {
     pub name: HostName,
     /// The agent.
     pub agent: AgentId,
+    /// Its zone, by the word of its agent.
+    pub zone: Option<String>,
+    /// Its tags, likewise; none of a host that is not the agent's own.
+    pub tags: Vec<Tag>,
+}
+
+/// What is known of an agent's host while the agent is not connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReachRow {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its host.
+    pub host: HostName,
+    /// When something was last heard of it.
+    pub seen_at: Timestamp,
+    /// When it said goodbye, if that was the last it said.
+    pub goodbye_at: Option<Timestamp>,
+    /// When people were told that the host cannot be reached, if nothing else was told since.
+    pub told_at: Option<Timestamp>,
 }
 
 /// A course as it was kept, with its slots that are not settled.
@@ -67,6 +89,8 @@ pub struct WatchedHost {
 pub struct CourseRecord {
     /// Which.
     pub key: CourseKey,
+    /// In which zone it is read; none where that of the host changes nothing.
+    pub zone: Option<String>,
     /// What was kept beside the slots.
     pub kept: Kept,
     /// Some run was seen on the host.
@@ -115,6 +139,8 @@ pub struct SessionSeen {
 pub struct CourseChange {
     /// Which.
     pub key: CourseKey,
+    /// In which zone it is read; none where that of the host changes nothing.
+    pub zone: Option<String>,
     /// What is kept beside the slots.
     pub kept: Kept,
     /// Some run was seen on the host.
@@ -136,6 +162,8 @@ pub struct Note {
     pub ended: Vec<CourseKey>,
     /// What changed.
     pub courses: Vec<CourseChange>,
+    /// Of which agents' hosts people think since when that they cannot be reached; none when no more.
+    pub reach: Vec<(AgentId, Option<Timestamp>)>,
     /// What was found, in order, and the bytes that say so.
     pub found: Vec<(Event, EventBytes)>,
     /// The log was seen up to here.

@@ -1,6 +1,6 @@
 //! Brings what is kept in line with what is declared: watches that are new, gone or changed, and hosts that came.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hume_core::Timestamp;
@@ -14,7 +14,7 @@ use super::hand::Held;
 use super::roster::{Roster, Watched};
 use super::step::Step;
 use super::{COURSES_PER_STEP, Watchdog, WatchdogError};
-use crate::store::{CourseKey, HostNo, Note, RunEvents, RunRecord, WatchDeclared, WatchNo, WatchedHost};
+use crate::store::{CourseKey, CourseRecord, HostNo, Note, RunEvents, RunRecord, WatchDeclared, WatchNo};
 
 impl Watchdog {
     /// Takes up these watches, and where the log was left.
@@ -29,19 +29,17 @@ impl Watchdog {
             Some((row.no, Arc::new(Watched::new((*watch).clone()))))
         });
         let hosts = self.store.watched_hosts().await?;
-        let agents: BTreeSet<_> = hosts.iter().map(|host| host.agent).collect();
-        self.sessions.begin(now, agents.len(), self.config.reconnect_grace);
+        self.reach.know(self.store.reach().await?);
+        self.sessions.begin(now, self.reach.len(), self.config.reconnect_grace);
         self.roster = Roster::new(watched.collect(), hosts);
         self.begin_courses(now).await
     }
 
-    /// Hosts may have come, or be reported for by others: courses begin where nobody was known.
+    /// Hosts may have come, be reported for by others, or say something else of themselves.
     pub(super) async fn meet_hosts(&mut self) -> Result<(), WatchdogError> {
         let now = clock::now();
         for no in self.roster.meet(self.store.watched_hosts().await?) {
-            let Some(host) = self.roster.host(no) else { continue };
-            let meant = self.roster.watches().filter(|(_, watched)| watched.is_for(&host.name));
-            let watches: Vec<WatchNo> = meant.map(|(no, _)| no).collect();
+            let watches: Vec<WatchNo> = self.roster.watches().map(|(no, _)| no).collect();
             for watches in watches.chunks(COURSES_PER_STEP) {
                 self.begin_on(no, watches, now).await?;
             }
@@ -82,11 +80,12 @@ impl Watchdog {
         let watched = Watched::new(watch.clone());
         let hosts = self.store.hosts_of(no).await?;
         for hosts in hosts.chunks(COURSES_PER_STEP) {
-            let keys = hosts.iter().map(|host| CourseKey { watch: no, host: *host }).collect();
+            let keys = hosts.iter().map(|(host, _)| CourseKey { watch: no, host: *host }).collect();
             let mut step = Step::new(now);
             for record in self.store.courses(keys).await? {
-                let key = record.key;
-                let mut held = Held::begin_anew(record, watched.rules(), now);
+                let (key, zone) = (record.key, record.zone.clone());
+                let rules = watched.rules(zone.as_deref());
+                let mut held = Held::begin_anew(record, zone, rules, now);
                 held.look(&quiet(now));
                 step.hold(key, held);
             }
@@ -96,25 +95,23 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Every watch has a course on each of its hosts, and on no other.
+    /// Every watch has a course on each of its hosts, in its zone, and on no other.
     async fn begin_courses(&mut self, now: Timestamp) -> Result<(), WatchdogError> {
-        let mut missing: BTreeMap<HostNo, Vec<WatchNo>> = BTreeMap::new();
-        let watches: Vec<_> = self.roster.watches().map(|(no, watched)| (no, Arc::clone(watched))).collect();
-        for (no, watched) in watches {
-            let meant = self.roster.hosts().filter(|host| watched.is_for(&host.name));
-            let meant: BTreeSet<HostNo> = meant.map(|host| host.no).collect();
-            let known: BTreeSet<HostNo> = self.store.hosts_of(no).await?.into_iter().collect();
-            for host in meant.difference(&known) {
-                missing.entry(*host).or_default().push(no);
-            }
-            let ended: Vec<_> =
-                known.difference(&meant).map(|host| CourseKey { watch: no, host: *host }).collect();
-            if !ended.is_empty() {
-                let note = Note { ended, at: now, ..Note::default() };
-                self.door.admit(Vec::new(), note).await?;
+        let mut differing: BTreeMap<HostNo, Vec<WatchNo>> = BTreeMap::new();
+        for (no, watched) in self.roster.watches() {
+            let known: BTreeMap<HostNo, Option<String>> =
+                self.store.hosts_of(no).await?.into_iter().collect();
+            for host in self.roster.hosts() {
+                let is_right = match known.get(&host.no) {
+                    None => !watched.is_for(host),
+                    Some(zone) => watched.is_for(host) && *zone == watched.zone(host),
+                };
+                if !is_right {
+                    differing.entry(host.no).or_default().push(no);
+                }
             }
         }
-        for (host, watches) in missing {
+        for (host, watches) in differing {
             for watches in watches.chunks(COURSES_PER_STEP) {
                 self.begin_on(host, watches, now).await?;
             }
@@ -122,26 +119,46 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Courses of these watches on a host, which know what ran there before.
+    /// Courses of these watches on a host: those that are missing begin, and know what ran there before; those that are read in
+    /// another zone begin anew; those of watches that are not for the host end.
     async fn begin_on(&self, host: HostNo, watches: &[WatchNo], now: Timestamp) -> Result<(), WatchdogError> {
-        let Some(WatchedHost { name, .. }) = self.roster.host(host) else { return Ok(()) };
+        let Some(on) = self.roster.host(host) else { return Ok(()) };
         let filter =
-            RunFilter { host: Some(name.clone()), latest: Latest::PerTaskAndHost, ..RunFilter::default() };
+            RunFilter { host: Some(on.name.clone()), latest: Latest::PerTaskAndHost, ..RunFilter::default() };
         let runs: Vec<RunRecord> =
             self.store.runs(filter, PAGE_ITEMS_MAX, None, RunEvents::Omit).await?.items;
+        let keys = watches.iter().map(|watch| CourseKey { watch: *watch, host }).collect();
+        let records = self.store.courses(keys).await?;
+        let mut known: HashMap<WatchNo, CourseRecord> =
+            records.into_iter().map(|record| (record.key.watch, record)).collect();
         let mut step = Step::new(now);
         for no in watches {
             let Some(watched) = self.roster.watched(*no) else { continue };
-            let key = CourseKey { watch: *no, host };
-            let mut held = Held::begin(key, watched.rules(), now);
-            let of_tasks = runs.iter().filter(|run| watched.watch.tasks.has(&run.state.task()));
-            for run in of_tasks {
+            let (key, zone) = (CourseKey { watch: *no, host }, watched.zone(on));
+            let rules = watched.rules(zone.as_deref());
+            let mut held = match known.remove(no) {
+                Some(_) if !watched.is_for(on) => {
+                    step.end(key);
+                    continue;
+                }
+                None if !watched.is_for(on) => continue,
+                Some(record) if record.zone == zone => {
+                    step.hold(key, Held::resume(record, rules));
+                    continue;
+                }
+                Some(record) => Held::begin_anew(record, zone, rules, now),
+                None => Held::begin(key, zone, rules, now),
+            };
+            for run in runs.iter().filter(|run| watched.watch.tasks.has(&run.state.task())) {
                 held.run(self.seen(run, now), None, &quiet(now));
             }
             held.look(&quiet(now));
             step.hold(key, held);
         }
         let (found, note) = step.finish();
+        if note.courses.is_empty() && note.ended.is_empty() {
+            return Ok(());
+        }
         Ok(self.door.admit(found, note).await?)
     }
 }

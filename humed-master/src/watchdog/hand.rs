@@ -21,32 +21,37 @@ pub(super) struct Held {
 impl Held {
     /// As it was kept.
     pub(super) fn resume(record: CourseRecord, rules: Arc<Rules>) -> Held {
-        let CourseRecord { key, kept, has_run, open } = record;
+        let CourseRecord { key, zone, kept, has_run, open } = record;
         let terms = rules.terms;
         let course = Course::resume(rules, kept, open);
-        Held::new(key, course, terms, has_run)
+        Held::new(key, zone, course, terms, has_run)
     }
 
     /// A new one, that nothing was expected of before.
-    pub(super) fn begin(key: CourseKey, rules: Arc<Rules>, since: Timestamp) -> Held {
+    pub(super) fn begin(key: CourseKey, zone: Option<String>, rules: Arc<Rules>, since: Timestamp) -> Held {
         let terms = rules.terms;
         let course = Course::begin(rules, since);
-        Held { is_changed: true, ..Held::new(key, course, terms, false) }
+        Held { is_changed: true, ..Held::new(key, zone, course, terms, false) }
     }
 
-    /// One that begins anew, since its watch means something else now: what was still open need not come.
-    pub(super) fn begin_anew(record: CourseRecord, rules: Arc<Rules>, since: Timestamp) -> Held {
-        let CourseRecord { key, kept: _, has_run, open } = record;
-        let mut held = Held::begin(key, rules, since);
+    /// One that begins anew, since its watch means something else now or is read in another zone: what was still open need not come.
+    pub(super) fn begin_anew(
+        record: CourseRecord,
+        zone: Option<String>,
+        rules: Arc<Rules>,
+        since: Timestamp,
+    ) -> Held {
+        let CourseRecord { key, zone: _, kept: _, has_run, open } = record;
+        let mut held = Held::begin(key, zone, rules, since);
         held.change.has_run = has_run;
         let excused = |slot: Slot| Some((Slot { state: SlotState::Excused, ..slot }, true));
         held.change.slots = open.into_iter().map(|slot| (slot.at, excused(slot))).collect();
         held
     }
 
-    fn new(key: CourseKey, course: Course, terms: Terms, has_run: bool) -> Held {
+    fn new(key: CourseKey, zone: Option<String>, course: Course, terms: Terms, has_run: bool) -> Held {
         let (kept, wake, slots) = (course.kept(), Wake::default(), BTreeMap::new());
-        let change = CourseChange { key, kept, has_run, wake, slots };
+        let change = CourseChange { key, zone, kept, has_run, wake, slots };
         Held { change, course, terms, is_changed: false }
     }
 

@@ -8,6 +8,7 @@
 mod begin;
 mod config;
 mod hand;
+mod reach;
 mod roster;
 mod sessions;
 mod step;
@@ -22,17 +23,20 @@ use hume_core::reach::Hold;
 use hume_core::run::Now;
 use hume_core::slot::{Circumstances, RunSeen};
 use hume_core::watch::Watch;
-use hume_core::{Timestamp, status};
-use hume_runtime::clock;
+use hume_core::{Event, EventId, HostName, Timestamp, status};
 use hume_runtime::task_group::Stop;
+use hume_runtime::{clock, random};
 use tokio::sync::watch;
 
 pub use self::config::WatchdogConfig;
+use self::reach::{Incident, Reach};
 use self::roster::Roster;
 use self::sessions::{Sessions, skew_us};
 use self::step::Step;
 use crate::intake::{Findings, IntakeError};
-use crate::store::{CourseKey, EventReader, HostNo, RunReader, RunRecord, RunsAfter, StoreError, Watching};
+use crate::store::{
+    CourseKey, EventReader, HostNo, Note, RunReader, RunRecord, RunsAfter, StoreError, Watching,
+};
 
 /// Courses that are taken up in one step, and runs.
 const COURSES_PER_STEP: usize = 256;
@@ -61,6 +65,10 @@ pub struct Watchdog {
     policies: Arc<Policies>,
     roster: Roster,
     sessions: Sessions,
+    reach: Reach,
+    /// The master's own host, of which is told what is no agent's fault; and that many agents are lost, once that was told.
+    host: HostName,
+    is_incident: bool,
     /// The log was taken in up to here, and when that was last written down.
     cursor: EventCursor,
     noted_at: Timestamp,
@@ -82,10 +90,21 @@ impl Watchdog {
         door: Findings,
         config: WatchdogConfig,
         policies: Arc<Policies>,
+        host: HostName,
     ) -> Watchdog {
-        let (roster, sessions) = (Roster::default(), Sessions::default());
-        let (cursor, noted_at) = (EventCursor::START, Timestamp::EPOCH);
-        Watchdog { store, door, config, policies, roster, sessions, cursor, noted_at }
+        Watchdog {
+            store,
+            door,
+            config,
+            policies,
+            roster: Roster::default(),
+            sessions: Sessions::default(),
+            reach: Reach::default(),
+            host,
+            is_incident: false,
+            cursor: EventCursor::START,
+            noted_at: Timestamp::EPOCH,
+        }
     }
 
     /// Watches until `stop`; `wanted` may change at any time.
@@ -110,47 +129,91 @@ impl Watchdog {
             let pause = looked.unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn std::error::Error, "could not judge what is expected");
                 is_begun = false;
-                Some(RETRY_AFTER)
+                RETRY_AFTER
             });
-            let is_idle = self.roster.is_empty() && is_begun;
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 Ok(()) = wanted.changed() => is_begun = false,
-                Ok(()) = heard.changed(), if !is_idle => {}
-                Ok(()) = end.changed(), if !is_idle => {}
-                () = sleep(pause) => {}
+                Ok(()) = heard.changed() => {}
+                Ok(()) = end.changed(), if !self.roster.is_empty() => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Takes in what came, and looks at what is due. Answers after how long something will be; never, if nothing is expected.
+    /// Takes in what came, and looks at what is due. Answers after how long something will be.
     async fn look(
         &mut self,
         is_begun: &mut bool,
         wanted: &mut watch::Receiver<Arc<[Watch]>>,
-    ) -> Result<Option<Duration>, WatchdogError> {
+    ) -> Result<Duration, WatchdogError> {
         if !*is_begun {
             let watches = wanted.borrow_and_update().clone();
             self.begin(&watches).await?;
             *is_begun = true;
         }
-        if self.roster.is_empty() {
-            return Ok(None);
-        }
         // Before the log is read: what these watermarks speak of was stored before they came.
         let seen = self.store.sessions();
         if self.sessions.meet(&seen) {
+            self.reach.know(self.store.reach().await?);
             self.meet_hosts().await?;
         }
-        self.read_log().await?;
+        if !self.roster.is_empty() {
+            self.read_log().await?;
+        }
         let now = clock::now();
-        self.sessions.update(&seen, now, self.config.agent_down_after);
-        let next = match self.sessions.hold(now) {
+        self.reach.see(&seen);
+        let (sessions, reach) = (&mut self.sessions, &self.reach);
+        sessions.update(&seen, now, self.config.agent_down_after, |agent| reach.said_goodbye(agent));
+        let hold = self.sessions.hold(now);
+        self.tell_incident(hold, now).await?;
+        let next = match hold {
             Hold::Starting(until) | Hold::Incident(until) => Some(until),
-            Hold::None => self.look_at_due(now).await?,
+            Hold::None => {
+                let host = self.tell_hosts(now).await?;
+                host.into_iter().chain(self.look_at_due(now).await?).min()
+            }
         };
         let until_next = next.map(|next| u64::try_from(next.micros_since(clock::now())).unwrap_or(0));
-        Ok(Some(until_next.map_or(LOOK_EVERY, Duration::from_micros).min(LOOK_EVERY)))
+        Ok(until_next.map_or(LOOK_EVERY, Duration::from_micros).min(LOOK_EVERY))
+    }
+
+    /// Says which hosts are lost or back; when there may be more to say.
+    async fn tell_hosts(&mut self, now: Timestamp) -> Result<Option<Timestamp>, WatchdogError> {
+        let roster = &self.roster;
+        let (turns, next) =
+            self.reach.judge(now, self.config.agent_down_after, |host| roster.may_sleep(host));
+        if turns.is_empty() {
+            return Ok(next);
+        }
+        let found = turns.iter().map(|turn| turn.event(EventId::mint(now, random::bytes()), now));
+        let note =
+            Note { reach: turns.iter().map(|turn| turn.noted(now)).collect(), at: now, ..Note::default() };
+        self.admit(found.collect(), note).await?;
+        for turn in &turns {
+            self.reach.told(turn, now);
+        }
+        Ok(next)
+    }
+
+    /// Says once that many agents are lost at once, and once that this is over.
+    async fn tell_incident(&mut self, hold: Hold, now: Timestamp) -> Result<(), WatchdogError> {
+        let event = |turn| reach::incident(EventId::mint(now, random::bytes()), &self.host, now, turn);
+        let (found, is_incident) = match (hold, self.is_incident) {
+            (Hold::Incident(_), false) => (event(Incident::Begins), true),
+            (Hold::None, true) => (event(Incident::IsOver), false),
+            (Hold::None | Hold::Starting(_) | Hold::Incident(_), _) => return Ok(()),
+        };
+        self.admit(vec![found], Note { at: now, ..Note::default() }).await?;
+        self.is_incident = is_incident;
+        Ok(())
+    }
+
+    async fn admit(&self, found: Vec<Event>, note: Note) -> Result<(), WatchdogError> {
+        for event in &found {
+            tracing::info!(host = %event.host, task = %event.task, "{}", event.message);
+        }
+        Ok(self.door.admit(found, note).await?)
     }
 
     async fn read_log(&mut self) -> Result<(), WatchdogError> {
@@ -245,10 +308,7 @@ impl Watchdog {
             return Ok(());
         }
         note.cursor = cursor.or(Some(self.cursor));
-        for event in &found {
-            tracing::info!(host = %event.host, task = %event.task, "{}", event.message);
-        }
-        self.door.admit(found, note).await?;
+        self.admit(found, note).await?;
         self.noted_at = now;
         Ok(())
     }
@@ -278,13 +338,5 @@ impl Watchdog {
         let policy = self.policies.of(&run.state.task());
         let judged = status::judge(&run.state, &policy, circumstances);
         RunSeen::of(&run.state, &judged, there).shifted(skew)
-    }
-}
-
-/// For so long, or for ever.
-async fn sleep(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
-        None => std::future::pending().await,
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn skew_us(behind_us: i64) -> i64 {
 #[derive(Default)]
 pub(super) struct Sessions {
     gathering: Option<Gathering>,
-    /// All that were ever seen.
+    /// All that were there.
     met: HashMap<AgentId, SessionNo>,
     /// Those that said how far they are.
     present: HashMap<AgentId, SessionNo>,
@@ -35,17 +35,23 @@ impl Sessions {
         self.gathering.get_or_insert_with(|| Gathering::begin(now, known, grace));
     }
 
-    /// Whether one of them is new, so that it may be of a host that nobody knew.
+    /// Whether others are there than before.
     pub(super) fn meet(&mut self, seen: &[SessionSeen]) -> bool {
-        let mut is_new = false;
-        for one in seen {
-            is_new |= self.met.insert(one.agent, one.session) != Some(one.session);
-        }
-        is_new
+        let there: HashMap<_, _> = seen.iter().map(|one| (one.agent, one.session)).collect();
+        let is_other = there != self.met;
+        self.met = there;
+        is_other
     }
 
-    /// What is known by now. Everything that the watermarks in it speak of was taken in.
-    pub(super) fn update(&mut self, seen: &[SessionSeen], now: Timestamp, down_after: Duration) {
+    /// What is known by now. Everything that the watermarks in it speak of was taken in. Of who is gone it is known whether he said
+    /// goodbye.
+    pub(super) fn update(
+        &mut self,
+        seen: &[SessionSeen],
+        now: Timestamp,
+        down_after: Duration,
+        said_goodbye: impl Fn(AgentId) -> bool,
+    ) {
         let Some(gathering) = &mut self.gathering else { return };
         let down_us = i64::try_from(down_after.as_micros()).unwrap_or(i64::MAX);
         let is_heard = |one: &&SessionSeen| now.micros_since(one.seen_at) < down_us;
@@ -62,8 +68,12 @@ impl Sessions {
                 self.fresh.insert(one.agent);
             }
         }
-        for _ in gone {
-            gathering.lost(now);
+        for agent in gone.into_keys() {
+            if said_goodbye(agent) {
+                gathering.left();
+            } else {
+                gathering.lost(now);
+            }
         }
     }
 
@@ -113,9 +123,9 @@ mod tests {
     fn a_master_that_starts_waits_until_all_agents_have_said_how_far_they_are() {
         let mut sessions = Sessions::default();
         sessions.begin(at(0), 2, GRACE);
-        sessions.update(&[seen(1, 5, Some(4)), seen(2, 5, None)], at(5), DOWN_AFTER);
+        sessions.update(&[seen(1, 5, Some(4)), seen(2, 5, None)], at(5), DOWN_AFTER, |_| false);
         assert_eq!(sessions.hold(at(5)), Hold::Starting(at(60)), "one has only said hello");
-        sessions.update(&[seen(1, 6, Some(5)), seen(2, 6, Some(3))], at(6), DOWN_AFTER);
+        sessions.update(&[seen(1, 6, Some(5)), seen(2, 6, Some(3))], at(6), DOWN_AFTER, |_| false);
         assert_eq!(sessions.hold(at(6)), Hold::None);
         assert_eq!(sessions.watermark(AgentId::from_bytes([2; 16])), at(3));
         assert_eq!(sessions.fresh().len(), 2);
@@ -126,11 +136,11 @@ mod tests {
         let mut sessions = Sessions::default();
         sessions.begin(at(0), 10, GRACE);
         let all = |second| (1..=10).map(|agent| seen(agent, second, Some(second))).collect::<Vec<_>>();
-        sessions.update(&all(10), at(10), DOWN_AFTER);
+        sessions.update(&all(10), at(10), DOWN_AFTER, |_| false);
         assert_eq!(sessions.hold(at(10)), Hold::None);
-        sessions.update(&all(10), at(131), DOWN_AFTER);
+        sessions.update(&all(10), at(131), DOWN_AFTER, |_| false);
         assert!(matches!(sessions.hold(at(131)), Hold::Incident(_)), "{:?}", sessions.hold(at(131)));
-        sessions.update(&all(140), at(140), DOWN_AFTER);
+        sessions.update(&all(140), at(140), DOWN_AFTER, |_| false);
         assert_eq!(sessions.hold(at(140)), Hold::None, "all are back");
     }
 
@@ -138,9 +148,19 @@ mod tests {
     fn times_of_a_clock_that_is_wrong_are_moved_and_a_slow_heartbeat_is_no_wrong_clock() {
         let mut sessions = Sessions::default();
         sessions.begin(at(0), 1, GRACE);
-        sessions.update(&[SessionSeen { behind_us: 1_900_000, ..seen(1, 5, Some(4)) }], at(5), DOWN_AFTER);
+        sessions.update(
+            &[SessionSeen { behind_us: 1_900_000, ..seen(1, 5, Some(4)) }],
+            at(5),
+            DOWN_AFTER,
+            |_| false,
+        );
         assert_eq!(sessions.watermark(AgentId::from_bytes([1; 16])), at(4));
-        sessions.update(&[SessionSeen { behind_us: 60_000_000, ..seen(1, 6, Some(5)) }], at(6), DOWN_AFTER);
+        sessions.update(
+            &[SessionSeen { behind_us: 60_000_000, ..seen(1, 6, Some(5)) }],
+            at(6),
+            DOWN_AFTER,
+            |_| false,
+        );
         assert_eq!(sessions.watermark(AgentId::from_bytes([1; 16])), at(65));
     }
 }

@@ -33,10 +33,19 @@ impl Step {
     /// Takes courses at hand. What the roster does not know of any more ends.
     pub(super) fn take(&mut self, records: Vec<CourseRecord>, roster: &Roster) {
         for record in records {
-            match (roster.watched(record.key.watch), roster.host(record.key.host)) {
-                (Some(watched), Some(_)) => self.hold(record.key, Held::resume(record, watched.rules())),
-                _ => self.note.ended.push(record.key),
-            }
+            let (watched, host) = (roster.watched(record.key.watch), roster.host(record.key.host));
+            let Some((watched, host)) = watched.zip(host) else {
+                self.note.ended.push(record.key);
+                continue;
+            };
+            let (key, zone) = (record.key, watched.zone(host));
+            let rules = watched.rules(zone.as_deref());
+            let held = if record.zone == zone {
+                Held::resume(record, rules)
+            } else {
+                Held::begin_anew(record, zone, rules, self.now)
+            };
+            self.hold(key, held);
         }
     }
 
@@ -59,6 +68,11 @@ impl Step {
             let id = EventId::mint(self.now, random::bytes());
             self.found.extend(tell::event(finding, &scene, id));
         }
+    }
+
+    /// The watch is not for the host any more.
+    pub(super) fn end(&mut self, key: CourseKey) {
+        self.note.ended.push(key);
     }
 
     /// What was found, and what there is to write.

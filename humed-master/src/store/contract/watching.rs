@@ -42,7 +42,7 @@ fn with_run(at_us: i64, state: SlotState) -> Slot {
 fn change(key: CourseKey, wake: Wake, slots: Vec<(Slot, bool)>) -> CourseChange {
     let kept = Kept { next: Some((at(990), at(1_000))), last_start: Some(at(5)) };
     let slots = slots.into_iter().map(|(slot, is_settled)| (slot.at, Some((slot, is_settled))));
-    CourseChange { key, kept, has_run: true, wake, slots: slots.collect() }
+    CourseChange { key, zone: Some("UTC".to_owned()), kept, has_run: true, wake, slots: slots.collect() }
 }
 
 fn finding(number: u64) -> (Event, EventBytes) {
@@ -110,6 +110,14 @@ pub(in super::super) fn a_step_of_the_watchdog_is_there_whole_and_reads_back<B: 
         let change = CourseChange { slots: gone, ..change(key, Wake::default(), Vec::new()) };
         store.note(Note { courses: vec![change], at: at(3), ..Note::default() }).await.unwrap();
         assert_eq!(store.courses(vec![key]).await.unwrap()[0].open, open[1..]);
+        assert_eq!(store.hosts_of(key.watch).await.unwrap(), [(key.host, Some("UTC".to_owned()))]);
+        let told = |at_us: Option<i64>| vec![(agent(AGENT), at_us.map(at))];
+        for reach in [told(Some(7)), told(Some(8)), told(None)] {
+            let expected = reach[0].1;
+            store.note(Note { reach, at: at(4), ..Note::default() }).await.unwrap();
+            let rows = store.reach().await.unwrap();
+            assert_eq!((rows.len(), rows[0].host.as_str(), rows[0].told_at), (1, "web1", expected));
+        }
         store.note(Note { ended: vec![key], at: at(4), ..Note::default() }).await.unwrap();
         assert_eq!(store.hosts_of(key.watch).await.unwrap(), []);
         assert_eq!(store.slot_at(key, at(589)).await.unwrap(), None);

@@ -65,7 +65,7 @@ pub(super) fn hosts(
          ELSE (SELECT coalesce(sum(events), 0) FROM run WHERE run.host_no = host.no AND {of_tasks}) END, \
          (SELECT count(*) FROM latest WHERE latest.host_no = host.no AND {of_tasks}) AS tasks, {AGENT_COLUMNS} \
          FROM host JOIN agent ON agent.no = host.agent_no \
-         WHERE {} AND (?2 IS NULL OR tasks > 0) ORDER BY host.name LIMIT ?1",
+         WHERE agent.host <> '' AND {} AND (?2 IS NULL OR tasks > 0) ORDER BY host.name LIMIT ?1",
         one_of("host.no", 3)
     );
     list(question, &sql, params![LIMIT, task_nos, host_nos], |row| {

@@ -51,16 +51,18 @@ use super::types::{
     Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
 };
 use super::watches::{
-    CourseKey, CourseRecord, DueCourses, HostNo, Note, RunsAfter, SessionSeen, WatchNo, WatchRow, WatchedHost,
+    CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen, WatchNo,
+    WatchRow, WatchedHost,
 };
 use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_hosts.sql"),
     include_str!("../../../migrations/sqlite/0003_watches.sql"),
+    include_str!("../../../migrations/sqlite/0004_reach.sql"),
 ];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
@@ -194,8 +196,12 @@ impl Sessions for SqliteStore {
 
     fn leave(&self, departure: Departure) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let live = self.presence.leave(departure.agent, departure.session);
-            self.ask(|answer| Job::Leave { departure, live: live.map(Box::new), answer }).await?
+            let (agent, session) = (departure.agent, departure.session);
+            let live = self.presence.of(agent).filter(|live| live.session == session).map(Box::new);
+            let left = self.ask(|answer| Job::Leave { departure, live, answer }).await;
+            // After the commit: whoever hears that it is gone finds there whether it said goodbye.
+            self.presence.leave(agent, session);
+            left?
         })
     }
 }
@@ -231,7 +237,11 @@ impl Watching for SqliteStore {
         Box::pin(self.readers.ask(watches::hosts))
     }
 
-    fn hosts_of(&self, watch: WatchNo) -> BoxFuture<'_, Result<Vec<HostNo>, StoreError>> {
+    fn reach(&self) -> BoxFuture<'_, Result<Vec<ReachRow>, StoreError>> {
+        Box::pin(self.readers.ask(watches::reach))
+    }
+
+    fn hosts_of(&self, watch: WatchNo) -> BoxFuture<'_, Result<Vec<CourseOn>, StoreError>> {
         Box::pin(self.readers.ask(move |question| watches::hosts_of(question, watch)))
     }
 

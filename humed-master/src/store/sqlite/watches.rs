@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hume_core::course::Kept;
 use hume_core::event::Position;
-use hume_core::name::WatchName;
+use hume_core::name::{Tag, WatchName};
 use hume_core::page::EventCursor;
 use hume_core::slot::{Ending, RunSeen, Slot, SlotState};
 use hume_core::{AgentId, Epoch, Event, EventId, HostName, RunId, Timestamp};
@@ -21,8 +21,8 @@ use super::readers::{Question, read_failed};
 use crate::store::error::StoreError;
 use crate::store::types::Entry;
 use crate::store::watches::{
-    CourseChange, CourseKey, CourseRecord, DueCourses, HostNo, Note, WatchDeclared, WatchNo, WatchRow,
-    WatchedHost,
+    CourseChange, CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, WatchDeclared,
+    WatchNo, WatchRow, WatchedHost,
 };
 
 /// Slots that are kept of a course, besides those that are not settled.
@@ -46,19 +46,47 @@ pub(super) fn watches(question: &Question<'_>) -> Result<Vec<WatchRow>, StoreErr
 
 /// See [`Watching::watched_hosts`](crate::store::Watching::watched_hosts).
 pub(super) fn hosts(question: &Question<'_>) -> Result<Vec<WatchedHost>, StoreError> {
-    let sql = "SELECT host.no, host.name, agent.id FROM host JOIN agent ON agent.no = host.agent_no";
+    let sql = "SELECT host.no, host.name, agent.id, agent.zone, \
+               CASE agent.host WHEN host.name THEN agent.tags ELSE '' END \
+               FROM host JOIN agent ON agent.no = host.agent_no WHERE agent.host <> ''";
     all(question, sql, [], |row| {
         let name: String = row.get(1).map_err(read_failed)?;
         let name = HostName::parse(&name).map_err(|_| unreadable(&format!("the host {name:?}")))?;
         let agent = AgentId::from_bytes(row.get(2).map_err(read_failed)?);
-        Ok(WatchedHost { no: HostNo(row.get(0).map_err(read_failed)?), name, agent })
+        let tags: String = row.get(4).map_err(read_failed)?;
+        Ok(WatchedHost {
+            no: HostNo(row.get(0).map_err(read_failed)?),
+            name,
+            agent,
+            zone: row.get(3).map_err(read_failed)?,
+            tags: tags.split(',').filter_map(|tag| Tag::parse(tag).ok()).collect(),
+        })
+    })
+}
+
+/// See [`Watching::reach`](crate::store::Watching::reach).
+pub(super) fn reach(question: &Question<'_>) -> Result<Vec<ReachRow>, StoreError> {
+    let sql = "SELECT id, host, last_seen_us, goodbye_us, told_us FROM agent \
+               LEFT JOIN reach ON reach.agent_no = agent.no WHERE host <> ''";
+    all(question, sql, [], |row| {
+        let time = |column| -> Result<Option<Timestamp>, StoreError> {
+            row.get::<_, Option<i64>>(column).map(|us| us.map(Timestamp::from_micros)).map_err(read_failed)
+        };
+        let name: String = row.get(1).map_err(read_failed)?;
+        Ok(ReachRow {
+            agent: AgentId::from_bytes(row.get(0).map_err(read_failed)?),
+            host: HostName::parse(&name).map_err(|_| unreadable(&format!("the host {name:?}")))?,
+            seen_at: time(2)?.unwrap_or_default(),
+            goodbye_at: time(3)?,
+            told_at: time(4)?,
+        })
     })
 }
 
 /// See [`Watching::hosts_of`](crate::store::Watching::hosts_of).
-pub(super) fn hosts_of(question: &Question<'_>, watch: WatchNo) -> Result<Vec<HostNo>, StoreError> {
-    all(question, "SELECT host_no FROM course WHERE watch_no = ?1", [watch.0], |row| {
-        Ok(HostNo(row.get(0).map_err(read_failed)?))
+pub(super) fn hosts_of(question: &Question<'_>, watch: WatchNo) -> Result<Vec<CourseOn>, StoreError> {
+    all(question, "SELECT host_no, zone FROM course WHERE watch_no = ?1", [watch.0], |row| {
+        Ok((HostNo(row.get(0).map_err(read_failed)?), row.get(1).map_err(read_failed)?))
     })
 }
 
@@ -76,24 +104,24 @@ fn course(question: &Question<'_>, key: CourseKey) -> Result<Option<CourseRecord
     let mut select = question
         .connection
         .prepare_cached(
-            "SELECT next_opens_us, next_at_us, last_start_us, has_run FROM course \
+            "SELECT next_opens_us, next_at_us, last_start_us, has_run, zone FROM course \
              WHERE watch_no = ?1 AND host_no = ?2",
         )
         .map_err(read_failed)?;
     let kept = select
         .query_row([key.watch.0, key.host.0], |row| {
             let time = |column| row.get::<_, Option<i64>>(column).map(|us| us.map(Timestamp::from_micros));
-            Ok((Kept { next: time(0)?.zip(time(1)?), last_start: time(2)? }, row.get(3)?))
+            Ok((Kept { next: time(0)?.zip(time(1)?), last_start: time(2)? }, row.get(3)?, row.get(4)?))
         })
         .optional()
         .map_err(read_failed)?;
-    let Some((kept, has_run)) = kept else { return Ok(None) };
+    let Some((kept, has_run, zone)) = kept else { return Ok(None) };
     let sql = format!(
         "SELECT {SLOT_COLUMNS} FROM slot INDEXED BY slot_open \
          WHERE watch_no = ?1 AND host_no = ?2 AND is_settled = 0 ORDER BY at_us"
     );
     let open = all(question, &sql, [key.watch.0, key.host.0], slot)?;
-    Ok(Some(CourseRecord { key, kept, has_run, open }))
+    Ok(Some(CourseRecord { key, zone, kept, has_run, open }))
 }
 
 /// See [`Watching::due`](crate::store::Watching::due).
@@ -227,7 +255,7 @@ fn write_failed(source: rusqlite::Error) -> StoreError {
 /// # Errors
 /// The transaction must be rolled back to where it stood before.
 pub(super) fn note(connection: &Connection, cache: &mut Cache, note: Note) -> Result<(), StoreError> {
-    let Note { declared, dropped, ended, courses, found, cursor, at } = note;
+    let Note { declared, dropped, ended, courses, reach, found, cursor, at } = note;
     for watch in dropped {
         drop_watch(connection, watch).map_err(write_failed)?;
     }
@@ -239,6 +267,9 @@ pub(super) fn note(connection: &Connection, cache: &mut Cache, note: Note) -> Re
     }
     for course in &courses {
         write_course(connection, course).map_err(write_failed)?;
+    }
+    for (agent, told_at) in reach {
+        write_reach(connection, agent, told_at).map_err(write_failed)?;
     }
     if let Some(EventCursor(cursor)) = cursor {
         connection
@@ -254,6 +285,20 @@ pub(super) fn note(connection: &Connection, cache: &mut Cache, note: Note) -> Re
     }
     let own = Own::of(connection, at).map_err(write_failed)?;
     own.append(connection, cache, found, at)
+}
+
+fn write_reach(connection: &Connection, agent: AgentId, told_at: Option<Timestamp>) -> rusqlite::Result<()> {
+    match told_at {
+        Some(told_at) => connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO reach(agent_no, told_us) SELECT no, ?2 FROM agent WHERE id = ?1",
+            )?
+            .execute(params![agent.as_bytes(), told_at.as_micros()])?,
+        None => connection
+            .prepare_cached("DELETE FROM reach WHERE agent_no = (SELECT no FROM agent WHERE id = ?1)")?
+            .execute([agent.as_bytes()])?,
+    };
+    Ok(())
 }
 
 fn drop_watch(connection: &Connection, WatchNo(no): WatchNo) -> rusqlite::Result<()> {
@@ -289,17 +334,17 @@ fn declare(connection: &Connection, watch: &WatchDeclared, at: Timestamp) -> rus
 }
 
 fn write_course(connection: &Connection, change: &CourseChange) -> rusqlite::Result<()> {
-    let CourseChange { key: CourseKey { watch, host }, kept, has_run, wake, slots } = change;
+    let CourseChange { key: CourseKey { watch, host }, zone, kept, has_run, wake, slots } = change;
     let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
     let (opens, at) = kept.next.unzip();
     connection
         .prepare_cached(
             "INSERT INTO course(watch_no, host_no, next_opens_us, next_at_us, last_start_us, has_run, \
-             wake_clock_us, wake_watermark_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             wake_clock_us, wake_watermark_us, zone) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
              ON CONFLICT DO UPDATE SET next_opens_us = excluded.next_opens_us, \
              next_at_us = excluded.next_at_us, last_start_us = excluded.last_start_us, \
              has_run = excluded.has_run, wake_clock_us = excluded.wake_clock_us, \
-             wake_watermark_us = excluded.wake_watermark_us",
+             wake_watermark_us = excluded.wake_watermark_us, zone = excluded.zone",
         )?
         .execute(params![
             watch.0,
@@ -309,7 +354,8 @@ fn write_course(connection: &Connection, change: &CourseChange) -> rusqlite::Res
             micros(kept.last_start),
             has_run,
             micros(wake.clock),
-            micros(wake.watermark)
+            micros(wake.watermark),
+            zone
         ])?;
     let removed = slots.iter().filter(|(_, slot)| slot.is_none());
     for (at, _) in removed {

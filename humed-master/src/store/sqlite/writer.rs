@@ -100,7 +100,8 @@ enum Done {
     Enter(oneshot::Sender<Result<Entered, StoreError>>, Entered),
     Leave(oneshot::Sender<Result<(), StoreError>>),
     Forget(oneshot::Sender<Result<Forgotten, StoreError>>, Forgotten),
-    Note(oneshot::Sender<Result<(), StoreError>>),
+    /// With the word whether anything was found.
+    Note(oneshot::Sender<Result<(), StoreError>>, bool),
     /// Nobody waits.
     Unasked,
     /// Failed, rolled back and told so.
@@ -118,14 +119,14 @@ impl Done {
                 drop(answer.send(result.map(|()| outcomes)));
             }
             Done::Enter(answer, entered) => drop(answer.send(result.map(|()| entered))),
-            Done::Leave(answer) | Done::Note(answer) => drop(answer.send(result)),
+            Done::Leave(answer) | Done::Note(answer, _) => drop(answer.send(result)),
             Done::Forget(answer, forgotten) => drop(answer.send(result.map(|()| forgotten))),
             Done::Unasked | Done::Refused(_) => {}
         }
     }
 
     fn has_events(&self) -> bool {
-        matches!(self, Done::Commit(..))
+        matches!(self, Done::Commit(..) | Done::Note(_, true))
     }
 
     fn refused(&self) -> Option<&StoreError> {
@@ -135,7 +136,7 @@ impl Done {
             | Done::Enter(..)
             | Done::Leave(_)
             | Done::Forget(..)
-            | Done::Note(_)
+            | Done::Note(..)
             | Done::Unasked => None,
         }
     }
@@ -148,7 +149,7 @@ impl Done {
             | Done::Enter(..)
             | Done::Leave(_)
             | Done::Forget(..)
-            | Done::Note(_)
+            | Done::Note(..)
             | Done::Unasked => StoreError::Closed,
         }
     }
@@ -440,13 +441,14 @@ fn apply(transaction: &mut Transaction<'_>, cache: &mut Cache, arrived_at: &mut 
             }
         }
         Job::Note { mut note, answer } => {
+            let has_found = !note.found.is_empty();
             let noted = saved(transaction, cache, |connection, cache| {
                 *arrived_at = note.at.max(*arrived_at);
                 note.at = *arrived_at;
                 watches::note(connection, cache, *note)
             });
             match noted {
-                Ok(()) => Done::Note(answer),
+                Ok(()) => Done::Note(answer, has_found),
                 Err(error) => refused(answer, error),
             }
         }
