@@ -3,6 +3,8 @@
 //! A resumed session is not checked against the client's certificate again, so a revoked agent with a ticket would be
 //! let in: the relay gives out no tickets and the client asks for none. Servers of others may speak TLS 1.2.
 
+mod lagging;
+
 use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
@@ -12,19 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hume_core::Timestamp;
-use rustls::client::{Resumption, WantsClientCert};
+use rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::clock;
+use self::lagging::Lagging;
 use crate::secret::SecretText;
 
 const ALPN_H2: &[u8] = b"h2";
@@ -73,8 +74,8 @@ pub enum TlsError {
     /// rustls refused the combination, for example a key that does not belong to the certificate.
     #[error("the certificate and key cannot be used")]
     Unusable(#[source] rustls::Error),
-    /// The verifier of client certificates could not be built.
-    #[error("the roots cannot be used to verify clients")]
+    /// The verifier of certificates could not be built.
+    #[error("the roots cannot be used to verify certificates")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
     /// A certificate does not say which agent it belongs to.
     #[error("the certificate names no agent: {0}")]
@@ -276,8 +277,8 @@ pub fn web_server_of_site(identity: &Identity, roots: &Roots) -> Result<Arc<Serv
 
 /// For the uplink: TLS 1.3, our certificate shown, the master's checked against `roots`, HTTP/2, no resumption.
 ///
-/// A host without a battery begins in 1970, and every certificate would be one of the future. So the master's is never judged at
-/// a time before our own was issued, nor before `heard`, the latest time that a master told.
+/// The master's is never judged at a time before our own was issued, nor before `heard`, the latest time that a master told
+/// (`tls/lagging.rs`).
 pub fn relay_client(
     identity: &Identity,
     roots: &Roots,
@@ -308,11 +309,14 @@ fn master_client(
     roots: &Roots,
     known: Option<Timestamp>,
 ) -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
-    let floor = TimeFloor(known.unwrap_or(Timestamp::EPOCH));
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(floor))
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots.store), provider())
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let verifier = Arc::new(Lagging { usual, known: known.unwrap_or(Timestamp::EPOCH) });
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Unusable)?;
-    Ok(builder.with_root_certificates(Arc::clone(&roots.store)))
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 /// Whom a client of other people's servers trusts.
@@ -345,17 +349,6 @@ pub fn outgoing_client(trust: Trust<'_>, identity: Option<&Identity>) -> Result<
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(Arc::new(config))
-}
-
-/// The system's clock, but never before this time.
-#[derive(Debug)]
-struct TimeFloor(Timestamp);
-
-impl TimeProvider for TimeFloor {
-    fn current_time(&self) -> Option<UnixTime> {
-        let now = clock::now().max(self.0).as_micros();
-        Some(UnixTime::since_unix_epoch(Duration::from_micros(u64::try_from(now).ok()?)))
-    }
 }
 
 /// When this certificate begins and ends to be valid.

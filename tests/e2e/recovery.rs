@@ -112,6 +112,18 @@ fn an_agent_whose_clock_is_behind_learns_from_the_master_that_its_certificate_en
 }
 
 #[test]
+fn an_agent_that_starts_in_1970_recovers_also_when_its_master_has_a_newer_certificate() {
+    let site = site_of(60);
+    let agent = joined(&site, "web1", 20);
+    agent.set_variable("HUME_FAULTS", &format!("clock=shift({})", -20_000 * DAY_S));
+    agent.start();
+    agent.hume(&["-t", "AWAY", "-m", "one"]).ok();
+    agent.wait_until_drained(SOON);
+    assert_eq!(site.master().count(&["-t", "AWAY"]), 1);
+    assert_eq!(audited(&site, "recover"), ["done"]);
+}
+
+#[test]
 fn an_agent_whose_clock_is_ahead_is_told_so_and_keeps_its_certificate() {
     let site = site();
     let agent = joined(&site, "web1", 0);

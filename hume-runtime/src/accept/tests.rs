@@ -164,6 +164,12 @@ async fn a_host_whose_clock_is_behind_trusts_a_master_of_its_own_time_or_of_what
     assert!(refused.to_string().contains("not valid yet"), "{refused}");
     connects(clock::now(), Some(later)).await.unwrap();
     connects(later, None).await.unwrap();
+    // A clock that is behind what is known is not believed: the master's certificate may have been made anew since.
+    let between = clock::now().plus_micros(DAY_US);
+    connects(between, None).await.unwrap();
+    connects(clock::now(), Some(between)).await.unwrap();
+    let ended = connects(later, Some(later.plus_micros(900 * DAY_US))).await.unwrap_err();
+    assert!(ended.to_string().contains("expired"), "{ended}");
     running.end().await;
 }
 
