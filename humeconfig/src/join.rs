@@ -78,27 +78,66 @@ pub fn run(args: &JoinArgs, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether the host has joined the site of this token; another identity is in the way.
+pub(crate) fn has_joined(dir: &Path, token: &JoinToken) -> Result<bool, Failure> {
+    Ok(joined_already(dir, token, false)?.is_some())
+}
+
+/// Joins, and writes the identity of the agent and nothing else; somebody else writes its configuration, which says that the relay is
+/// at `master`.
+pub(crate) fn identity(
+    dir: &Path,
+    token: &JoinToken,
+    host: &HostName,
+    master: &str,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let key_file = dir.join(format!(".join-{}.key", token.id));
+    let request = key(dir, &key_file)?;
+    let (answer, address) = approved(token, host, &request, out)?;
+    let joined = Joined::check(token, &request, answer, &address)?;
+    let published = joined.staged(dir)?.publish(&[("pki", IfPresent::Replace)], clock::now())?;
+    if dir == Path::new(SYSTEM) {
+        give_to_system_user(&dir.join("pki"))?;
+    }
+    files::remove(&key_file)?;
+    let mut report = Report::default();
+    report.steps(&published, |_| joined.told());
+    let port = |address: &str| split_address(address).map(|(_, port)| port);
+    if port(&joined.master) != port(master) {
+        report.line(format!(
+            "note: the master says that its relay is at {}, and not at {master}",
+            joined.master
+        ));
+    }
+    report.write(out)
+}
+
 /// The token, from where it is said to be. A token in a file or on the standard input is in no list of processes.
 fn token(args: &JoinArgs) -> Result<JoinToken, Failure> {
-    let read = |reader: &mut dyn io::Read, from: &Path| {
-        let mut text = String::new();
-        let bytes_max = TOKEN_BYTES_MAX as u64 + 2;
-        reader
-            .take(bytes_max)
-            .read_to_string(&mut text)
-            .map_err(|source| Failure::Read { path: from.to_owned(), source })?;
-        Ok::<_, Failure>(text)
-    };
     let text = match (&args.file, args.token.as_deref()) {
-        (Some(path), _) => {
-            let mut file =
-                std::fs::File::open(path).map_err(|source| Failure::Read { path: path.clone(), source })?;
-            read(&mut file, path)?
-        }
-        (None, Some("-")) => read(&mut io::stdin().lock(), Path::new("the standard input"))?,
+        (Some(path), _) => return of_file(path),
+        (None, Some("-")) => return read(&mut io::stdin().lock(), Path::new("the standard input")),
         (None, Some(text)) => text.to_owned(),
         (None, None) => return Err(Failure::NoToken),
     };
+    Ok(JoinToken::parse(text.trim())?)
+}
+
+/// The token that this file holds.
+pub(crate) fn of_file(path: &Path) -> Result<JoinToken, Failure> {
+    let mut file =
+        std::fs::File::open(path).map_err(|source| Failure::Read { path: path.to_owned(), source })?;
+    read(&mut file, path)
+}
+
+fn read(reader: &mut dyn io::Read, from: &Path) -> Result<JoinToken, Failure> {
+    let mut text = String::new();
+    let bytes_max = TOKEN_BYTES_MAX as u64 + 2;
+    reader
+        .take(bytes_max)
+        .read_to_string(&mut text)
+        .map_err(|source| Failure::Read { path: from.to_owned(), source })?;
     Ok(JoinToken::parse(text.trim())?)
 }
 
@@ -278,6 +317,20 @@ impl Joined {
         Ok(Joined { peer, certificate_pem, key_pem, root_pem: root, master, enroll })
     }
 
+    /// The identity alone, on its way into its folder.
+    fn staged(&self, dir: &Path) -> Result<Staging, Failure> {
+        let staging = Staging::new(dir)?;
+        staging.folder("pki", 0o700)?;
+        staging.file("pki/ca.pem", &self.root_pem, 0o644)?;
+        staging.file("pki/agent.pem", &self.certificate_pem, 0o644)?;
+        staging.file("pki/agent.key", self.key_pem.expose(), 0o600)?;
+        Ok(staging)
+    }
+
+    fn told(&self) -> String {
+        format!("agent {} until {}", self.peer.id, day(self.peer.not_after))
+    }
+
     fn write(
         &self,
         dir: &Path,
@@ -289,11 +342,7 @@ impl Joined {
         let is_usual = split_address(&self.enroll).is_some_and(|(_, port)| port == ENROLL_PORT);
         let enroll = (!is_usual).then(|| self.enroll.clone());
         let agent = Agent { id: self.peer.id, master: self.master.clone(), enroll, server_name: None };
-        let staging = Staging::new(dir)?;
-        staging.folder("pki", 0o700)?;
-        staging.file("pki/ca.pem", &self.root_pem, 0o644)?;
-        staging.file("pki/agent.pem", &self.certificate_pem, 0o644)?;
-        staging.file("pki/agent.key", self.key_pem.expose(), 0o600)?;
+        let staging = self.staged(dir)?;
         staging.file(
             "agent.toml",
             &agent::agent_toml("humeconfig join", host.as_str(), &agent, places),
@@ -314,7 +363,7 @@ impl Joined {
         }
         let mut report = Report::default();
         report.steps(&published, |name| match name {
-            "pki" => format!("agent {} until {}", self.peer.id, day(self.peer.not_after)),
+            "pki" => self.told(),
             "agent.toml" => format!("host {}, master {}", host.as_str(), self.master),
             _ => String::new(),
         });

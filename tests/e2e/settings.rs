@@ -277,3 +277,71 @@ fn the_wizard_without_anybody_to_ask_says_so() {
     assert!(refused.stderr.contains("humeconfig set --help"), "{}", refused.stderr);
     assert!(!config.exists());
 }
+
+/// Where the agent of a test has its sockets and its state.
+const PLACES: &str = "[intake]\nsocket = \"run/hume.sock\"\ndrop_dir = \"drop\"\n\n[spool]\ndir = \"state\"\n\n[web]\nsocket = \"run/api.sock\"\n";
+
+#[test]
+fn the_wizard_joins_a_site_after_a_yes_to_what_it_will_write_and_once() {
+    let (site, _) = Site::enrolling();
+    let dir = site.host_dir("web1");
+    fs::create_dir_all(&dir).unwrap();
+    for name in ["run", "drop", "state"] {
+        fs::create_dir(dir.join(name)).unwrap();
+    }
+    let config = dir.join("agent.toml");
+    fs::write(&config, PLACES).unwrap();
+    let (token, relay) = (site.token(&["--host", "web1"]), site.master().grpc());
+    let file = site.folder().path().join("token");
+    fs::write(&file, format!("{token}\n")).unwrap();
+    let answers = |token: &str| format!("agent\nweb1\n{token}\n{relay}\n\nno\n\n");
+
+    // What is wrong with a token is said at once, and a no changes nothing here nor at the master.
+    for (wrong, words) in
+        [("hume1-nonsense", "Token"), ("", "expected a token"), ("@/nonexistent", "could not read")]
+    {
+        let refused = wizard(&config, &[], &answers(wrong));
+        assert!(refused.with_code(64).stderr.contains(words), "{refused:#?}");
+    }
+    let asked = wizard(&config, &[], &format!("{}no\n", answers(&token)));
+    let shown = asked.ok().stdout.clone();
+    assert!(
+        shown.contains(&format!("+address = \"{relay}\""))
+            && shown.contains("+certificate = \"pki/agent.pem\""),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("web1 is asked to join at 127.0.0.1:") && shown.contains("nothing was written"),
+        "{shown}"
+    );
+    assert!(!shown.contains(&token), "{shown}");
+    assert_eq!((names(&dir).len(), text(&config).as_str()), (4, PLACES), "{:?}", names(&dir));
+    assert!(site.order(&["agents", "list"]).ok().stdout.lines().count() == 1, "no agent is known");
+
+    let made = wizard(&config, &[], &format!("{}yes\n", answers(&format!("@{}", file.display()))));
+    assert!(made.ok().stdout.contains("pki: agent ") && !made.stdout.contains("note:"), "{made:#?}");
+    let agent = site.joined("web1");
+    agent.start();
+    agent.hume(&["-t", "HELLO", "-m", "here"]).ok();
+    agent.wait_until_drained(SOON);
+    assert_eq!(site.master().count(&["-t", "HELLO", "--host", "web1"]), 1);
+    assert_eq!(fs::metadata(dir.join("pki/agent.key")).unwrap().mode() & 0o7777, 0o600);
+
+    // Once more changes nothing, whether the token is given again or not.
+    for answers in [answers(&token), "\n".repeat(8)] {
+        let again = wizard(&config, &[], &answers);
+        assert!(again.ok().stdout.contains("nothing was changed"), "{again:#?}");
+    }
+}
+
+#[test]
+fn a_wizard_whose_token_is_good_no_more_says_what_the_master_says_and_writes_no_configuration() {
+    let (site, _) = Site::enrolling();
+    let token = site.token(&[]);
+    site.join("web1", &token).ok();
+    let config = site.host_dir("web2").join("agent.toml");
+    let answers = format!("agent\nweb2\n{token}\n\n\nno\n\nyes\n");
+    let refused = wizard(&config, &[], &answers);
+    assert!(refused.with_code(77).stderr.contains("the token was used already"), "{refused:#?}");
+    assert!(!config.exists() && !site.host_dir("web2").join("pki").exists());
+}

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use hume_core::{HostName, Level};
 use hume_runtime::files;
+use hume_runtime::pki::join::JoinToken;
 use toml::Table;
 
 use super::WizardError;
 use super::ask::{Asker, Question};
-use crate::args::{InitArgs, host_and_port};
+use crate::args::{InitArgs, host_and_port, split_address};
 use crate::change::Daemon;
+use crate::join;
 use crate::report::{shell, toml_string};
 use crate::set::args::Given;
 use crate::set::wish::{self, Kind, Wish};
@@ -20,6 +22,16 @@ pub(super) struct Plan {
     pub(super) role: Role,
     pub(super) config: PathBuf,
     pub(super) wishes: Vec<Wish>,
+    /// The host joins a site first.
+    pub(super) join: Option<Join>,
+}
+
+/// How a host becomes an agent of a site.
+pub(super) struct Join {
+    pub(super) token: JoinToken,
+    pub(super) host: HostName,
+    /// Where the relay is, as the configuration will say.
+    pub(super) master: String,
 }
 
 impl Plan {
@@ -69,20 +81,21 @@ impl<'a> Interview<'a> {
         let daemon = if choice == Choice::Master { Daemon::Master } else { Daemon::Agent };
         let config = self.config.unwrap_or(daemon.config()).to_owned();
         let known = known(&config);
-        let mut wishes = Vec::new();
+        let (mut wishes, mut join) = (Vec::new(), None);
         let role = match choice {
             Choice::Master if config.exists() => Role::Master,
             Choice::Master => Role::NewMaster(site(asker, &config)?),
             Choice::Agent | Choice::Alone => {
-                wishes.push(text(None, "host", host(asker, &known)?));
+                let host = host(asker, &known)?;
+                wishes.push(text(None, "host", host.as_str().to_owned()));
                 if choice == Choice::Agent {
-                    master(asker, &config, &known, &mut wishes)?;
+                    join = master(asker, &config, &known, host, &mut wishes)?;
                 }
                 Role::Agent
             }
         };
         transfers(asker, &known, &mut wishes)?;
-        Ok(Plan { role, config, wishes })
+        Ok(Plan { role, config, wishes, join })
     }
 
     fn choice(&self, asker: &mut Asker<'_>) -> Result<Choice, WizardError> {
@@ -123,29 +136,56 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn host(asker: &mut Asker<'_>, known: &Table) -> Result<String, WizardError> {
+fn host(asker: &mut Asker<'_>, known: &Table) -> Result<HostName, WizardError> {
     let machine = machine();
     let default = known.get("host").and_then(|host| host.as_str()).unwrap_or(&machine);
     let question = Question { word: "Host", about: "Name of this host in all its events.", default };
-    asker.ask(question, |answer| match HostName::parse(answer) {
-        Ok(name) => Ok(name.as_str().to_owned()),
-        Err(error) => Err(error.to_string()),
-    })
+    asker.ask(question, |answer| HostName::parse(answer).map_err(|error| error.to_string()))
 }
 
+/// Asks for a token and for the master; how the host joins, if it does.
 fn master(
     asker: &mut Asker<'_>,
     config: &Path,
     known: &Table,
+    host: HostName,
     wishes: &mut Vec<Wish>,
-) -> Result<(), WizardError> {
-    let default = word(known, "master", "address").unwrap_or_default();
+) -> Result<Option<Join>, WizardError> {
+    let there = word(known, "master", "certificate").is_some();
+    let question = Question {
+        word: "Token",
+        about: "What `humeconfig token new` on the master prints, or @FILE that holds it; none, if the certificates are here.",
+        default: if there { "none" } else { "" },
+    };
+    let token = asker.ask(question, token)?;
+    let offered = token.as_ref().and_then(relay);
+    let default = offered.as_deref().or(word(known, "master", "address")).unwrap_or_default();
     let question = Question {
         word: "Master",
         about: "Where the master's relay is, as HOST:PORT; its port is 4863 by default.",
         default,
     };
-    wishes.push(text(Some("master"), "address", asker.ask(question, host_and_port)?));
+    let address = asker.ask(question, host_and_port)?;
+    wishes.push(text(Some("master"), "address", address.clone()));
+    let Some(token) = token else {
+        wishes.extend(certificates(asker, config, known)?);
+        return Ok(None);
+    };
+    // Where a certificate that has ended is recovered.
+    let door = token
+        .addresses
+        .first()
+        .filter(|door| split_address(door).is_some_and(|(_, port)| port != ENROLL_PORT));
+    wishes.extend(door.map(|door| text(Some("master"), "enroll_address", door.clone())));
+    wishes.extend(FILES.map(|(key, file)| text(Some("master"), key, format!("pki/{file}"))));
+    Ok(Some(Join { token, host, master: address }))
+}
+
+/// Keys of the certificates, and the names of their files.
+const FILES: [(&str, &str); 3] = [("ca", "ca.pem"), ("certificate", "agent.pem"), ("key", "agent.key")];
+
+/// Where the certificates are that somebody has put here.
+fn certificates(asker: &mut Asker<'_>, config: &Path, known: &Table) -> Result<[Wish; 3], WizardError> {
     let default = match word(known, "master", "ca").and_then(|ca| ca.strip_suffix("/ca.pem")) {
         Some(folder) => folder.to_owned(),
         None if config.starts_with("/etc/hume") => "/etc/hume/pki".to_owned(),
@@ -157,12 +197,27 @@ fn master(
         default: &default,
     };
     let folder = asker.ask(question, |answer| Ok(answer.trim_end_matches('/').to_owned()))?;
-    for (key, file) in [("ca", "ca.pem"), ("certificate", "agent.pem"), ("key", "agent.key")] {
-        wishes.push(text(Some("master"), key, format!("{folder}/{file}")));
-    }
-    Ok(())
+    Ok(FILES.map(|(key, file)| text(Some("master"), key, format!("{folder}/{file}"))))
 }
 
+/// A token, or none. What is wrong with one is said without it.
+fn token(answer: &str) -> Result<Option<JoinToken>, String> {
+    match (answer, answer.strip_prefix('@')) {
+        ("", _) => Err("expected a token, @FILE or none".to_owned()),
+        ("none", _) => Ok(None),
+        (_, Some(file)) => join::of_file(Path::new(file)).map(Some).map_err(|error| error.explained()),
+        (_, None) => JoinToken::parse(answer).map(Some).map_err(|error| error.to_string()),
+    }
+}
+
+/// Where the relay is, if it is beside the door where hosts join, at its usual port.
+fn relay(token: &JoinToken) -> Option<String> {
+    let (host, _) = token.addresses.first()?.rsplit_once(':')?;
+    Some(format!("{host}:{RELAY_PORT}"))
+}
+
+/// The usual port of the relay.
+const RELAY_PORT: u16 = 4863;
 /// The port where hosts join.
 const ENROLL_PORT: u16 = 4865;
 

@@ -9,16 +9,17 @@ mod interview;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use hume_runtime::exit;
+use hume_runtime::{exit, files};
 
 use crate::change::{Checker, Daemon};
 use crate::failure::Failure;
 use crate::init::{self, absolute};
+use crate::join;
 use crate::report::{Report, shell};
 use crate::set::Prepared;
 use crate::systemd;
 use ask::Asker;
-use interview::{Interview, Plan, Role};
+use interview::{Interview, Join, Plan, Role};
 
 /// `humeconfig wizard`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -112,18 +113,33 @@ fn carry_out(
         Role::Agent => Daemon::Agent,
         Role::NewMaster(_) | Role::Master => Daemon::Master,
     };
+    let dir = files::parent_of(&path).to_owned();
+    let join = match &plan.join {
+        Some(join) if !join::has_joined(&dir, &join.token)? => Some(join),
+        Some(_) | None => None,
+    };
     let prepared = Prepared::new(daemon, path, &plan.beginning(), &plan.wishes, None)?;
     let mut report = Report::default();
-    if prepared.is_done() {
+    if prepared.is_done() && join.is_none() {
         prepared.say_done(&mut report);
         return report.write(out);
     }
     prepared.show(&mut report);
+    if let Some(Join { token, host, master: _ }) = join {
+        let doors = token.addresses.join(", ");
+        report.line(format!(
+            "pki: a key, made here, and its certificate, for which {host} is asked to join at {doors}"
+        ));
+    }
     report.write(out)?;
     // The site was agreed to with its transfers.
     let is_agreed = matches!(plan.role, Role::NewMaster(_));
     if args.dry || !(is_agreed || confirmed(asker)?) {
         return nothing(out);
+    }
+    if let Some(Join { token, host, master }) = join {
+        // Before the configuration, which the daemon judges together with what it names.
+        join::identity(&dir, token, host, master, out)?;
     }
     let mut report = Report::default();
     prepared.make(&checker, &mut report)?;
