@@ -60,9 +60,12 @@ pub fn run(args: &JoinArgs, out: &mut dyn Write) -> Result<(), Failure> {
         files::remove(&key_file)?;
         let mut report = Report::default();
         report.line(format!("joined already: agent {} until {}", peer.id, day(peer.not_after)));
+        // Its certificate says nothing of that, and to ask with it would be to use it.
+        report.line("whether it may speak, the master knows: `humeconfig agents list` there. If it was revoked, --force");
+        report.line("gives the host a new identity, which needs a token and an empty spool.dir");
         if has_ended(peer.not_after, clock::now()) {
             report.line("note: if its agent has not renewed this certificate, it does so by itself, up to `enroll.grace` of the master after");
-            report.line("the end; with --force the host gets a new identity, and needs an empty spool.dir");
+            report.line("the end");
         }
         return report.write(out);
     }
