@@ -13,7 +13,7 @@ use crate::options::{
 };
 
 /// First words that are kept for other work than reporting, and never taken for a message.
-pub(crate) const RESERVED: [&str; 6] = ["template", "sign", "verify", "watch", "maint", "doctor"];
+pub(crate) const RESERVED: [&str; 5] = ["template", "sign", "verify", "maint", "doctor"];
 
 const MESSAGE: Opt = Opt {
     name: "message",
@@ -49,6 +49,12 @@ const DETACH: Opt = Opt {
            stop or its longest time ends it.",
     ..Opt::WHAT
 };
+const EXPECT: Opt = Opt {
+    name: "expect",
+    value: Some("WHEN"),
+    help: "When the task is expected, such as '30 2 * * *'; `hume watch` says more",
+    ..Opt::WHAT
+};
 const FLAG: Opt =
     Opt { name: "flag", value: Some("NAME"), help: "Set a mark on the run's time line", ..Opt::WHAT };
 const EXIT: Opt = Opt { name: "exit", value: Some("N"), help: "The exit code of the job", ..Opt::WHAT };
@@ -82,6 +88,7 @@ const PROGRAM: Program = Program {
         DETACH,
         TAGS,
         EXTRA,
+        EXPECT,
         FLAG,
         EXIT,
         APPEND_PSTREE,
@@ -221,7 +228,7 @@ fn not_run(words: &[OsString], said: &[OsString]) -> Option<String> {
 
 impl Args {
     fn of(mut given: Given) -> Args {
-        Args {
+        let mut args = Args {
             words: given.words(&WORDS),
             message: given.list(&MESSAGE),
             level: given.value(&LEVEL),
@@ -233,7 +240,14 @@ impl Args {
             run_id: given.value(&RUN_ID),
             strict: given.switch(&STRICT),
             ..Args::common(&mut given)
+        };
+        if let Some(when) = given.value(&EXPECT) {
+            // As `-x` has it: the agent and the master know this extra.
+            let mut extra = OsString::from("hume.expect=");
+            extra.push(when);
+            args.extra.insert(0, extra);
         }
+        args
     }
 
     /// What all programs of hume have in common.

@@ -54,7 +54,8 @@ pub(crate) const EXAMPLES: &str = r#"Examples:
 
 /// Last part of the short help.
 pub(crate) const AFTER_SHORT: &str = "\
-`hume exec` runs a command between two events, `hume pipe` reports lines; each has a help of its own.
+`hume exec` runs a command between two events, `hume pipe` reports lines, `hume watch` says when a
+task is expected; each has a help of its own.
 Exits with 0 so that scripts go on, unless --strict. `hume --help` has examples, exit codes and environment.";
 
 /// Last part of the long help.

@@ -3,6 +3,8 @@
 //! [`Watches`] is what a configuration says, [`Watch`] what it means after [`Declared::check`] refused what contradicts
 //! itself. A watch is for every host that its selector names; any run of a task that its patterns name will do.
 
+mod expect;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +20,8 @@ use crate::name::{HostName, Tag, TaskName, WatchName};
 use crate::policy::{Span, TaskPatterns};
 use crate::schedule::{self, Dst, Schedule, Timetable};
 use crate::time::Timestamp;
+
+pub use expect::{EXPECT_BYTES_MAX, EXPECT_KEY, Expectation, watch_name};
 
 /// A start may be so much later than its time, unless said otherwise.
 pub const START_GRACE: Duration = Duration::from_mins(5);

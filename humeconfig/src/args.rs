@@ -11,6 +11,7 @@ use crate::orders::{
     CA_EXAMPLES, CaArgs, JOIN_EXAMPLES, JoinArgs, TOKEN_EXAMPLES, TokenArgs,
 };
 use crate::set::args::SetArgs;
+use crate::watch::args::{WATCH_EXAMPLES, WatchArgs};
 use crate::wizard::WizardArgs;
 
 /// Order of the parts, as hume has it.
@@ -18,7 +19,8 @@ const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before
 
 const MORE: &str = "\
 Environment:
-  NO_COLOR switches colours off, HTTPS_PROXY is used by --from-url; nothing else is read from it, and no configuration of its own either.
+  NO_COLOR switches colours off, HTTPS_PROXY is used by --from-url; HUME_SOCKET and HUME_TOKEN by watch; nothing else is
+  read from it, and no configuration of its own either.
 
 Exit codes:
   0   made or so already, and said on standard output what and what to do next
@@ -31,7 +33,8 @@ Exit codes:
   74  reading or writing failed
   75  another humeconfig changes the same files, or somebody did meanwhile: try again; or the master says no
   77  not permitted
-  78  what is needed of the site is missing or wrong, or the daemon would refuse the configuration";
+  78  what is needed of the site is missing or wrong, or the daemon would refuse the configuration; `watch import --check`:
+      a crontab or a timer says something else by now";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,7 +89,8 @@ impl Args {
                 | Command::Join(_)
                 | Command::ApiToken(_)
                 | Command::ApiCert(_)
-                | Command::Ca(_),
+                | Command::Ca(_)
+                | Command::Watch(_),
             ) => false,
             None => self.set.file.quiet,
         }
@@ -134,6 +138,11 @@ pub enum Command {
     /// Show the CA of the master of this machine, let another one sign, and take the key of the root elsewhere.
     #[command(before_help = CA_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
     Ca(CaArgs),
+    /// Say to the agent of this host when a task is expected; `hume watch` is the same.
+    ///
+    /// The last word on a task counts. The agent checks it, and the master takes it where `watchdog.from_hosts` allows that.
+    #[command(before_help = WATCH_EXAMPLES, after_long_help = MORE, help_template = TEMPLATE)]
+    Watch(Box<WatchArgs>),
 }
 
 /// `humeconfig init`.

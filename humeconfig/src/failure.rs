@@ -131,6 +131,34 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The agent of this host cannot be asked.
+    #[error("could not ask the agent on {}: is it running, and is this its socket (--socket)?", socket.display())]
+    AgentUnreachable {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The agent says no.
+    #[error("the agent says: {detail}")]
+    AgentRefused {
+        /// Whose fault it is.
+        class: ErrorClass,
+        /// Why.
+        detail: String,
+    },
+    /// The words of `watch` contradict each other.
+    #[error("{0}")]
+    Expectation(String),
+    /// Crontabs and timers say something else than the watches.
+    #[error(
+        "{drifted} differ: `humeconfig watch import --create` goes by the crontabs and timers, `hume watch --never` ends a watch"
+    )]
+    Drifted {
+        /// So many.
+        drifted: usize,
+    },
     /// The master says no.
     #[error("the master says: {detail}")]
     Refused {
@@ -215,6 +243,7 @@ impl Failure {
             | Failure::KeyOnTerminal
             | Failure::NoCopy
             | Failure::NoToken
+            | Failure::Expectation(_)
             | Failure::Machine { .. } => exit::USAGE,
             Failure::SiteExists { .. }
             | Failure::AgentExists { .. }
@@ -225,15 +254,19 @@ impl Failure {
             Failure::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 exit::NO_PERMISSION
             }
-            Failure::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Failure::Unreachable { source, .. } | Failure::AgentUnreachable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 exit::NO_PERMISSION
             }
-            Failure::Unreachable { .. } | Failure::Unreached { .. } => exit::UNAVAILABLE,
+            Failure::Unreachable { .. } | Failure::AgentUnreachable { .. } | Failure::Unreached { .. } => {
+                exit::UNAVAILABLE
+            }
             Failure::NoAgent { .. } => exit::NO_INPUT,
             Failure::Token(_) => exit::DATA,
             Failure::NotTheMaster { .. } => exit::NO_PERMISSION,
             Failure::NotApproved => exit::TEMPORARY,
-            Failure::Refused { class, .. } => match class {
+            Failure::Refused { class, .. } | Failure::AgentRefused { class, .. } => match class {
                 ErrorClass::Invalid => exit::USAGE,
                 ErrorClass::Unauthenticated | ErrorClass::Denied => exit::NO_PERMISSION,
                 ErrorClass::NotFound => exit::NO_INPUT,
@@ -242,7 +275,8 @@ impl Failure {
                 ErrorClass::Internal => exit::SOFTWARE,
             },
             Failure::Read { .. } | Failure::Output(_) => exit::IO,
-            Failure::NoSite { .. }
+            Failure::Drifted { .. }
+            | Failure::NoSite { .. }
             | Failure::NoPort { .. }
             | Failure::Listen { .. }
             | Failure::Config(_)

@@ -1,5 +1,5 @@
 //! What an administrator of hume does: make a site (`init`), make an agent of it (`agent`), say who is told (`set`) who may speak
-//! (`agents`), who may ask (`api-token`, `api-cert`) and who signs (`ca`).
+//! (`agents`), who may ask (`api-token`, `api-cert`), who signs (`ca`) and when tasks are expected (`watch`).
 //!
 //! Everything is prepared in a folder beside its place and moved there at the end: a run that fails leaves nothing half
 //! made. Nothing that exists is replaced without `--force`, and what is replaced is kept under another name.
@@ -24,6 +24,7 @@ pub mod set;
 mod staging;
 pub mod systemd;
 mod token;
+pub mod watch;
 pub mod wizard;
 
 use std::io::Write;
@@ -51,6 +52,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(Command::ApiToken(tokens)) => api_access::run_token(tokens, out),
         Some(Command::ApiCert(certificates)) => api_access::run_cert(certificates, out),
         Some(Command::Set(set)) => set::run(set, out),
+        Some(Command::Watch(watch)) => watch::run(watch, out),
         Some(Command::Wizard(wizard)) => wizard::run(wizard, out),
         None => set::run(&args.set, out),
     }

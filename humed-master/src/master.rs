@@ -41,7 +41,7 @@ use crate::registry::{self, Issuer, Registry, RegistryThread, Strangers};
 use crate::relay::{self, Issuing, Relay};
 pub use crate::store::Taken;
 use crate::store::{Keeper, SqliteStore, StoreError, Writer};
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Declared, Watchdog};
 use crate::web::{self, Guard, WebState};
 
 /// After the stop the rooms get this long to finish.
@@ -333,8 +333,9 @@ impl Master {
         let door = Findings::new(handle.clone());
         let (silence, policies) = (config.watchdog.clone(), Arc::new(config.runs.clone()));
         let watchdog = Watchdog::new(handle.clone(), door, silence, policies, host_name());
-        let (watches, wanted) = watch::channel(watches);
-        rooms.spawn("watchdog", |stop| watchdog.run(wanted, stop));
+        let (watches, configured) = watch::channel(watches);
+        let declared = Declared::new(handle.clone(), configured, config.watchdog.from_hosts);
+        rooms.spawn("watchdog", |stop| declared.watch(watchdog, stop));
 
         let room = Room {
             log: Arc::new(StoreLog::new(handle.clone())),

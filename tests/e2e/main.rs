@@ -12,6 +12,7 @@ mod bad_input;
 mod certificates;
 mod chaos;
 mod correlation;
+mod declared;
 mod discard;
 mod disk;
 mod follow;

@@ -34,6 +34,8 @@ const LIMITS: &[Limit] = &[
     (LOCAL, "names", "hume-core/src/name.rs", "HOST_BYTES_MAX"),
     (LOCAL, "names", "hume-core/src/name.rs", "RUN_KEY_BYTES_MAX"),
     (LOCAL, "names", "hume-core/src/name.rs", "FLAG_BYTES_MAX"),
+    (LOCAL, "what a script says", "hume-core/src/watch/expect.rs", "EXPECT_BYTES_MAX"),
+    (LOCAL, "file that `humeconfig watch import`", "humeconfig/src/watch/found.rs", "FILE_BYTES_MAX"),
     (LOCAL, "`hume` waits", "hume-client/src/settings.rs", "RECV_TIMEOUT_MS"),
     (LOCAL, "`hume` waits", "hume-client/src/settings.rs", "RECV_TIMEOUT_MS_MAX"),
     (LOCAL, "connections at the agent's socket", "humed-agent/src/intake/mod.rs", "CONNECTIONS_MAX"),

@@ -213,7 +213,6 @@ fn wrong_use_is_64_in_one_line_and_nothing_is_stored() {
         &["template", "get", "x"],
         &["sign"],
         &["verify"],
-        &["watch"],
         &["maint"],
         &["doctor"],
     ] {

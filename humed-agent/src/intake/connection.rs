@@ -184,6 +184,10 @@ fn take(line: Line<'_>, peer: &Peer, desk: &Desk) -> Result<Submission, Box<Answ
                 desk.metrics.refuse("denied");
                 return refused(ErrorClass::Denied, why, Some("host"));
             }
+            if let Err(error) = desk.check_expectation(&parsed.draft) {
+                desk.metrics.refuse("invalid");
+                return refused(ErrorClass::Invalid, error.to_string(), Some(error.field));
+            }
             if let Err(no_room) = desk.has_room(&reporter.process, bytes.len()) {
                 let (class, reason) = no_room.class();
                 desk.metrics.refuse(reason);

@@ -349,6 +349,7 @@ impl DropFolder {
         // The folder gives its files a group of its own.
         self.desk.allows(&draft.task, &reporter.process, None).map_err(Fate::Reject)?;
         self.desk.may_report_for(draft.host.as_ref()).map_err(Fate::Reject)?;
+        self.desk.check_expectation(&draft).map_err(|error| Fate::Reject(error.to_string()))?;
         self.desk.has_room(&reporter.process, bytes.len()).map_err(|no_room| match no_room {
             NoRoom::Reserved => Fate::Skip(no_room.to_string()),
             NoRoom::Over(_) => {

@@ -24,7 +24,8 @@ use std::time::Duration;
 use allowance::{Allowances, Over};
 use hume_core::event::{BootClock, Process};
 use hume_core::name::BootId;
-use hume_core::{Draft, ErrorClass, HostName, TaskName};
+use hume_core::watch::Expectation;
+use hume_core::{BoundError, Draft, ErrorClass, HostName, TaskName};
 use hume_proto::intake::AnswerLine;
 use hume_runtime::clock;
 use hume_runtime::socket::{self, SocketError};
@@ -143,6 +144,13 @@ impl Desk {
     /// Whether events of this host are taken, if one is named; if not, the words to say so.
     fn may_report_for(&self, host: Option<&HostName>) -> Result<(), String> {
         host.map_or(Ok(()), |host| self.hosts.check(host))
+    }
+
+    /// Whether that can be what the draft says of when its task is expected, if it does.
+    fn check_expectation(&self, draft: &Draft) -> Result<(), BoundError> {
+        let Some(text) = Expectation::text(&draft.extra) else { return Ok(()) };
+        let host = draft.host.as_ref().unwrap_or(&self.host);
+        Expectation::parse(text)?.watch(&draft.task, host, jiff::tz::db()).map(drop)
     }
 
     /// Whether there is room for so many bytes of the user, who has used it then. Root and the agent's own user are not bounded.

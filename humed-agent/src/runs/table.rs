@@ -14,6 +14,7 @@ use hume_core::event::{
 use hume_core::name::BootId;
 use hume_core::policy::{Overlap, Policies};
 use hume_core::process::{Chain, ProcessRef};
+use hume_core::watch::Expectation;
 use hume_core::{ErrorClass, EventId, HostName, Level, RunId, TaskName, Timestamp};
 
 use super::NotTaken;
@@ -231,6 +232,14 @@ impl RunTable {
             Some(key) => Some(key.key.clone()),
             None => None,
         };
+        if Expectation::is_all_of(&draft) {
+            // Nothing ran: it is about the task, and in none of its runs.
+            let mut event = event_of(draft, reporter.process, received.time, host, None, flags);
+            event.kind = EventKind::System;
+            let text = Expectation::text(&event.extra).unwrap_or_default();
+            event.message = format!("this task is expected: {text}");
+            return Stamped { events: vec![event], run: None, refused: None };
+        }
         if draft.task.is_none() {
             let event = event_of(draft, reporter.process, received.time, host, None, flags);
             return Stamped { events: vec![event], run: None, refused: None };

@@ -3,6 +3,7 @@
 //! The pure rules are the oracle: `EventFilter::matches`, `RunFilter::pick`, and the fold of `RunState`. A backend under
 //! test refuses a second event at one position where it can, so a double could not hide.
 
+mod expecting;
 mod folding;
 mod forgetting;
 mod hosts;
@@ -26,7 +27,9 @@ use hume_proto::event::EventBytes;
 use hume_proto::relay::GapReason;
 use proptest::prelude::*;
 
-use super::traits::{EventReader, EventWriter, Inventory, Retention, RunReader, Sessions, Watching};
+use super::traits::{
+    EventReader, EventWriter, Expectations, Inventory, Retention, RunReader, Sessions, Watching,
+};
 use super::types::{
     Admission, CommitOutcome, Content, Cursor, Departure, Entrance, Entry, EpochClaim, QueueStatus,
     RunEvents, RunRecord, SessionNo, Sighting,
@@ -35,7 +38,15 @@ use super::types::{
 /// A backend under test. Dropping it stops it.
 pub(super) trait Backend: Sized {
     /// Its handle.
-    type Store: EventWriter + Sessions + EventReader + RunReader + Inventory + Retention + Watching + Clone;
+    type Store: EventWriter
+        + Sessions
+        + EventReader
+        + RunReader
+        + Inventory
+        + Retention
+        + Expectations
+        + Watching
+        + Clone;
 
     /// An empty one.
     fn start() -> Self;
@@ -210,6 +221,7 @@ fn fold(events: &[StoredEvent]) -> Vec<RunState> {
     runs
 }
 
+pub(super) use expecting::the_last_word_on_what_is_expected_counts;
 pub(super) use folding::{
     the_state_of_a_task_is_that_of_the_run_that_started_last, what_is_sent_again_changes_no_run,
 };

@@ -24,12 +24,13 @@ pub use sqlite::{
     BackupError, CopyReport, Restored, SqliteStore, StoreConfig, Taken, Writer, backup, restore, set_aside,
 };
 pub use traits::{
-    BoxFuture, EventReader, EventWriter, Inventory, Reader, Retention, RunReader, Sessions, Watching,
+    BoxFuture, EventReader, EventWriter, Expectations, Inventory, Reader, Retention, RunReader, Sessions,
+    Watching,
 };
 pub use types::{
     Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EpochClaim,
-    EventPage, EventStretch, Gap, HostRecord, HostWord, QueueStatus, Roll, RunEvents, RunPage, RunRecord,
-    SessionNo, Sighting, StoreSize, TaskRecord,
+    EventPage, EventStretch, Expected, Gap, HostRecord, HostWord, QueueStatus, Roll, RunEvents, RunPage,
+    RunRecord, SessionNo, Sighting, StoreSize, TaskRecord,
 };
 
 pub use watches::{

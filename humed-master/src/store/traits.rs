@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use super::error::StoreError;
 use super::retention::{Bounds, Forgotten, Round};
 use super::types::{
-    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
-    Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
+    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, Expected,
+    HostRecord, Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
 };
 
 use super::watches::{
@@ -151,6 +151,15 @@ pub trait Watching: Send + Sync {
 
     /// Changes with every session that begins or ends, and with every watermark.
     fn heard(&self) -> watch::Receiver<u64>;
+}
+
+/// For the one who knows all watches.
+pub trait Expectations: Send + Sync {
+    /// What hosts say of when they expect their tasks: the last word on each.
+    fn expectations(&self) -> BoxFuture<'_, Result<Vec<Expected>, StoreError>>;
+
+    /// Changes with every word that is news, after its commit.
+    fn expected(&self) -> watch::Receiver<u64>;
 }
 
 /// For rooms that show what there is.

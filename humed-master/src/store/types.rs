@@ -231,6 +231,19 @@ pub struct Gap {
     pub reason: String,
 }
 
+/// When a host expects one of its tasks, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Whose word.
+    pub host: HostName,
+    /// Of which task.
+    pub task: TaskName,
+    /// As it was said: see [`Expectation`](hume_core::watch::Expectation).
+    pub text: String,
+    /// When.
+    pub said_at: Timestamp,
+}
+
 /// A run and what is known around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRecord {

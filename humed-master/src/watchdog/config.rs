@@ -19,11 +19,17 @@ pub struct WatchdogConfig {
     /// After its own start the master waits so long for its agents before it concludes anything from silence.
     #[serde(deserialize_with = "length")]
     pub reconnect_grace: Duration,
+    /// Hosts say themselves when their tasks are expected.
+    pub from_hosts: bool,
 }
 
 impl Default for WatchdogConfig {
     fn default() -> WatchdogConfig {
-        WatchdogConfig { agent_down_after: AGENT_DOWN_AFTER, reconnect_grace: RECONNECT_GRACE }
+        WatchdogConfig {
+            agent_down_after: AGENT_DOWN_AFTER,
+            reconnect_grace: RECONNECT_GRACE,
+            from_hosts: true,
+        }
     }
 }
 

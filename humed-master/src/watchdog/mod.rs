@@ -7,6 +7,7 @@
 
 mod begin;
 mod config;
+mod declared;
 mod hand;
 mod reach;
 mod roster;
@@ -29,6 +30,7 @@ use hume_runtime::{clock, random};
 use tokio::sync::watch;
 
 pub use self::config::WatchdogConfig;
+pub use self::declared::Declared;
 use self::reach::{Incident, Reach};
 use self::roster::Roster;
 use self::sessions::{Sessions, skew_us};

@@ -34,6 +34,10 @@ macro_rules! contract {
             contract::what_was_committed_survives_a_kill::<$backend>();
         }
         #[test]
+        fn the_last_word_on_what_is_expected_counts() {
+            contract::the_last_word_on_what_is_expected_counts::<$backend>();
+        }
+        #[test]
         fn what_an_agent_says_of_its_host_is_kept() {
             contract::what_an_agent_says_of_its_host_is_kept::<$backend>();
         }

@@ -53,6 +53,8 @@ pub(super) struct Cache {
     pub(super) runs: HashMap<(i64, RunId), HotRun>,
     /// Those whose row is missing or behind.
     pub(super) changed: Vec<(i64, RunId)>,
+    /// Somebody said something new of what is expected since that was last told.
+    pub(super) has_news: bool,
     next_run_no: Option<i64>,
     next_event_id: Option<i64>,
 }

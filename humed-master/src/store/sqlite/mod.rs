@@ -10,6 +10,7 @@ mod disk;
 mod doomed;
 mod epochs;
 mod events;
+mod expectations;
 mod forget;
 mod inventory;
 mod pen;
@@ -44,11 +45,11 @@ use super::error::StoreError;
 use super::presence::Presence;
 use super::retention::{Bounds, Forgotten, Round};
 use super::traits::{
-    BoxFuture, EventReader, EventWriter, Inventory, Retention, RunReader, Sessions, Watching,
+    BoxFuture, EventReader, EventWriter, Expectations, Inventory, Retention, RunReader, Sessions, Watching,
 };
 use super::types::{
-    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, HostRecord,
-    Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
+    Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, Expected,
+    HostRecord, Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
 };
 use super::watches::{
     CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen, WatchNo,
@@ -58,11 +59,12 @@ use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_hosts.sql"),
     include_str!("../../../migrations/sqlite/0003_watches.sql"),
     include_str!("../../../migrations/sqlite/0004_reach.sql"),
+    include_str!("../../../migrations/sqlite/0005_expectations.sql"),
 ];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
@@ -104,6 +106,7 @@ pub struct SqliteStore {
     presence: Arc<Presence>,
     last_look: Option<Timestamp>,
     end: watch::Receiver<EventCursor>,
+    expected: watch::Receiver<u64>,
 }
 
 impl SqliteStore {
@@ -126,8 +129,9 @@ impl SqliteStore {
         let readers = Arc::new(Readers::open(path, &options(READER_CACHE_KIB))?);
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let writer = Writer::new(connection, path.to_owned(), queue, metrics)?;
-        let (presence, end) = (Arc::default(), writer.end());
-        Ok((SqliteStore { id, path: path.into(), jobs, readers, presence, last_look, end }, writer))
+        let (presence, end, expected) = (Arc::default(), writer.end(), writer.expected());
+        let path = path.into();
+        Ok((SqliteStore { id, path, jobs, readers, presence, last_look, end, expected }, writer))
     }
 
     /// Lets the writer finish what was handed in, and end. Whoever comes later is told that the store is closed.
@@ -225,6 +229,16 @@ impl Retention for SqliteStore {
             }
             self.ask(|answer| Job::Forget { doomed: Box::new(doomed), looked_at, answer }).await?
         })
+    }
+}
+
+impl Expectations for SqliteStore {
+    fn expectations(&self) -> BoxFuture<'_, Result<Vec<Expected>, StoreError>> {
+        Box::pin(self.readers.ask(expectations::all))
+    }
+
+    fn expected(&self) -> watch::Receiver<u64> {
+        self.expected.clone()
     }
 }
 

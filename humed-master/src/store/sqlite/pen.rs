@@ -7,12 +7,14 @@ use std::collections::HashMap;
 
 use hume_core::event::Position;
 use hume_core::run::RunState;
+use hume_core::watch::Expectation;
 use hume_core::{EventId, StoredEvent, Timestamp};
 use hume_proto::event::EventBytes;
 use rusqlite::{Connection, params};
 
 use super::admit::sql_seq;
 use super::cache::{Cache, HotRun, RunRow};
+use super::expectations;
 use super::runs::unpack;
 use crate::store::block::{Bounds, Draft, Mark, ZONE_BITS};
 use crate::store::error::StoreError;
@@ -86,6 +88,9 @@ impl Pen<'_> {
         let tag_nos = event.tags.iter().map(|tag| self.cache.tag_no(self.connection, tag));
         let tag_nos = tag_nos.collect::<rusqlite::Result<Vec<_>>>().map_err(write_failed)?;
         *self.per_host.entry(host_no).or_default() += 1;
+        if let Some(text) = Expectation::text(&event.extra) {
+            self.cache.has_news |= expectations::note(self.connection, event, text).map_err(write_failed)?;
+        }
         let run_no = self.fold(stored, task_no, host_no)?;
         let mark = Mark::of(event, task_no, host_no, run_no);
         match &mut self.draft {

@@ -177,6 +177,8 @@ pub struct Writer {
     pub(super) metrics: Metrics,
     /// The end of the log, for those who wait for the next event.
     end: watch::Sender<EventCursor>,
+    /// What is expected, for those who wait for news of that.
+    expected: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -201,12 +203,18 @@ impl Writer {
             truncate_again: None,
             metrics,
             end: watch::Sender::new(end),
+            expected: watch::Sender::new(0),
         })
     }
 
     /// The end of the log, as it grows.
     pub(super) fn end(&self) -> watch::Receiver<EventCursor> {
         self.end.subscribe()
+    }
+
+    /// Changes with every word that is news on what is expected.
+    pub(super) fn expected(&self) -> watch::Receiver<u64> {
+        self.expected.subscribe()
     }
 
     fn publish_end(&self) {
@@ -328,6 +336,9 @@ impl Writer {
         }
         for done in done {
             done.tell(&committed, metrics);
+        }
+        if std::mem::take(&mut self.cache.has_news) && committed.is_ok() {
+            self.expected.send_modify(|news| *news += 1);
         }
         self.publish_end();
         if let Err(error) = &committed {
