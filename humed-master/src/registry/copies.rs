@@ -10,7 +10,7 @@ use super::types::Actor;
 use super::{audit, schema};
 
 /// What the audit log calls it; the lines after it are of the registry that was put back.
-const RESTORE: &str = "restore";
+pub(super) const RESTORE: &str = "restore";
 
 /// Copies the registry, which may be in use, to a new file: one moment of it.
 /// # Errors

@@ -4,6 +4,7 @@
 //! transaction. Deciding is pure (`decide.rs`); the tables are acted on in `agents.rs`, `tokens.rs` and `audit.rs`. What is asked
 //! for every session and every commit, whether an agent may speak, is answered from memory (`view.rs`).
 
+mod adoption;
 mod agents;
 mod audit;
 mod certificates;

@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::desk::Work;
 use super::issuer::Issuer;
 use super::types::{Actor, AgentEntry, AgentState};
-use super::{agents, certificates, decide};
+use super::{adoption, agents, certificates, decide};
 
 /// Two certificates of one agent are this part of their life apart at least.
 const GAP_PART: u32 = 20;
@@ -111,9 +111,13 @@ pub(super) fn renew(
     let Some(entry) = agents::one(work.connection(), agent)? else {
         return Ok(Ok(denied("the agent is not known here: let its host join with a token")));
     };
+    let shown = match generation(work, agent, serial)? {
+        Some(shown) => Some(shown),
+        None => adoption::adopt(work, &entry, serial, issuer.life(), actor, now)?,
+    };
     let known = Known {
         state: entry.state,
-        shown: generation(work, agent, serial)?,
+        shown,
         confirmed: confirmed(work, agent)?,
         since_last: since_last(work, agent, now)?,
         life: issuer.life(),
@@ -204,8 +208,8 @@ pub(super) fn confirmed(work: &Work<'_>, agent: AgentId) -> rusqlite::Result<i64
 pub(super) fn since_last(work: &Work<'_>, agent: AgentId, now: Timestamp) -> rusqlite::Result<Duration> {
     let last: Option<i64> = work
         .connection()
-        .prepare_cached("SELECT max(issued_us) FROM certificate WHERE agent = ?1")?
-        .query_row([agent.as_bytes()], |row| row.get(0))?;
+        .prepare_cached("SELECT max(issued_us) FROM certificate WHERE agent = ?1 AND spki <> ?2")?
+        .query_row(params![agent.as_bytes(), adoption::UNSEEN], |row| row.get(0))?;
     let since_us = last.map_or(i64::MAX, |last| now.as_micros().saturating_sub(last));
     // A clock that was set back makes nobody wait.
     Ok(u64::try_from(since_us).map_or(Duration::MAX, Duration::from_micros))

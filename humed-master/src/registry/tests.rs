@@ -88,6 +88,83 @@ async fn certificates_follow_each_other_and_an_older_one_locks_its_agent_in_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_was_put_back_takes_one_newer_certificate_of_each_agent_for_known() {
+    use hume_core::ErrorClass;
+    use hume_runtime::pki::CaFolder;
+    use hume_runtime::renewal::NewKey;
+
+    let (dir, now) = (tempfile::tempdir().unwrap(), hume_runtime::clock::now());
+    let ca = CaFolder::create(&dir.path().join("ca"), "hume", now).unwrap();
+    let ca = tokio::sync::watch::channel(std::sync::Arc::new(ca)).1;
+    let issuer = Issuer::new(ca, Duration::from_hours(1));
+    let key = || PublicKey::of_spki(&NewKey::make().unwrap().public_key()).unwrap();
+    let after = |minutes: i64| now.plus_micros(minutes * 60_000_000);
+    let asks = async |registry: &Registry, serial: &[u8], minutes: i64| {
+        let asked = registry.renew((A, serial.to_vec()), key(), issuer.clone(), root(), after(minutes)).await;
+        match asked.unwrap() {
+            Renewal::Issued { chain } => {
+                let certificate = hume_runtime::tls::first_of_pem(&chain).unwrap();
+                Ok(hume_runtime::tls::agent_of(&certificate).unwrap().serial)
+            }
+            Renewal::Refused { class, .. } => Err(class),
+        }
+    };
+    let (signed, _) = issuer.sign_agent(A, "web1", &key(), now).unwrap();
+    let first = signed.serial.to_vec();
+    let (copy, restored) = (dir.path().join("copy.db"), tempfile::tempdir().unwrap());
+    let mut unknown = Vec::new();
+    with_registry(dir.path(), async |registry| {
+        let insert = move |desk: &mut Desk| {
+            desk.write(|work| {
+                agents::set_state(work, A, &host("web1"), AgentState::Active, now)?;
+                certificates::insert(work.connection(), A, "spki", "issuer", &signed, now)
+            })
+        };
+        registry.ask(insert).await.unwrap();
+        registry.confirm(A, first.clone()).await.unwrap();
+        super::copy(&dir.path().join(FILE), &copy).unwrap();
+        let mut serial = first.clone();
+        for minutes in [10, 20] {
+            serial = asks(&registry, &serial, minutes).await.unwrap();
+            registry.confirm(A, serial.clone()).await.unwrap();
+            unknown.push(serial.clone());
+        }
+    })
+    .await;
+    renew(&copy, &root(), after(30)).unwrap();
+    std::fs::rename(&copy, restored.path().join(FILE)).unwrap();
+    with_registry(restored.path(), async |registry| {
+        let next = asks(&registry, &unknown[1], 31).await.unwrap();
+        assert_eq!(
+            asks(&registry, &unknown[0], 40).await,
+            Err(ErrorClass::Denied),
+            "one of the two is a copy"
+        );
+        // The answer was lost.
+        let next_again = asks(&registry, &unknown[1], 41).await.unwrap();
+        assert_ne!(next, next_again);
+        registry.confirm(A, next_again.clone()).await.unwrap();
+        assert!(asks(&registry, &next_again, 50).await.is_ok());
+        let actions: Vec<String> = registry
+            .audit_lines(AuditFilter::default(), 10)
+            .await
+            .unwrap()
+            .into_iter()
+            .rev()
+            .map(|line| line.action)
+            .collect();
+        assert_eq!(actions, ["restore", "adopt", "renew", "renew", "renew", "renew"]);
+        assert_eq!(asks(&registry, &unknown[1], 60).await, Err(ErrorClass::Denied));
+        assert_eq!(
+            registry.view().check(A),
+            Err(Denial::Suspended),
+            "what was taken for known grows old as others do"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_ended_is_followed_by_one_however_often_it_is_asked_for_and_a_copy_locks() {
     use hume_core::ErrorClass;
     use hume_runtime::pki::CaFolder;
