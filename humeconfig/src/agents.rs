@@ -4,13 +4,16 @@ use std::io::Write;
 
 use hume_core::Timestamp;
 use hume_core::host_patterns::HostPattern;
-use hume_proto::admin::{AdminAgent, AdminAgents, AllowHost};
+use hume_proto::admin::{AdminAgent, AdminAgents, AdminCertificates, AdminIssued, AllowHost};
 use serde::Serialize;
 
 use crate::admin::Master;
 use crate::failure::Failure;
 use crate::orders::{AgentsArgs, AgentsOrder};
 use crate::report::{Report, minute};
+
+/// Digits of a fingerprint in a table.
+const FINGERPRINT_CHARS: usize = 16;
 
 /// An order without particulars.
 #[derive(Serialize)]
@@ -42,6 +45,15 @@ pub fn run(args: &AgentsArgs, out: &mut dyn Write) -> Result<(), Failure> {
             }
             for agent in meant {
                 show(agent, &mut report);
+                let path = format!("/agents/{}/certificates", agent.agent);
+                let issued: AdminCertificates = master.get(&path)?;
+                if !issued.certificates.is_empty() {
+                    report.line("  issued, the newest first:");
+                    report.table(
+                        &["  NO", "ISSUED", "ENDS", "CONFIRMED", "SERIAL", "FINGERPRINT", "ISSUER"],
+                        inventory(&issued),
+                    );
+                }
             }
         }
         AgentsOrder::Approve { name } => change(&master, name, "approve", &mut report)?,
@@ -117,6 +129,23 @@ fn show(agent: &AdminAgent, report: &mut Report) {
         let since = agent.queued_since.map(|since| format!(" since {}", minute(since))).unwrap_or_default();
         report.line(format!("  queue        {queued} events{since}"));
     }
+}
+
+/// Fingerprints are cut as git does it: enough to compare with `ca show` by eye.
+fn inventory(issued: &AdminCertificates) -> Vec<Vec<String>> {
+    let short = |text: &str| text.chars().take(FINGERPRINT_CHARS).collect::<String>();
+    let row = |certificate: &AdminIssued| {
+        vec![
+            format!("  {}", certificate.generation),
+            minute(certificate.issued_at),
+            minute(certificate.ends_at),
+            if certificate.confirmed { "yes" } else { "no" }.to_owned(),
+            certificate.serial.clone(),
+            certificate.fingerprint.as_deref().map_or_else(|| "unseen".to_owned(), short),
+            short(&certificate.issuer),
+        ]
+    };
+    issued.certificates.iter().map(row).collect()
 }
 
 /// A name as a part of a path.

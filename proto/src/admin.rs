@@ -1,6 +1,6 @@
 //! What an administrator asks of the master over its local socket, `/admin/v1`: JSON over HTTP, never over the network.
 //!
-//! `GET /agents` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host;
+//! `GET /agents`, `GET /agents/NAME/certificates` and `POST /agents/NAME/approve|suspend|revoke|allow-host`, where NAME is an id, the beginning of one, or a host;
 //! `GET` and `POST /tokens`, `POST /tokens/ID/revoke`; `GET` and `POST /api-tokens`, `POST /api-certs`,
 //! `POST /api-tokens/NAME/revoke` for both; `GET /ca`, `POST /ca/rotate`, `POST /ca/root-key`, `POST /ca/root-key/remove`. Failures
 //! are those of `/api/v1` ([`crate::rest::Problem`]).
@@ -253,4 +253,30 @@ pub struct AdminApiCert {
     pub root: String,
     /// Where questions are asked.
     pub url: String,
+}
+
+/// A certificate that was issued to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminIssued {
+    /// Its serial number, in hexadecimal digits.
+    pub serial: String,
+    /// SHA-256 of it, in hexadecimal digits; null if the registry was put back and has never seen it.
+    pub fingerprint: Option<String>,
+    /// Its place among those of its agent; grows by one.
+    pub generation: u64,
+    /// Fingerprint of the CA that signed it.
+    pub issuer: String,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// Whether the agent has it, or a newer one, for sure.
+    pub confirmed: bool,
+}
+
+/// Certificates of an agent, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminCertificates {
+    /// The newest first.
+    pub certificates: Vec<AdminIssued>,
 }

@@ -120,6 +120,20 @@ fn the_ca_rotates_with_one_agent_off_line_which_comes_back_and_delivers_everythi
         assert_eq!(agent.metrics()["hume_agent_uplink_sessions_total"], 1, "its session never broke");
     }
     assert_eq!(master.count(&["-t", "ROTATION"]), 9);
+    // The inventory tells which CA issued what, and what the agent has for sure.
+    let shown = site.order(&["agents", "show", "web2"]).ok().stdout.clone();
+    let rows: Vec<Vec<&str>> = shown
+        .lines()
+        .skip_while(|line| !line.contains("ISSUER"))
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let told: Vec<_> = rows.iter().map(|row| (row[0], row[row.len() - 4], row[row.len() - 1])).collect();
+    assert_eq!(
+        told,
+        [("2", "yes", &issuing(&after)[..16]), ("1", "yes", &issuing(&before)[..16])],
+        "{shown}"
+    );
     assert_eq!(audited(&site), ["ca rotate: begun", "ca rotate: done"]);
 }
 

@@ -8,12 +8,12 @@ use axum::{Extension, Json};
 use hume_core::host_patterns::{HostPattern, NoHost};
 use hume_core::scope::Scope;
 use hume_core::{AgentId, ErrorClass, HostName};
-use hume_proto::admin::{AdminAgent, AdminAgents, AllowHost};
+use hume_proto::admin::{AdminAgent, AdminAgents, AdminCertificates, AdminIssued, AllowHost};
 use hume_runtime::clock;
 
 use super::Admin;
 use super::problem::Trouble;
-use crate::registry::{Actor, AgentEntry, AgentState, HostWish, Wish};
+use crate::registry::{Actor, AgentEntry, AgentState, HostWish, IssuedCertificate, Wish};
 use crate::store::{AgentRecord, Roll};
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<AdminAgents>, Trouble> {
@@ -63,6 +63,30 @@ pub(super) async fn allow_host(
     let mut agent = meant.clone();
     enter(&mut agent, &entry);
     Ok(Json(agent))
+}
+
+pub(super) async fn certificates(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Json<AdminCertificates>, Trouble> {
+    let agents = known(&admin).await?.agents;
+    let meant = find(&agents, &name)?;
+    let certificates = admin.registry.certificates(meant.agent).await?;
+    Ok(Json(AdminCertificates { certificates: certificates.into_iter().map(issued).collect() }))
+}
+
+fn issued(certificate: IssuedCertificate) -> AdminIssued {
+    let IssuedCertificate { serial, fingerprint, generation, issuer, issued_at, not_after, is_confirmed } =
+        certificate;
+    AdminIssued {
+        serial,
+        fingerprint,
+        generation,
+        issuer,
+        issued_at,
+        ends_at: not_after,
+        confirmed: is_confirmed,
+    }
 }
 
 /// All agents that the registry or the store knows.

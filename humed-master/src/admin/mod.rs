@@ -83,6 +83,7 @@ pub fn router(admin: Admin, stream: &UnixStream) -> Router {
     let orders = Router::new()
         .route("/agents", get(agents::list))
         .route("/agents/{name}/allow-host", post(agents::allow_host))
+        .route("/agents/{name}/certificates", get(agents::certificates))
         .route("/agents/{name}/{order}", post(agents::order))
         .route("/tokens", get(tokens::list).post(tokens::make))
         .route("/tokens/{id}/revoke", post(tokens::revoke))

@@ -2,7 +2,13 @@
 
 use hume_core::{AgentId, Timestamp};
 use hume_runtime::pki::Signed;
+use hume_runtime::tls;
 use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::types::IssuedCertificate;
+
+/// Certificates of one agent that are told at once, the newest ones.
+const CERTIFICATES_TOLD_MAX: u32 = 50;
 
 /// A certificate as it was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,4 +64,28 @@ pub(super) fn of_key(connection: &Connection, agent: AgentId, spki: &str) -> rus
             })
         })
         .optional()
+}
+
+/// All certificates of an agent, the newest first.
+pub(super) fn of_agent(connection: &Connection, agent: AgentId) -> rusqlite::Result<Vec<IssuedCertificate>> {
+    connection
+        .prepare_cached(
+            "SELECT serial, generation, issuer, issued_us, not_after_us, pem, generation <= confirmed \
+             FROM certificate JOIN agent ON agent.id = certificate.agent WHERE agent = ?1 \
+             ORDER BY generation DESC LIMIT ?2",
+        )?
+        .query_map(params![agent.as_bytes(), CERTIFICATES_TOLD_MAX], |row| {
+            let (serial, pem): (Vec<u8>, String) = (row.get(0)?, row.get(5)?);
+            Ok(IssuedCertificate {
+                serial: tls::hex(&serial),
+                // Of one that was taken for known after a restore nobody has the text.
+                fingerprint: tls::first_of_pem(&pem).ok().map(|certificate| tls::fingerprint(&certificate)),
+                generation: row.get::<_, i64>(1)?.unsigned_abs(),
+                issuer: row.get(2)?,
+                issued_at: Timestamp::from_micros(row.get(3)?),
+                not_after: Timestamp::from_micros(row.get(4)?),
+                is_confirmed: row.get(6)?,
+            })
+        })?
+        .collect()
 }

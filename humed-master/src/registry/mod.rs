@@ -41,7 +41,9 @@ pub use self::issuer::Issuer;
 pub use self::join::{JoinError, JoinRefusal, JoinWish, Joined, Proven, Sign};
 pub use self::passes::{MadePass, NewPass, PASSES_MAX, Pass, PassKind, Passes, Proof};
 pub use self::renewal::Renewal;
-pub use self::types::{Actor, AgentEntry, AgentState, AuditLine, NewToken, RegistryError, TokenEntry};
+pub use self::types::{
+    Actor, AgentEntry, AgentState, AuditLine, IssuedCertificate, NewToken, RegistryError, TokenEntry,
+};
 pub use self::view::{Denial, Strangers, View};
 
 /// The file beside the store.
@@ -140,6 +142,13 @@ impl Registry {
     /// [`RegistryError`].
     pub async fn agents(&self) -> Result<Vec<AgentEntry>, RegistryError> {
         self.ask(|desk| desk.read(agents::all)).await
+    }
+
+    /// The newest certificates that were issued to an agent, the newest first.
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn certificates(&self, agent: AgentId) -> Result<Vec<IssuedCertificate>, RegistryError> {
+        self.ask(move |desk| desk.read(|connection| certificates::of_agent(connection, agent))).await
     }
 
     /// Changes the state of an agent, which is entered as one of this host if it is not known yet. The new entry.

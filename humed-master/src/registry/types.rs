@@ -53,6 +53,25 @@ pub struct AgentEntry {
     pub changed_at: Timestamp,
 }
 
+/// A certificate of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// Its serial number, in hex.
+    pub serial: String,
+    /// SHA-256 of it, in hex; none if the registry has never seen it.
+    pub fingerprint: Option<String>,
+    /// Its place among those of its agent; grows by one.
+    pub generation: u64,
+    /// SHA-256 of the certificate of the CA that signed it, in hex.
+    pub issuer: String,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+    /// The agent has it, or a newer one, for sure.
+    pub is_confirmed: bool,
+}
+
 /// A token with which hosts may join, as it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewToken {
