@@ -43,7 +43,9 @@ fn places(config: &Config, listen: SocketAddr) -> Vec<String> {
     let hosts: Vec<String> = if is_best {
         vec![ip.to_string()]
     } else {
-        names(config).into_iter().filter(|name| name != "localhost").collect()
+        let names: Vec<String> = names(config).into_iter().filter(|name| name != "localhost").collect();
+        // Without any other it is the name of this machine, or what the administrator wanted.
+        if names.is_empty() { vec!["localhost".to_owned()] } else { names }
     };
     let address = |host: &String| match host.parse::<IpAddr>() {
         Ok(ip) => SocketAddr::new(ip, port).to_string(),
@@ -82,4 +84,28 @@ pub(super) fn publish_root(config: &Config, ca: &CaFolder) -> Result<PathBuf, Ca
         files::write(&path, ca.root_pem().as_bytes(), 0o644)?;
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_where_the_master_is_whatever_it_is_called() {
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 4865));
+        let called = |names: &[&str]| {
+            let mut config = Config::default();
+            config.ca.names = names.iter().map(|name| (*name).to_owned()).collect();
+            config
+        };
+        assert_eq!(
+            places(&called(&["hume.example.net", "localhost"]), everywhere),
+            ["hume.example.net:4865"]
+        );
+        assert_eq!(places(&called(&["localhost"]), everywhere), ["localhost:4865"]);
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 4865));
+        assert_eq!(places(&called(&["hume.example.net"]), loopback), ["127.0.0.1:4865"]);
+        let one = SocketAddr::from(([192, 0, 2, 1], 4865));
+        assert_eq!(places(&called(&[]), one), ["192.0.2.1:4865"]);
+    }
 }
