@@ -2,8 +2,8 @@
 
 use hume_core::status::Severity;
 use hume_proto::rest::{
-    AgentList, AuditList, Count, EventList, HostList, LIST_ITEMS_MAX, RunJson, RunList, Source, StatusReport,
-    TaskList,
+    AgentList, AuditList, Count, EventList, HostList, LIST_ITEMS_MAX, RunJson, RunList, SlotList, Source,
+    StatusReport, TaskList, WatchList,
 };
 use serde::Serialize;
 
@@ -39,6 +39,10 @@ pub enum Answer {
     Status(StatusReport),
     /// Who changed what, newest first.
     Audit(AuditList),
+    /// Watches by name.
+    Watches(WatchList),
+    /// Expected runs, newest first.
+    Slots(SlotList),
 }
 
 /// What `--latest --format json` prints.
@@ -74,6 +78,8 @@ impl Answer {
             Answer::Hosts(list) => list.hosts.is_empty(),
             Answer::Agents(list) => list.agents.is_empty(),
             Answer::Audit(list) => list.lines.is_empty(),
+            Answer::Watches(list) => list.watches.is_empty(),
+            Answer::Slots(list) => list.slots.is_empty(),
             Answer::Count(_) | Answer::Status(_) => false,
         }
     }
@@ -91,6 +97,7 @@ impl Answer {
             Answer::Tasks(list) => cut("tasks", list.truncated),
             Answer::Hosts(list) => cut("hosts", list.truncated),
             Answer::Agents(list) => cut("agents", list.truncated),
+            Answer::Watches(list) => cut("watches", list.truncated),
             Answer::Status(report) => cut("agents", report.truncated),
             Answer::Timeline(list) => list.runs.iter().filter_map(|line| more_events(&line.shown)).collect(),
             Answer::Diff(list) => {
@@ -100,7 +107,9 @@ impl Answer {
                 };
                 list.diffs.iter().flat_map(both).collect()
             }
-            Answer::Events(_) | Answer::Fleet(_) | Answer::Count(_) | Answer::Audit(_) => Vec::new(),
+            Answer::Events(_) | Answer::Fleet(_) | Answer::Count(_) | Answer::Audit(_) | Answer::Slots(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -120,7 +129,9 @@ impl Answer {
             | Answer::Hosts(_)
             | Answer::Agents(_)
             | Answer::Status(_)
-            | Answer::Audit(_) => Vec::new(),
+            | Answer::Audit(_)
+            | Answer::Watches(_)
+            | Answer::Slots(_) => Vec::new(),
         }
     }
 
@@ -135,11 +146,13 @@ impl Answer {
             | Answer::Diff(DiffList { more, .. }) => {
                 return more.then(|| "there is more: raise --limit".to_owned());
             }
+            Answer::Slots(list) => return list.truncated.then(|| "there is more: raise --limit".to_owned()),
             Answer::Fleet(_)
             | Answer::Count(_)
             | Answer::Tasks(_)
             | Answer::Hosts(_)
             | Answer::Agents(_)
+            | Answer::Watches(_)
             | Answer::Status(_) => None,
         };
         next.map(|next| format!("there is more: raise --limit, or go on with --cursor {next}"))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use hume_core::name::WatchName;
 use hume_core::{HostName, Level, RunId, TaskName};
 
 use crate::when;
@@ -99,7 +100,7 @@ const TEMPLATE: &str = "\
     max_term_width = 100,
     disable_help_subcommand = true,
     subcommand_help_heading = "Instead of events",
-    override_usage = "humequery [OPTIONS]\n       humequery status|agents|hosts|tasks|audit [OPTIONS]\n       humequery check -t TASK [OPTIONS]"
+    override_usage = "humequery [OPTIONS]\n       humequery status|agents|hosts|tasks|audit [OPTIONS]\n       humequery watch list|show NAME [OPTIONS]\n       humequery check -t TASK [OPTIONS]"
 )]
 pub struct Args {
     /// Which events or runs.
@@ -129,6 +130,8 @@ pub enum Instead {
     Tasks,
     /// Who changed what at the master, and when; for administrators
     Audit(AuditArgs),
+    /// What should run when, and what became of it
+    Watch(WatchArgs),
     /// How a task is, as a plugin for Nagios and Icinga says it
     #[command(after_help = check::MORE)]
     Check(CheckArgs),
@@ -163,10 +166,12 @@ pub fn command() -> clap::Command {
     };
     let of_check = |arg: &clap::Arg| arg.clone().value_parser(check::format()).help(check::FORMAT);
     let format = global.iter().filter(|arg| arg.get_id().as_str() == "format").map(of_check);
-    let command =
-        ["status", "agents", "hosts", "tasks", "audit"].into_iter().fold(command, |command, word| {
+    let command = ["status", "agents", "hosts", "tasks", "audit", "watch"].into_iter().fold(
+        command,
+        |command, word| {
             command.mut_subcommand(word, |it| it.override_usage(format!("humequery {word} [OPTIONS]")))
-        });
+        },
+    );
     command
         .mut_subcommand("check", |it| {
             it.args(format).args(hidden(|id| id != "color" && id != "utc")).override_usage(check::USAGE)
@@ -174,6 +179,32 @@ pub fn command() -> clap::Command {
         .mut_subcommand("completions", |it| {
             it.args(hidden(|_| false)).override_usage("humequery completions SHELL")
         })
+}
+
+/// What of the watches.
+#[derive(Clone, Debug, PartialEq, Eq, Group)]
+pub struct WatchArgs {
+    /// Which question.
+    #[command(subcommand)]
+    pub what: WatchWord,
+}
+
+/// A question about watches.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum WatchWord {
+    /// Every watch: its schedule, its hosts, when a run is expected next
+    List,
+    /// Expected runs of a watch against those that came, the newest first, with the reason of each
+    Show {
+        /// The watch
+        name: WatchName,
+        /// Only on this host
+        #[arg(long, visible_alias = "host", value_name = "HOST")]
+        hostname: Option<HostName>,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
 }
 
 /// Which lines of the audit log.

@@ -93,6 +93,8 @@ pub async fn ask(
         Question::Hosts => Answer::Hosts(client.get("hosts", &()).await?),
         Question::Agents => Answer::Agents(client.get("agents", &()).await?),
         Question::Status => Answer::Status(client.get("status", &()).await?),
+        Question::Watches => Answer::Watches(client.get("watches", &()).await?),
+        Question::Slots(query) => Answer::Slots(client.get("slots", query).await?),
         Question::Audit(query) => Answer::Audit(client.get("audit", query).await?),
     };
     Ok(show(&answer)?)

@@ -33,6 +33,13 @@ pub fn sentence(question: &Question) -> Option<String> {
         Question::Tasks => return Some("no task has run yet".to_owned()),
         Question::Hosts => return Some("no host has reported yet".to_owned()),
         Question::Agents => return Some("no agent has connected yet".to_owned()),
+        Question::Watches => return Some("nothing is expected: the master has no [watch.NAME]".to_owned()),
+        Question::Slots(query) => {
+            let watch = query.watch.as_deref().unwrap_or_default();
+            return Some(format!(
+                "no run is expected of a watch {watch}, or none was yet: see humequery watch list"
+            ));
+        }
         Question::Audit(_) => return Some("the audit log has no such line".to_owned()),
         Question::CountEvents(_) | Question::CountRuns(_) | Question::Follow(_) | Question::Status => {
             return None;
@@ -71,9 +78,13 @@ fn named(question: &Question) -> (Option<&str>, Option<&str>) {
         | Question::Timeline(Whose::Latest(query) | Whose::Run(query), _)
         | Question::Diff(query, _)
         | Question::CountRuns(query) => (query.task.as_deref(), query.host.as_deref()),
-        Question::Tasks | Question::Hosts | Question::Agents | Question::Status | Question::Audit(_) => {
-            (None, None)
-        }
+        Question::Tasks
+        | Question::Hosts
+        | Question::Agents
+        | Question::Status
+        | Question::Watches
+        | Question::Slots(_)
+        | Question::Audit(_) => (None, None),
     }
 }
 

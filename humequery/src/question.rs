@@ -3,11 +3,11 @@
 use hume_core::filter::{EventFilter, KindFilter, RunFilter};
 use hume_core::page::After;
 use hume_core::{BoundError, Tag, Timestamp};
-use hume_proto::rest::{AuditQuery, EventQuery, RunQuery};
+use hume_proto::rest::{AuditQuery, EventQuery, RunQuery, SlotQuery};
 use jiff::Zoned;
 
 use self::contradiction::{contradiction, given};
-use crate::args::{Asked, AuditArgs, FormatName, Instead, Output};
+use crate::args::{Asked, AuditArgs, FormatName, Instead, Output, WatchWord};
 use crate::when::{self, WhenError};
 
 mod contradiction;
@@ -46,6 +46,10 @@ pub enum Question {
     Status,
     /// Who changed what.
     Audit(AuditQuery),
+    /// What is expected.
+    Watches,
+    /// Expected runs, and what became of them.
+    Slots(SlotQuery),
 }
 
 /// Whose time line is asked for.
@@ -211,6 +215,7 @@ pub fn instead(
         Instead::Hosts => ("hosts", Some(Question::Hosts)),
         Instead::Tasks => ("tasks", Some(Question::Tasks)),
         Instead::Audit(audit) => ("audit", Some(Question::Audit(audit_query(audit, now)?))),
+        Instead::Watch(watch) => ("watch", Some(watch_question(&watch.what))),
         Instead::Check(_) => match output.format {
             FormatName::Table | FormatName::Json => ("check", None),
             FormatName::Ndjson | FormatName::Csv => return Err(UsageError::CheckForm),
@@ -221,6 +226,17 @@ pub fn instead(
     match given(asked).next().or(exit_status) {
         Some(flag) => Err(UsageError::NotHere { flag, word }),
         None => Ok(question),
+    }
+}
+
+fn watch_question(word: &WatchWord) -> Question {
+    match word {
+        WatchWord::List => Question::Watches,
+        WatchWord::Show { name, hostname, limit } => Question::Slots(SlotQuery {
+            watch: Some(name.as_str().to_owned()),
+            host: hostname.as_ref().map(|host| host.as_str().to_owned()),
+            limit: *limit,
+        }),
     }
 }
 

@@ -12,6 +12,8 @@
 //! | `/api/v1/hosts` | | [`HostList`] |
 //! | `/api/v1/agents` | | [`AgentList`] |
 //! | `/api/v1/status` | | [`StatusReport`] |
+//! | `/api/v1/watches` (master) | | [`WatchList`] |
+//! | `/api/v1/slots` (master) | [`SlotQuery`] | [`SlotList`], newest first |
 //! | `/api/v1/audit` (master) | [`AuditQuery`] | [`AuditList`], newest first |
 //!
 //! Failures are `application/problem+json`: [`Problem`].
@@ -23,10 +25,12 @@ mod audit;
 mod event;
 mod query;
 mod run;
+mod watches;
 pub use audit::{AuditJson, AuditList, AuditQuery};
 pub use event::{EventJson, ExitJson, epoch_text};
 pub use query::{EventQuery, Following, RunQuery, WAIT_SECONDS_MAX, page_items};
 pub use run::{ByLevel, FirstErrorJson, GapJson, RunContext, RunJson, Summary};
+pub use watches::{SlotJson, SlotList, SlotQuery, WatchJson, WatchList};
 
 /// Items of a list that has no pages: tasks, hosts, agents.
 pub const LIST_ITEMS_MAX: usize = 10_000;

@@ -95,6 +95,19 @@ fn a_task_that_runs_in_time_is_not_found_and_found_once_it_stops() {
     let wrong: Vec<&Value> =
         all.iter().filter(|event| slot(event) > began.as_str() && slot(event) < ended.as_str()).collect();
     assert!(wrong.is_empty(), "ran between {began} and {ended}: {wrong:?}");
+    // Expected against actual, with the reason of each.
+    let list = master.query_lines(&["watch", "list"]);
+    assert_eq!((list[0]["name"].as_str(), list[0]["hosts"].as_u64()), (Some("SYNC"), Some(1)), "{list:?}");
+    assert_eq!(list[0]["schedule"].as_str(), Some("*-*-* *:*:0/10"));
+    let slots = master.query_lines(&["watch", "show", "SYNC", "--hostname", "web1"]);
+    let of = |slot: &Value| slot["at"].as_str().unwrap_or_default().to_owned();
+    let good = slots.iter().filter(|slot| of(slot) > began && of(slot) < ended && slot["state"] == "ok");
+    assert!(good.clone().count() >= 2 && good.clone().all(|slot| slot["run"].is_string()), "{slots:#?}");
+    let shown = slots.iter().find(|one| of(one) == slot(&missed)).expect("the missed slot is shown");
+    assert_eq!((shown["state"].as_str(), shown["reason"].as_str()), (Some("missed"), Some("not_started")));
+    let table = &master.query(&["watch", "show", "SYNC", "--limit", "3"]).ok().stdout.clone();
+    assert!(table.contains("EXPECTED") && table.lines().count() == 4, "{table}");
+    assert!(master.query(&["watch", "show", "NOTHING"]).ok().stderr.contains("humequery watch list"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::none_of;
 use crate::source::{self, Source, has_word};
 
 /// Documents that a newcomer is sent to.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "CHANGELOG.md",
     "docs/ARCHITECTURE.md",
@@ -23,6 +23,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/SECURITY.md",
     "docs/STYLE.md",
     "docs/TRANSFERS.md",
+    "docs/WATCHES.md",
 ];
 
 pub(crate) const OPERATIONS: &str = "docs/OPERATIONS.md";

@@ -28,7 +28,7 @@ use hume_proto::relay::GapReason;
 use proptest::prelude::*;
 
 use super::traits::{
-    EventReader, EventWriter, Expectations, Inventory, Retention, RunReader, Sessions, Watching,
+    EventReader, EventWriter, Expectations, Inventory, Retention, RunReader, Sessions, Slots, Watching,
 };
 use super::types::{
     Admission, CommitOutcome, Content, Cursor, Departure, Entrance, Entry, EpochClaim, QueueStatus,
@@ -46,6 +46,7 @@ pub(super) trait Backend: Sized {
         + Retention
         + Expectations
         + Watching
+        + Slots
         + Clone;
 
     /// An empty one.

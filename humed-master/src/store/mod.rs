@@ -25,7 +25,7 @@ pub use sqlite::{
 };
 pub use traits::{
     BoxFuture, EventReader, EventWriter, Expectations, Inventory, Reader, Retention, RunReader, Sessions,
-    Watching,
+    Slots, Watching,
 };
 pub use types::{
     Admission, AgentRecord, CommitOutcome, Content, Cursor, Departure, Entered, Entrance, Entry, EpochClaim,
@@ -35,7 +35,7 @@ pub use types::{
 
 pub use watches::{
     CourseChange, CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter,
-    SessionSeen, WatchDeclared, WatchNo, WatchRow, WatchedHost,
+    SessionSeen, SlotFilter, SlotRecord, WatchDeclared, WatchNo, WatchRecord, WatchRow, WatchedHost,
 };
 
 /// Events answered with one run. Few in tests, so that the suite meets it.

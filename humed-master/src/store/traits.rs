@@ -20,8 +20,8 @@ use super::types::{
 };
 
 use super::watches::{
-    CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen, WatchNo,
-    WatchRow, WatchedHost,
+    CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen,
+    SlotFilter, SlotRecord, WatchNo, WatchRecord, WatchRow, WatchedHost,
 };
 
 /// A future that can be named.
@@ -162,6 +162,15 @@ pub trait Expectations: Send + Sync {
     fn expected(&self) -> watch::Receiver<u64>;
 }
 
+/// For rooms that show what is expected.
+pub trait Slots: Send + Sync {
+    /// Every watch that may be seen, by name.
+    fn watch_list(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<WatchRecord>, StoreError>>;
+
+    /// At most `limit` slots, the newest first.
+    fn slots(&self, filter: SlotFilter, limit: usize) -> BoxFuture<'_, Result<Roll<SlotRecord>, StoreError>>;
+}
+
 /// For rooms that show what there is.
 pub trait Inventory: Send + Sync {
     /// Every task on every host that may be seen, by name.
@@ -178,6 +187,6 @@ pub trait Inventory: Send + Sync {
 }
 
 /// All that the web room asks.
-pub trait Reader: EventReader + RunReader + Inventory {}
+pub trait Reader: EventReader + RunReader + Inventory + Slots {}
 
-impl<T: EventReader + RunReader + Inventory> Reader for T {}
+impl<T: EventReader + RunReader + Inventory + Slots> Reader for T {}

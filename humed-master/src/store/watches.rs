@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hume_core::course::{Kept, Wake};
 use hume_core::name::{Tag, WatchName};
 use hume_core::page::EventCursor;
+use hume_core::scope::Scope;
 use hume_core::slot::Slot;
 use hume_core::{AgentId, Event, HostName, Timestamp};
 use hume_proto::event::EventBytes;
@@ -43,6 +44,10 @@ pub struct WatchRow {
     pub name: WatchName,
     /// By what its slots come and are judged.
     pub meaning: String,
+    /// The task that it is told under.
+    pub task: String,
+    /// Its lines.
+    pub schedule: String,
 }
 
 /// A watch that is new, or means something else than before.
@@ -52,6 +57,47 @@ pub struct WatchDeclared {
     pub name: WatchName,
     /// By what its slots come and are judged.
     pub meaning: String,
+    /// The task that it is told under.
+    pub task: String,
+    /// Its lines.
+    pub schedule: String,
+}
+
+/// A watch, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchRecord {
+    /// Its name.
+    pub name: String,
+    /// The task that it is told under.
+    pub task: String,
+    /// Its lines.
+    pub schedule: String,
+    /// Hosts that it is for, of those that may be seen.
+    pub hosts: u64,
+    /// When a run is expected next, on any of them.
+    pub next_at: Option<Timestamp>,
+}
+
+/// Which slots are asked for. Everything that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotFilter {
+    /// Exactly this watch.
+    pub watch: Option<WatchName>,
+    /// Exactly this host.
+    pub host: Option<HostName>,
+    /// Of what the asker may see.
+    pub scope: Scope,
+}
+
+/// A slot, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRecord {
+    /// Of this watch.
+    pub watch: String,
+    /// On this host.
+    pub host: String,
+    /// The slot.
+    pub slot: Slot,
 }
 
 /// A host, and the agent that reports for it.

@@ -14,7 +14,9 @@ use super::hand::Held;
 use super::roster::{Roster, Watched};
 use super::step::Step;
 use super::{COURSES_PER_STEP, Watchdog, WatchdogError};
-use crate::store::{CourseKey, CourseRecord, HostNo, Note, RunEvents, RunRecord, WatchDeclared, WatchNo};
+use crate::store::{
+    CourseKey, CourseRecord, HostNo, Note, RunEvents, RunRecord, WatchDeclared, WatchNo, WatchRow,
+};
 
 impl Watchdog {
     /// Takes up these watches, and where the log was left.
@@ -67,8 +69,12 @@ impl Watchdog {
             if let Some(known) = known.filter(|known| known.meaning != meaning) {
                 self.begin_anew(known.no, watch, now).await?;
             }
-            if known.is_none_or(|known| known.meaning != meaning) {
-                declared.push(WatchDeclared { name: watch.name.clone(), meaning });
+            let lines: Vec<String> = watch.schedule.iter().map(ToString::to_string).collect();
+            let (task, schedule) = (watch.told_as().as_str().to_owned(), lines.join("; "));
+            let is_known =
+                |row: &WatchRow| (&row.meaning, &row.task, &row.schedule) == (&meaning, &task, &schedule);
+            if !known.is_some_and(is_known) {
+                declared.push(WatchDeclared { name: watch.name.clone(), meaning, task, schedule });
             }
         }
         let note = Note { declared, dropped, at: now, ..Note::default() };

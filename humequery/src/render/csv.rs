@@ -7,7 +7,9 @@
 use std::io::{self, Write};
 
 use csv::Writer;
-use hume_proto::rest::{AgentJson, AuditJson, EventJson, ExitJson, HostJson, RunJson, TaskJson};
+use hume_proto::rest::{
+    AgentJson, AuditJson, EventJson, ExitJson, HostJson, RunJson, SlotJson, TaskJson, WatchJson,
+};
 
 use super::format::Format;
 use super::text::clean;
@@ -49,6 +51,8 @@ impl Format for Csv {
             Answer::Tasks(list) => self.rows(&TASK, list.tasks.iter().map(task), to),
             Answer::Hosts(list) => self.rows(&HOST, list.hosts.iter().map(host), to),
             Answer::Agents(list) => self.rows(&AGENT, list.agents.iter().map(agent), to),
+            Answer::Watches(list) => self.rows(&WATCH, list.watches.iter().map(watch), to),
+            Answer::Slots(list) => self.rows(&SLOT, list.slots.iter().map(slot), to),
             Answer::Audit(list) => self.rows(&AUDIT, list.lines.iter().map(audit), to),
             Answer::Status(report) => {
                 let queued: u64 = report.agents.iter().map(|agent| agent.queued_events).sum();
@@ -349,6 +353,45 @@ fn host(host: &HostJson) -> [String; 6] {
         cell(last_seen.as_ref()),
         tasks.to_string(),
         events.to_string(),
+    ]
+}
+
+const WATCH: [&str; 5] = ["name", "task", "schedule", "hosts", "next_at"];
+
+fn watch(watch: &WatchJson) -> [String; 5] {
+    let WatchJson { name, task, schedule, hosts, next_at } = watch;
+    [name.clone(), task.clone(), schedule.clone(), hosts.to_string(), cell(next_at.as_ref())]
+}
+
+const SLOT: [&str; 11] = [
+    "watch",
+    "host",
+    "at",
+    "due",
+    "state",
+    "reason",
+    "run",
+    "started_at",
+    "ended_at",
+    "reported_late",
+    "overdue",
+];
+
+fn slot(slot: &SlotJson) -> [String; 11] {
+    let SlotJson { watch, host, at, due, state, reason, run, started_at, ended_at, reported_late, overdue } =
+        slot;
+    [
+        watch.clone(),
+        host.clone(),
+        at.to_string(),
+        due.to_string(),
+        state.clone(),
+        cell(reason.as_ref()),
+        cell(run.as_ref()),
+        cell(started_at.as_ref()),
+        cell(ended_at.as_ref()),
+        reported_late.to_string(),
+        overdue.to_string(),
     ]
 }
 

@@ -31,6 +31,8 @@ impl Format for Json {
             Answer::Hosts(list) => object(list, to),
             Answer::Agents(list) => object(list, to),
             Answer::Status(report) => object(report, to),
+            Answer::Watches(list) => object(list, to),
+            Answer::Slots(list) => object(list, to),
             Answer::Audit(list) => object(list, to),
         }
     }

@@ -31,6 +31,8 @@ impl Format for Ndjson {
             Answer::Hosts(list) => lines(&list.hosts, to),
             Answer::Agents(list) => lines(&list.agents, to),
             Answer::Status(report) => line(report, to),
+            Answer::Watches(list) => lines(&list.watches, to),
+            Answer::Slots(list) => lines(&list.slots, to),
             Answer::Audit(list) => lines(&list.lines, to),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use hume_proto::rest::{AgentJson, AuditJson, HostList, Source, SourceKind, StatusReport, TaskList};
+use hume_proto::rest::{
+    AgentJson, AuditJson, HostList, SlotJson, Source, SourceKind, StatusReport, TaskList, WatchJson,
+};
 
 use super::layout::{Column, Grid, Line, hang};
 use super::moment::{Times, bytes, duration};
@@ -96,6 +98,59 @@ pub(super) fn agents(agents: &[AgentJson], view: &View, to: &mut dyn Write) -> i
             Span::plain(agent.version.as_deref().unwrap_or("-")),
         ];
         grid.push(cells, facts(agent, &times));
+    }
+    grid.write(view.width, view.colour, to)
+}
+
+pub(super) fn watches(watches: &[WatchJson], view: &View, to: &mut dyn Write) -> io::Result<()> {
+    let times = Times::new(&view.zone, watches.iter().filter_map(|watch| watch.next_at));
+    let columns = vec![
+        Column::left("WATCH"),
+        Column::left("TASK"),
+        Column::right("HOSTS"),
+        Column::left(&times.heading("NEXT")),
+    ];
+    let mut grid = Grid::new(columns, "SCHEDULE");
+    for watch in watches {
+        let cells = vec![
+            Span::plain(&watch.name),
+            Span::plain(&watch.task),
+            Span::plain(&watch.hosts.to_string()),
+            Span::plain(&times.text_or_dash(watch.next_at)),
+        ];
+        grid.push(cells, vec![Span::plain(&watch.schedule)]);
+    }
+    grid.write(view.width, view.colour, to)
+}
+
+pub(super) fn slots(slots: &[SlotJson], view: &View, to: &mut dyn Write) -> io::Result<()> {
+    let all = slots.iter().flat_map(|slot| [Some(slot.at), slot.started_at, slot.ended_at]).flatten();
+    let times = Times::new(&view.zone, all);
+    let columns = vec![
+        Column::left(&times.heading("EXPECTED")),
+        Column::left("HOST"),
+        Column::left("STATE"),
+        Column::left("STARTED"),
+        Column::left("ENDED"),
+    ];
+    let mut grid = Grid::new(columns, "WHY");
+    for slot in slots {
+        let ink = match slot.state.as_str() {
+            "missed" | "failed" => Ink::Bad,
+            "late" | "unreachable" => Ink::Warning,
+            _ => Ink::Plain,
+        };
+        let cells = vec![
+            Span::plain(&times.text(slot.at)),
+            Span::plain(&slot.host),
+            Span::new(ink, &slot.state),
+            Span::plain(&times.text_or_dash(slot.started_at)),
+            Span::plain(&times.text_or_dash(slot.ended_at)),
+        ];
+        let mut why: Vec<&str> = slot.reason.as_deref().into_iter().collect();
+        why.extend(slot.reported_late.then_some("reported late"));
+        why.extend(slot.overdue.then_some("overdue"));
+        grid.push(cells, vec![Span::plain(&why.join(", "))]);
     }
     grid.write(view.width, view.colour, to)
 }

@@ -68,6 +68,8 @@ impl Format for Table {
             Answer::Hosts(list) => report::hosts(list, view, to),
             Answer::Agents(list) => report::agents(&list.agents, view, to),
             Answer::Status(status) => report::status(status, view, to),
+            Answer::Watches(list) => report::watches(&list.watches, view, to),
+            Answer::Slots(list) => report::slots(&list.slots, view, to),
             Answer::Audit(list) => report::audit(&list.lines, view, to),
         }
     }

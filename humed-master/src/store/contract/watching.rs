@@ -9,8 +9,8 @@ use hume_core::page::EventCursor;
 use hume_core::slot::{Ending, Miss, RunSeen, Slot, SlotState};
 
 use super::*;
-use crate::store::traits::Watching;
-use crate::store::watches::{CourseChange, CourseKey, HostNo, Note, WatchDeclared, WatchNo};
+use crate::store::traits::{Slots, Watching};
+use crate::store::watches::{CourseChange, CourseKey, HostNo, Note, SlotFilter, WatchDeclared, WatchNo};
 
 fn slot(at_us: i64, state: SlotState) -> Slot {
     Slot {
@@ -54,7 +54,12 @@ fn finding(number: u64) -> (Event, EventBytes) {
 /// A watch and a host; the key of their course.
 async fn watched<S: EventWriter + Sessions + Watching>(store: &S) -> CourseKey {
     store.enter(entrance(agent(AGENT), "web1")).await.unwrap();
-    let declared = WatchDeclared { name: WatchName::parse("BACKUP").unwrap(), meaning: "daily".to_owned() };
+    let declared = WatchDeclared {
+        name: WatchName::parse("BACKUP").unwrap(),
+        meaning: "daily".to_owned(),
+        task: "BACKUP".to_owned(),
+        schedule: "daily".to_owned(),
+    };
     store.note(Note { declared: vec![declared], at: at(1), ..Note::default() }).await.unwrap();
     let (watch, host) = (store.watches().await.unwrap(), store.watched_hosts().await.unwrap());
     assert_eq!((watch.len(), host.len()), (1, 1));
@@ -105,6 +110,19 @@ pub(in super::super) fn a_step_of_the_watchdog_is_there_whole_and_reads_back<B: 
         let found = all_events(&store, &everything(), 100).await;
         assert_eq!(found[0].position.seq, seq(3), "it goes on where it was");
         assert!(found[0].arrived_at >= found[1].arrived_at, "time does not run backwards in the log");
+
+        // For people, who may see some of it.
+        let list = store.watch_list(Scope::default()).await.unwrap().items.remove(0);
+        assert_eq!((list.task.as_str(), list.hosts, list.next_at), ("BACKUP", 1, Some(at(1_000))));
+        let shown = store.slots(SlotFilter::default(), 3).await.unwrap();
+        assert_eq!((shown.items.len(), shown.truncated), (3, true));
+        assert_eq!((&shown.items[0].slot, shown.items[0].host.as_str()), (&open[1], "web1"));
+        let scope = Scope { hosts: Some(HostPatterns::parse(&["db*"]).unwrap()), ..Scope::default() };
+        assert_eq!(store.watch_list(scope.clone()).await.unwrap().items, []);
+        assert_eq!(store.slots(SlotFilter { scope, ..SlotFilter::default() }, 9).await.unwrap().items, []);
+        let host = HostName::parse("db1").unwrap();
+        let of_other = SlotFilter { host: Some(host), ..SlotFilter::default() };
+        assert_eq!(store.slots(of_other, 9).await.unwrap().items, []);
 
         let gone = BTreeMap::from([(at(700), None)]);
         let change = CourseChange { slots: gone, ..change(key, Wake::default(), Vec::new()) };

@@ -19,6 +19,7 @@ mod registry;
 mod restamped;
 mod restore;
 mod runs;
+mod slots;
 mod watches;
 mod writer;
 
@@ -45,26 +46,28 @@ use super::error::StoreError;
 use super::presence::Presence;
 use super::retention::{Bounds, Forgotten, Round};
 use super::traits::{
-    BoxFuture, EventReader, EventWriter, Expectations, Inventory, Retention, RunReader, Sessions, Watching,
+    BoxFuture, EventReader, EventWriter, Expectations, Inventory, Retention, RunReader, Sessions, Slots,
+    Watching,
 };
 use super::types::{
     Admission, AgentRecord, CommitOutcome, Departure, Entered, Entrance, EventPage, EventStretch, Expected,
     HostRecord, Roll, RunEvents, RunPage, Sighting, StoreSize, TaskRecord,
 };
 use super::watches::{
-    CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen, WatchNo,
-    WatchRow, WatchedHost,
+    CourseKey, CourseOn, CourseRecord, DueCourses, HostNo, Note, ReachRow, RunsAfter, SessionSeen,
+    SlotFilter, SlotRecord, WatchNo, WatchRecord, WatchRow, WatchedHost,
 };
 use crate::metrics::Metrics;
 
 /// "hume" and 2 for the master's store, in the header of the file.
 const APPLICATION_ID: i32 = 0x6875_6d02;
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_hosts.sql"),
     include_str!("../../../migrations/sqlite/0003_watches.sql"),
     include_str!("../../../migrations/sqlite/0004_reach.sql"),
     include_str!("../../../migrations/sqlite/0005_expectations.sql"),
+    include_str!("../../../migrations/sqlite/0006_watch_words.sql"),
 ];
 
 /// Jobs that wait for the writer; whoever brings another one waits too.
@@ -239,6 +242,16 @@ impl Expectations for SqliteStore {
 
     fn expected(&self) -> watch::Receiver<u64> {
         self.expected.clone()
+    }
+}
+
+impl Slots for SqliteStore {
+    fn watch_list(&self, scope: Scope) -> BoxFuture<'_, Result<Roll<WatchRecord>, StoreError>> {
+        Box::pin(self.readers.ask(move |question| slots::watches(question, &scope)))
+    }
+
+    fn slots(&self, filter: SlotFilter, limit: usize) -> BoxFuture<'_, Result<Roll<SlotRecord>, StoreError>> {
+        Box::pin(self.readers.ask(move |question| slots::newest(question, &filter, limit)))
     }
 }
 

@@ -28,18 +28,20 @@ use crate::store::watches::{
 /// Slots that are kept of a course, besides those that are not settled.
 const SLOTS_PER_COURSE_MAX: i64 = 1000;
 
-const SLOT_COLUMNS: &str = "at_us, opens_us, closes_us, due_us, wanted_from_us, state, reason, run_id, run_started_us, \
+pub(super) const SLOT_COLUMNS: &str = "at_us, opens_us, closes_us, due_us, wanted_from_us, state, reason, run_id, run_started_us, \
      run_ended_us, run_ending, run_paused_us, run_is_paused, success_id, success_us, is_reported_late, is_overdue";
 
 /// See [`Watching::watches`](crate::store::Watching::watches).
 pub(super) fn watches(question: &Question<'_>) -> Result<Vec<WatchRow>, StoreError> {
-    all(question, "SELECT no, name, meaning FROM watch ORDER BY no", [], |row| {
+    all(question, "SELECT no, name, meaning, task, schedule FROM watch ORDER BY no", [], |row| {
         let name: String = row.get(1).map_err(read_failed)?;
         let name = WatchName::parse(&name).map_err(|_| unreadable(&format!("the watch {name:?}")))?;
         Ok(WatchRow {
             no: WatchNo(row.get(0).map_err(read_failed)?),
             name,
             meaning: row.get(2).map_err(read_failed)?,
+            task: row.get(3).map_err(read_failed)?,
+            schedule: row.get(4).map_err(read_failed)?,
         })
     })
 }
@@ -208,7 +210,7 @@ fn all<T>(
 }
 
 /// Reads [`SLOT_COLUMNS`].
-fn slot(row: &Row<'_>) -> Result<Slot, StoreError> {
+pub(super) fn slot(row: &Row<'_>) -> Result<Slot, StoreError> {
     let time = |column| -> Result<Option<Timestamp>, StoreError> {
         row.get::<_, Option<i64>>(column).map(|us| us.map(Timestamp::from_micros)).map_err(read_failed)
     };
@@ -323,13 +325,14 @@ fn end_course(connection: &Connection, key: CourseKey) -> rusqlite::Result<()> {
 }
 
 fn declare(connection: &Connection, watch: &WatchDeclared, at: Timestamp) -> rusqlite::Result<()> {
-    let WatchDeclared { name, meaning } = watch;
+    let WatchDeclared { name, meaning, task, schedule } = watch;
     connection
         .prepare_cached(
-            "INSERT INTO watch(name, source, meaning, began_us) VALUES (?1, 'config', ?2, ?3) \
-             ON CONFLICT(name) DO UPDATE SET meaning = excluded.meaning, began_us = excluded.began_us",
+            "INSERT INTO watch(name, source, meaning, began_us, task, schedule) VALUES (?1, 'config', ?2, ?3, ?4, ?5) \
+             ON CONFLICT(name) DO UPDATE SET meaning = excluded.meaning, began_us = excluded.began_us, \
+             task = excluded.task, schedule = excluded.schedule",
         )?
-        .execute(params![name.as_str(), meaning, at.as_micros()])?;
+        .execute(params![name.as_str(), meaning, at.as_micros(), task, schedule])?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod events;
 mod inventory;
 mod runs;
+mod watches;
 
 use axum::Router;
 use axum::routing::get;
@@ -21,6 +22,8 @@ pub(super) fn router() -> Router<WebState> {
         .route("/hosts", get(inventory::hosts))
         .route("/agents", get(inventory::agents))
         .route("/status", get(inventory::status))
+        .route("/watches", get(watches::watches))
+        .route("/slots", get(watches::slots))
         .route("/audit", get(audit::list))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
