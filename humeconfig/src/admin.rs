@@ -41,6 +41,7 @@ impl Default for WebConfig {
 /// The master whose configuration is in `dir`.
 #[derive(Debug)]
 pub(crate) struct Master {
+    dir: PathBuf,
     socket: PathBuf,
 }
 
@@ -49,10 +50,10 @@ impl Master {
     pub(crate) fn of(dir: &Path) -> Result<Master, Failure> {
         let file = dir.join("master.toml");
         if !file.exists() {
-            return Ok(Master { socket: PathBuf::from(SOCKET) });
+            return Ok(Master { dir: dir.to_owned(), socket: PathBuf::from(SOCKET) });
         }
         let socket = config::load::<MasterConfig>(&file)?.web.socket;
-        Ok(Master { socket: config::resolve(&file, &socket) })
+        Ok(Master { dir: dir.to_owned(), socket: config::resolve(&file, &socket) })
     }
 
     /// What it answers to a question.
@@ -67,7 +68,7 @@ impl Master {
     }
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<T, Failure> {
-        let unreachable = |source| Failure::Unreachable { socket: self.socket.clone(), source };
+        let unreachable = |source| self.unreachable(source);
         let asked = || -> io::Result<Answer> {
             let mut stream = UnixStream::connect(&self.socket)?;
             stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
@@ -83,7 +84,11 @@ impl Master {
 
     fn garbled(&self, error: &serde_json::Error) -> Failure {
         let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-        Failure::Unreachable { socket: self.socket.clone(), source }
+        self.unreachable(source)
+    }
+
+    fn unreachable(&self, source: io::Error) -> Failure {
+        Failure::Unreachable { socket: self.socket.clone(), dir: self.dir.clone(), source }
     }
 }
 

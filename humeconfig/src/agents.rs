@@ -36,23 +36,18 @@ pub fn run(args: &AgentsArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 }
             }
         }
-        AgentsOrder::Show { name } => {
-            let listed: AdminAgents = master.get("/agents")?;
-            let meant: Vec<&AdminAgent> =
-                listed.agents.iter().filter(|agent| is_meant(agent, name)).collect();
-            if meant.is_empty() {
+        AgentsOrder::Show { name, json } => {
+            let mut listed: AdminAgents = master.get("/agents")?;
+            listed.agents.retain(|agent| is_meant(agent, name));
+            if listed.agents.is_empty() {
                 return Err(Failure::NoAgent { name: name.clone() });
             }
-            for agent in meant {
-                show(agent, &mut report);
-                let path = format!("/agents/{}/certificates", agent.agent);
-                let issued: AdminCertificates = master.get(&path)?;
-                if !issued.certificates.is_empty() {
-                    report.line("  issued, the newest first:");
-                    report.table(
-                        &["  NO", "ISSUED", "ENDS", "CONFIRMED", "SERIAL", "FINGERPRINT", "ISSUER"],
-                        inventory(&issued),
-                    );
+            if *json {
+                report.json(&listed);
+            } else {
+                for agent in &listed.agents {
+                    show(agent, &mut report);
+                    issued(&master, agent, &mut report)?;
                 }
             }
         }
@@ -112,6 +107,19 @@ fn rows(listed: &AdminAgents) -> Vec<Vec<String>> {
         ]
     };
     listed.agents.iter().map(row).collect()
+}
+
+/// The certificates that the agent was given.
+fn issued(master: &Master, agent: &AdminAgent, report: &mut Report) -> Result<(), Failure> {
+    let issued: AdminCertificates = master.get(&format!("/agents/{}/certificates", agent.agent))?;
+    if !issued.certificates.is_empty() {
+        report.line("  issued, the newest first:");
+        report.table(
+            &["  NO", "ISSUED", "ENDS", "CONFIRMED", "SERIAL", "FINGERPRINT", "ISSUER"],
+            inventory(&issued),
+        );
+    }
+    Ok(())
 }
 
 fn show(agent: &AdminAgent, report: &mut Report) {

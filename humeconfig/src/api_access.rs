@@ -220,7 +220,7 @@ fn rows(listed: &AdminPasses, now: Timestamp) -> Vec<Vec<String>> {
             (Some(at), _) => format!("revoked {}", minute(at)),
             (None, Some(at)) if at <= now => format!("ended {}", minute(at)),
             (None, Some(at)) => minute(at),
-            (None, None) => "revoked".to_owned(),
+            (None, None) => "no end".to_owned(),
         };
         vec![
             pass.name.clone(),

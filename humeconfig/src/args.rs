@@ -36,6 +36,9 @@ Exit codes:
   78  what is needed of the site is missing or wrong, or the daemon would refuse the configuration; `watch import --check`:
       a crontab or a timer says something else by now";
 
+/// The port at which hosts join.
+pub(crate) const ENROLL_PORT: u16 = 4865;
+
 const EXAMPLES: &str = "\
 Examples:
   humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
@@ -43,7 +46,7 @@ Examples:
   humeconfig join TOKEN                     on web1";
 const INIT_EXAMPLES: &str = "\
 Examples:
-  humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864 --enroll 0.0.0.0:4865
+  humeconfig init --dir /etc/hume --name master.example.org --grpc 0.0.0.0:4863 --http 0.0.0.0:4864
   humeconfig init --dir site            everything on this machine";
 const SET_EXAMPLES: &str = "\
 Examples:
@@ -161,9 +164,9 @@ pub struct InitArgs {
     /// Address of the REST API (HTTPS).
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4864", value_parser = socket_address)]
     pub http: SocketAddr,
-    /// Address on which hosts join with a token (TLS).
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4865", value_parser = socket_address)]
-    pub enroll: SocketAddr,
+    /// Address on which hosts join with a token (TLS) [default: the IP of --grpc, port 4865].
+    #[arg(long, value_name = "IP:PORT", value_parser = socket_address)]
+    pub enroll: Option<SocketAddr>,
     /// Name of the site in all its certificates; cannot be changed later.
     #[arg(long, value_name = "DOMAIN", default_value = "hume")]
     pub trust_domain: String,
@@ -174,6 +177,13 @@ pub struct InitArgs {
     /// Replace what exists; the old files are kept beside the new ones. All agents need new certificates then.
     #[arg(long)]
     pub force: bool,
+}
+
+impl InitArgs {
+    /// Where hosts join: where agents connect, unless it is said.
+    pub(crate) fn enroll_address(&self) -> SocketAddr {
+        self.enroll.unwrap_or_else(|| SocketAddr::new(self.grpc.ip(), ENROLL_PORT))
+    }
 }
 
 /// `humeconfig agent`.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hume_core::ErrorClass;
 use hume_runtime::config::ConfigError;
@@ -123,10 +123,12 @@ pub enum Failure {
     #[error(transparent)]
     Wizard(#[from] WizardError),
     /// The master of this machine cannot be asked.
-    #[error("could not ask the master on {}: is it running, and is this its folder (--dir)?", socket.display())]
+    #[error("could not ask the master on {}: {}", socket.display(), hint_of(source.kind(), dir))]
     Unreachable {
         /// Its socket.
         socket: PathBuf,
+        /// Where its configuration was looked for.
+        dir: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
@@ -233,6 +235,18 @@ pub enum Failure {
     Output(#[source] io::Error),
 }
 
+/// What to do about a master that cannot be asked.
+fn hint_of(kind: io::ErrorKind, dir: &Path) -> String {
+    if kind == io::ErrorKind::PermissionDenied {
+        return "run this as root or as the master's user".to_owned();
+    }
+    let file = dir.join("master.toml");
+    if file.exists() {
+        return "is it running?".to_owned();
+    }
+    format!("there is no {}: name the master's folder with --dir", file.display())
+}
+
 impl Failure {
     /// The code of sysexits(3) for it.
     pub fn exit_code(&self) -> u8 {
@@ -307,5 +321,25 @@ impl Failure {
             });
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_ask_the_master_is_told_what_to_do() {
+        let nowhere = Path::new("/nonexistent");
+        let told = |kind, dir| hint_of(kind, dir);
+        assert_eq!(
+            told(io::ErrorKind::PermissionDenied, nowhere),
+            "run this as root or as the master's user"
+        );
+        let forgotten = told(io::ErrorKind::NotFound, nowhere);
+        assert_eq!(forgotten, "there is no /nonexistent/master.toml: name the master's folder with --dir");
+        let site = tempfile::tempdir().unwrap();
+        std::fs::write(site.path().join("master.toml"), "").unwrap();
+        assert_eq!(told(io::ErrorKind::NotFound, site.path()), "is it running?");
     }
 }

@@ -46,7 +46,7 @@ fn own(args: &InitArgs, dir: &Path, out: &mut dyn Write) -> Result<(), Failure> 
             args.trust_domain
         ),
     });
-    if args.enroll.ip().is_unspecified() && args.names.is_empty() {
+    if args.enroll_address().ip().is_unspecified() && args.names.is_empty() {
         report.line(
             "note: tokens tell hosts the name of this machine; if they know it by another one, run this again with \
              --name NAME --force",
@@ -143,7 +143,7 @@ key = "pki/master.key"
 
 fn own_section(args: &InitArgs) -> String {
     let names: Vec<_> = args.names.iter().map(|name| toml_string(name)).collect();
-    let (enroll, domain, names) = (args.enroll, toml_string(&args.trust_domain), names.join(", "));
+    let (enroll, domain, names) = (args.enroll_address(), toml_string(&args.trust_domain), names.join(", "));
     format!(
         r#"# Hosts join here, with a token of `humeconfig token new`.
 [enroll]
@@ -267,7 +267,7 @@ mod tests {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             grpc: grpc.parse().unwrap(),
             http: http.parse().unwrap(),
-            enroll: "127.0.0.1:4865".parse().unwrap(),
+            enroll: None,
             trust_domain: "hume".to_owned(),
             by_hand: true,
             force: false,
@@ -304,7 +304,15 @@ mod tests {
         let args = args("[::1]:4863", "127.0.0.1:0", &["a\"b", "c"]);
         let table: toml::Table = master_toml(&args, &own_section(&args), "00ff").parse().unwrap();
         assert_eq!(table["ca"]["names"].as_array().map(Vec::len), Some(2));
-        assert_eq!(table["enroll"]["listen"].as_str(), Some("127.0.0.1:4865"));
+        assert_eq!(table["enroll"]["listen"].as_str(), Some("[::1]:4865"));
+    }
+
+    #[test]
+    fn hosts_join_at_the_address_where_agents_connect_unless_it_is_said() {
+        let mut args = args("0.0.0.0:4000", "0.0.0.0:4864", &["master.example"]);
+        assert_eq!(args.enroll_address().to_string(), "0.0.0.0:4865");
+        args.enroll = Some("10.0.0.5:1".parse().unwrap());
+        assert_eq!(args.enroll_address().to_string(), "10.0.0.5:1");
     }
 
     #[test]

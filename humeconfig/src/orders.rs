@@ -85,7 +85,8 @@ pub struct JoinArgs {
     /// Install the agent's units, user and folders afterwards, and start it.
     #[arg(long, conflicts_with = "out")]
     pub install_systemd: bool,
-    /// Replace what exists: a new identity, whose spool begins anew; the old files are kept beside the new ones.
+    /// Replace what exists: a new identity, for which you set `spool.dir` aside, or the agent does not start; the old files are kept
+    /// beside the new ones.
     #[arg(long)]
     pub force: bool,
 }
@@ -118,6 +119,9 @@ pub enum AgentsOrder {
     Show {
         /// An id, the beginning of one, or a host.
         name: String,
+        /// Print JSON, as `list --json` does.
+        #[arg(long)]
+        json: bool,
     },
     /// Let an agent speak that waits for approval or is suspended.
     Approve {

@@ -51,6 +51,9 @@ fn a_revoked_agent_is_cut_within_five_seconds_and_cannot_come_back() {
 
     let shown = agents(&site, &["show", "web1"]).ok().stdout.clone();
     assert!(shown.contains("state        revoked since "), "{shown}");
+    let shown = agents(&site, &["show", "web1", "--json"]).ok().json();
+    assert_eq!(shown["agents"][0]["state"], "revoked", "{shown}");
+    assert_eq!(shown["agents"].as_array().map(Vec::len), Some(1), "{shown}");
     let refused = agents(&site, &["approve", "web1"]).with_code(75).stderr.clone();
     assert!(refused.contains("which is for good"), "{refused}");
     agents(&site, &["suspend", "nobody"]).with_code(66);

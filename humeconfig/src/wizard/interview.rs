@@ -10,7 +10,7 @@ use toml::Table;
 
 use super::WizardError;
 use super::ask::{Asker, Question};
-use crate::args::{InitArgs, host_and_port, split_address};
+use crate::args::{ENROLL_PORT, InitArgs, host_and_port, split_address};
 use crate::change::Daemon;
 use crate::join;
 use crate::report::{shell, toml_string};
@@ -151,7 +151,7 @@ fn master(
     host: HostName,
     wishes: &mut Vec<Wish>,
 ) -> Result<Option<Join>, WizardError> {
-    let there = word(known, "master", "certificate").is_some();
+    let there = ["ca", "certificate"].iter().any(|key| word(known, "master", key).is_some());
     let question = Question {
         word: "Token",
         about: "What `humeconfig token new` on the master prints, or @FILE that holds it; none, if the certificates are here.",
@@ -218,8 +218,6 @@ fn relay(token: &JoinToken) -> Option<String> {
 
 /// The usual port of the relay.
 const RELAY_PORT: u16 = 4863;
-/// The port where hosts join.
-const ENROLL_PORT: u16 = 4865;
 
 fn site(asker: &mut Asker<'_>, config: &Path) -> Result<InitArgs, WizardError> {
     let dir = files::parent_of(config).to_owned();
@@ -253,14 +251,13 @@ fn site(asker: &mut Asker<'_>, config: &Path) -> Result<InitArgs, WizardError> {
         default: "hume",
     };
     let trust_domain = asker.ask(question, |answer| Ok(answer.to_owned()))?;
-    // Hosts join where agents connect.
-    let enroll = SocketAddr::new(grpc.ip(), ENROLL_PORT);
-    Ok(InitArgs { dir, names, grpc, http, enroll, trust_domain, by_hand: false, force: false })
+    Ok(InitArgs { dir, names, grpc, http, enroll: None, trust_domain, by_hand: false, force: false })
 }
 
 /// The command that makes this site.
 pub(super) fn command(site: &InitArgs) -> String {
-    let InitArgs { dir, names, grpc, http, enroll, trust_domain, by_hand: _, force: _ } = site;
+    let InitArgs { dir, names, grpc, http, enroll: _, trust_domain, by_hand: _, force: _ } = site;
+    let enroll = site.enroll_address();
     let names = names.iter().fold(String::new(), |all, name| all + " --name " + &shell(Path::new(name)));
     let (dir, domain) = (shell(dir), shell(Path::new(trust_domain)));
     format!(
@@ -352,7 +349,7 @@ mod tests {
         let config = dir.path().join("agent.toml");
         let text = "host = \"db1\"\n[master]\naddress = \"m:4863\"\nca = \"certs/ca.pem\"\n[transfer.local.syslog]\n";
         std::fs::write(&config, text).unwrap();
-        let plan = held(&"\n".repeat(7), &config).unwrap();
+        let plan = held(&"\n".repeat(8), &config).unwrap();
         let texts: Vec<&str> = plan
             .wishes
             .iter()
@@ -387,7 +384,8 @@ mod tests {
         for (answers, part) in [
             ("slave\n", "`Role`: expected agent, alone or master"),
             ("\nbad host\n", "`Host`: "),
-            ("agent\nweb1\nmaster\n", "`Master`: "),
+            ("agent\nweb1\nhunter2\n", "`Token`: "),
+            ("agent\nweb1\nnone\nmaster\n", "`Master`: "),
             ("\nweb1\nhttp://h.example/hunter2\n", "`Slack`: "),
             ("\nweb1\n-\n", "`Slack`: "),
             ("\nweb1\n", "no answer to `Slack`"),

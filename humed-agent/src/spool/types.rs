@@ -72,7 +72,7 @@ pub enum SpoolError {
     /// The spool is another agent's.
     #[error(
         "the spool in {} belongs to agent {kept}, and the certificate is that of agent {given}: the master would store all \
-         that is kept here a second time. Put the certificate of {kept} back (`humeconfig agent --force` set it aside \
+         that is kept here a second time. Put the certificate of {kept} back (`--force` of humeconfig set it aside \
          as pki.old-…), or set the spool aside to begin an empty one: mv {} {}.{kept}",
         dir.display(), dir.display(), dir.display()
     )]
