@@ -35,6 +35,9 @@ pub(in super::super) fn the_last_word_on_what_is_expected_counts<B: Backend>() {
         sender
             .send(EPOCH, &[says(40, "A", "daily"), says(50, "B", "daily"), says(60, "SYNC", "never")])
             .await;
+        // The same word again is the latest one; what was said before it comes too late.
+        sender.send(EPOCH, &[says(80, "A", "daily")]).await;
+        sender.send(EPOCH, &[says(70, "A", "weekly")]).await;
     });
     let row = |task: &str, text: &str| ("web1".to_owned(), task.to_owned(), text.to_owned());
     let expected = [row("A", "daily"), row("BACKUP", "0 2 * * *"), row("SYNC", "never")];

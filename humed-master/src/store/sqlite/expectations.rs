@@ -1,7 +1,7 @@
 //! When hosts expect their tasks: written with the event that says it, the last word counts.
 
 use hume_core::{Event, HostName, TaskName, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::readers::{Question, read_failed};
 use crate::store::error::StoreError;
@@ -13,16 +13,21 @@ pub(super) const EXPECTED_PER_HOST_MAX: i64 = if cfg!(test) { 3 } else { 1000 };
 /// Notes what an event says; true when that is news.
 pub(super) fn note(connection: &Connection, event: &Event, text: &str) -> rusqlite::Result<bool> {
     let (host, task) = (event.host.as_str(), event.task.as_str());
+    let before: Option<String> = connection
+        .prepare_cached("SELECT text FROM expectation WHERE host = ?1 AND task = ?2")?
+        .query_row(params![host, task], |row| row.get(0))
+        .optional()?;
     let changed = connection
         .prepare_cached(
             "INSERT INTO expectation(host, task, text, said_us) SELECT ?1, ?2, ?3, ?4 \
              WHERE EXISTS(SELECT 1 FROM expectation WHERE host = ?1 AND task = ?2) \
              OR (SELECT count(*) FROM expectation WHERE host = ?1) < ?5 \
              ON CONFLICT DO UPDATE SET text = excluded.text, said_us = excluded.said_us \
-             WHERE excluded.said_us >= said_us AND excluded.text <> text",
+             WHERE excluded.said_us >= said_us",
         )?
         .execute(params![host, task, text, event.time.as_micros(), EXPECTED_PER_HOST_MAX])?;
-    Ok(changed > 0)
+    // The same word again is no news, but makes what was said in between old.
+    Ok(changed > 0 && before.as_deref() != Some(text))
 }
 
 /// All of it, by host and task.

@@ -334,11 +334,12 @@ impl Writer {
             None if done.iter().any(Done::has_events) => metrics.store_refuses(None),
             None => {}
         }
+        // Whoever is told that it is kept finds the news told.
+        if std::mem::take(&mut cache.has_news) && committed.is_ok() {
+            self.expected.send_modify(|news| *news += 1);
+        }
         for done in done {
             done.tell(&committed, metrics);
-        }
-        if std::mem::take(&mut self.cache.has_news) && committed.is_ok() {
-            self.expected.send_modify(|news| *news += 1);
         }
         self.publish_end();
         if let Err(error) = &committed {
