@@ -1,7 +1,7 @@
 //! What lies in the drop folder: which files are meant for the agent, and since when the oldest waits.
 //!
 //! A file that lies there is an event that happened on this host and is not recorded yet, whatever keeps it: the agent was
-//! away, its user has reported enough, the spool is full. Looks at no more than [`FILES_LOOKED_AT_MAX`] names.
+//! away, its user has reported enough, the spool is full. Looks at no more than `FILES_LOOKED_AT_MAX` names.
 
 use std::ffi::OsStr;
 use std::io;
